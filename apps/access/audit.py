@@ -1,0 +1,15 @@
+"""The audit trail: who did what to which thing. Written inside the transaction of the deed, so neither is there alone."""
+
+from typing import Any
+
+from apps.access.models import AuditEntry
+from apps.access.permissions import Actor
+
+NAME_MAX_LENGTH = 150
+
+
+def record(actor: Actor, action: str, subject: str, **details: Any) -> AuditEntry:
+    """`subject` is a public id; `details` are JSON values that a person reads, never secrets or payloads."""
+    return AuditEntry.objects.create(
+        actor=actor.name[:NAME_MAX_LENGTH], action=action, subject=subject, details=details
+    )

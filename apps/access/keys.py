@@ -1,0 +1,81 @@
+"""API keys: made, found, revoked. The text is shown once, at its creation; the database holds its SHA-256.
+
+A text is `tr_<prefix>_<secret>`: the prefix finds the row, the secret is 32 random bytes, so a fast hash is enough.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+from pathlib import Path
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models.functions import Now
+
+from apps.access import audit
+from apps.access.errors import KeyRefused
+from apps.access.models import ApiKey
+from apps.access.permissions import Actor
+
+SCHEME = "tr"
+PREFIX_BYTES = 7
+SECRET_BYTES = 32
+
+FIND_KEY = (Path(__file__).parent / "sql" / "find_key.sql").read_text(encoding="utf-8")
+
+
+def create_key(
+    *, name: str, role: str, user: User | None = None, expires_in: timedelta | None = None, actor: Actor | None = None
+) -> tuple[ApiKey, str]:
+    """A new key and its text, which cannot be had again. `actor` is who made it; without one, the console."""
+    prefix = _random_letters(PREFIX_BYTES)
+    text = f"{SCHEME}_{prefix}_{_random_letters(SECRET_BYTES)}"
+    with transaction.atomic():
+        key = ApiKey.objects.create(
+            name=name,
+            role=ApiKey.Role(role),
+            user=user,
+            prefix=prefix,
+            secret_hash=_hash(text),
+            expires_at=None if expires_in is None else Now() + expires_in,
+        )
+        audit.record(actor or Actor.of_console("create key"), "keys.create", prefix, name=name, role=key.role)
+    return key, text
+
+
+def find_key(text: str) -> ApiKey:
+    """The living key of that text; raises KeyRefused. Notes its use, at most once a minute."""
+    scheme, _, rest = text.partition("_")
+    prefix = rest.partition("_")[0]
+    rows = ApiKey.objects.raw(FIND_KEY, {"prefix": prefix}) if scheme == SCHEME and prefix.isalnum() else ()
+    key = next(iter(rows), None)
+    if key is None or not hmac.compare_digest(_hash(text), bytes(key.secret_hash)):
+        raise KeyRefused("The API key is unknown.")
+    if key.revoked_at is not None:
+        raise KeyRefused(f"The API key {key.name!r} was revoked.")
+    if key.is_expired:
+        raise KeyRefused(f"The API key {key.name!r} has expired.")
+    if key.is_orphaned:
+        raise KeyRefused(f"The user of the API key {key.name!r} is not active.")
+    if key.is_use_stale:
+        ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
+    return key
+
+
+def revoke_key(key: ApiKey, *, actor: Actor) -> bool:
+    """Ends the key at once; False where it was revoked before."""
+    with transaction.atomic():
+        is_revoked = bool(ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=Now()))
+        if is_revoked:
+            audit.record(actor, "keys.revoke", key.prefix, name=key.name)
+    return is_revoked
+
+
+def _random_letters(byte_count: int) -> str:
+    return base64.b32encode(secrets.token_bytes(byte_count)).decode().rstrip("=").lower()
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()

@@ -1,0 +1,83 @@
+"""Who may do what: one table, one function. What the table does not name is refused.
+
+Views and API handlers ask `require` once, with the actor of their request; verbs below them do not ask again.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+
+from apps.access.errors import NotAllowed
+from apps.access.models import ApiKey
+
+Role = ApiKey.Role
+
+
+class Action(StrEnum):
+    """What a role can carry; the words are those of the audit trail."""
+
+    TASKS_READ = "tasks.read"
+    RUNS_READ = "runs.read"
+    RUNS_TRIGGER = "runs.trigger"
+    RUNS_CANCEL = "runs.cancel"
+    RUNS_REPLAY = "runs.replay"
+    DEPLOYMENTS_REGISTER = "deployments.register"
+    KEYS_CREATE = "keys.create"
+    KEYS_REVOKE = "keys.revoke"
+
+
+READERS = frozenset({Role.VIEWER, Role.OPERATOR, Role.ADMIN})
+OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
+ADMINS = frozenset({Role.ADMIN})
+
+ALLOWED_ROLES: dict[str, frozenset[Role]] = {
+    Action.TASKS_READ: READERS,
+    Action.RUNS_READ: READERS,
+    Action.RUNS_TRIGGER: OPERATORS,
+    Action.RUNS_CANCEL: OPERATORS,
+    Action.RUNS_REPLAY: OPERATORS,
+    Action.DEPLOYMENTS_REGISTER: ADMINS,
+    Action.KEYS_CREATE: ADMINS,
+    Action.KEYS_REVOKE: ADMINS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks: `name` is what the audit trail keeps."""
+
+    name: str
+    roles: frozenset[Role]
+
+    @classmethod
+    def of_user(cls, user: User | AbstractBaseUser | AnonymousUser) -> "Actor":
+        """The roles are the user's groups of those names; a superuser is an admin, an inactive user is nobody."""
+        if not isinstance(user, User) or not user.is_active:
+            return cls(name=str(user) or "anonymous", roles=frozenset())
+        if user.is_superuser:
+            return cls(name=user.get_username(), roles=frozenset({Role.ADMIN}))
+        names = set(user.groups.filter(name__in=Role.values).values_list("name", flat=True))
+        return cls(name=user.get_username(), roles=frozenset(Role(name) for name in names))
+
+    @classmethod
+    def of_key(cls, key: ApiKey) -> "Actor":
+        return cls(name=f"key {key.name} ({key.prefix})", roles=frozenset({Role(key.role)}))
+
+    @classmethod
+    def of_console(cls, command: str) -> "Actor":
+        """Somebody with a shell on a machine that holds the database's credentials: nothing is kept from them."""
+        return cls(name=f"console: {command}", roles=frozenset({Role.ADMIN}))
+
+
+def is_allowed(actor: Actor, action: str) -> bool:
+    return not actor.roles.isdisjoint(ALLOWED_ROLES.get(action, frozenset()))
+
+
+def require(actor: Actor, action: str) -> None:
+    """Returns where a role of the actor carries the action; raises NotAllowed, naming who could."""
+    if is_allowed(actor, action):
+        return
+    able = sorted(ALLOWED_ROLES.get(action, frozenset()))
+    who = f"It needs the role {' or '.join(able)}." if able else "Nobody may."
+    raise NotAllowed(f"{actor.name} may not do {str(action)!r}. {who}")

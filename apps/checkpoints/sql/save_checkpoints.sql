@@ -1,0 +1,59 @@
+-- Purpose: save checkpoints of many runs in one statement (group commit), each under its attempt token.
+-- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], keys text[], datas text[] (JSON text),
+--   carrieds text[] (JSON text or null), binds text[] (JSON list of names), hashes bytea[], sizes int[] (bytes);
+--   count_limit int (checkpoints per run).
+-- Returns: ord (position from 1), verdict: saved | repeated (same key, same content) | conflict | stale | limit |
+--   retry (a concurrent statement holds the answer: run it again), index.
+-- Locks: the runs, in id order, before anything is written. Relies on: runs_run_pkey, checkpoint_key_is_unique.
+WITH input AS (
+    SELECT * FROM unnest(
+        %(run_ids)s::uuid[], %(tokens)s::bytea[], %(keys)s::text[], %(datas)s::text[], %(carrieds)s::text[],
+        %(binds)s::text[], %(hashes)s::bytea[], %(sizes)s::int[]
+    ) WITH ORDINALITY AS i (run_id, token, key, data, carried, binds, content_hash, size_bytes, ord)
+), ok AS MATERIALIZED (
+    SELECT i.*, r.attempt_count, r.progress_attempt
+    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND r.state = 'running'
+    ORDER BY r.id
+    FOR NO KEY UPDATE OF r
+), existing AS (
+    SELECT ok.ord, c.index, c.content_hash = ok.content_hash AS is_same
+    FROM ok JOIN checkpoints_checkpoint c ON c.run_id = ok.run_id AND c.key = ok.key
+), numbered AS (
+    SELECT ok.*,
+           coalesce((SELECT max(c.index) + 1 FROM checkpoints_checkpoint c WHERE c.run_id = ok.run_id), 0)
+               + row_number() OVER (PARTITION BY ok.run_id ORDER BY ok.ord) - 1 AS index
+    FROM ok LEFT JOIN existing e USING (ord)
+    WHERE e.ord IS NULL
+), inserted AS (
+    INSERT INTO checkpoints_checkpoint
+        (run_id, key, index, data, carried, binds, content_hash, size_bytes, attempt, created_at)
+    SELECT n.run_id, n.key, n.index, n.data::json, n.carried::json,
+           ARRAY(SELECT json_array_elements_text(n.binds::json)), n.content_hash, n.size_bytes, n.attempt_count,
+           trigger_now()
+    FROM numbered n
+    WHERE n.index < %(count_limit)s
+    ORDER BY n.run_id, n.index
+    ON CONFLICT (run_id, key) DO NOTHING
+    RETURNING run_id, key, index
+), progressed AS (
+    UPDATE runs_run r
+    SET progress_attempt = n.attempt_count
+    FROM (SELECT DISTINCT run_id, attempt_count FROM numbered WHERE progress_attempt <> attempt_count
+          AND index < %(count_limit)s) n
+    WHERE r.id = n.run_id
+)
+SELECT i.ord,
+       CASE WHEN ok.ord IS NULL THEN 'stale'
+            WHEN e.is_same THEN 'repeated'
+            WHEN e.ord IS NOT NULL THEN 'conflict'
+            WHEN s.key IS NOT NULL THEN 'saved'
+            WHEN n.index >= %(count_limit)s THEN 'limit'
+            ELSE 'retry'
+       END AS verdict,
+       coalesce(e.index, s.index) AS index
+FROM input i
+LEFT JOIN ok ON ok.ord = i.ord
+LEFT JOIN existing e ON e.ord = i.ord
+LEFT JOIN numbered n ON n.ord = i.ord
+LEFT JOIN inserted s ON s.run_id = n.run_id AND s.key = n.key AND s.index = n.index
+ORDER BY i.ord

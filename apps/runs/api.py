@@ -1,0 +1,128 @@
+"""HTTP API of runs and tasks: permission, read, verb, answer. Statuses of errors are in `trigger_site/problems.py`."""
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router
+from pydantic import BaseModel
+
+from apps.access import audit
+from apps.access.permissions import Action, require
+from apps.runs import listing, rendering, schemas
+from apps.runs.fleet import fleet_reader
+from apps.runs.lifecycle import cancel, trigger
+from apps.runs.models import Attempt
+from apps.runs.rendering import json_response
+from apps.runs.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
+from apps.runs.long_polls import release_thread, wait_until_final
+
+router = Router()
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """What the OpenAPI document says of a body that a handler reads itself."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+    return {"requestBody": {"content": {"application/json": {"schema": _inline(schema, parts)}}}}
+
+
+def _inline(schema: Any, parts: dict[str, Any]) -> Any:
+    """The schema with its references replaced: inside an OpenAPI document they would point nowhere."""
+    if isinstance(schema, list):
+        return [_inline(item, parts) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inline(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {key: _inline(value, parts) for key, value in schema.items()}
+
+
+@router.post(
+    "/tasks/{task}/runs", response={201: schemas.RunOut}, tags=["runs"], openapi_extra=body_of(schemas.TriggerIn)
+)
+def trigger_run(request: HttpRequest, task: str) -> HttpResponse:
+    """Trigger a task. The run is committed when the answer comes."""
+    require(actor_of(request), Action.RUNS_TRIGGER)
+    body = read_object(request)
+    payload = body.pop("payload", None)
+    options = read_fields(schemas.TriggerIn, body).options
+    run = trigger(task, payload, **options.model_dump(exclude_unset=True))
+    response = json_response(rendering.run_detail(run), status=201)
+    response["Location"] = f"/api/v1/runs/{run.public_id}"
+    return response
+
+
+@router.get("/runs", response=schemas.RunPage, tags=["runs"])
+def list_runs(request: HttpRequest, filters: Query[schemas.RunFilters]) -> HttpResponse:
+    """Runs without their values, newest first."""
+    require(actor_of(request), Action.RUNS_READ)
+    refuse_unknown_parameters(request, schemas.RunFilters)
+    runs, next_cursor = listing.run_page(filters)
+    return json_response({"items": [rendering.run_summary(run) for run in runs], "next_cursor": next_cursor})
+
+
+@router.get("/runs/{run_id}", response=schemas.RunOut, tags=["runs"])
+async def get_run(request: HttpRequest, run_id: str, query: Query[schemas.WaitQuery]) -> HttpResponse:
+    """One run; with `wait_seconds` the answer comes when the run is final or that time is over."""
+    require(actor_of(request), Action.RUNS_READ)
+    refuse_unknown_parameters(request, schemas.WaitQuery)
+    identifier = listing.run_id_of(run_id)
+    if query.wait_seconds:
+        await release_thread()
+        await wait_until_final(identifier, seconds=query.wait_seconds)
+    return json_response(rendering.run_detail(await sync_to_async(listing.find_run)(identifier)))
+
+
+@router.get("/runs/{run_id}/attempts", response=schemas.AttemptList, tags=["runs"])
+def list_attempts(request: HttpRequest, run_id: str) -> HttpResponse:
+    """The run's attempts in order."""
+    require(actor_of(request), Action.RUNS_READ)
+    identifier = listing.run_id_of(run_id)
+    attempts = list(Attempt.objects.filter(run_id=identifier).defer("answer").order_by("number"))
+    if not attempts:
+        listing.require_run(identifier)
+    names = fleet_reader().names({attempt.worker_id for attempt in attempts})
+    return json_response({"items": [rendering.attempt_row(attempt, names) for attempt in attempts]})
+
+
+@router.get("/runs/{run_id}/logs", response=schemas.LogPage, tags=["runs"])
+def list_logs(request: HttpRequest, run_id: str, filters: Query[schemas.LogFilters]) -> HttpResponse:
+    """The run's log lines in order, from the start or after a cursor."""
+    require(actor_of(request), Action.RUNS_READ)
+    refuse_unknown_parameters(request, schemas.LogFilters)
+    identifier = listing.run_id_of(run_id)
+    lines, next_cursor = listing.log_page(identifier, filters)
+    if not lines:
+        listing.require_run(identifier)
+    return json_response({"items": [rendering.log_row(line) for line in lines], "next_cursor": next_cursor})
+
+
+@router.post("/runs/{run_id}/cancellation", response=schemas.RunOut, tags=["runs"])
+def cancel_run(request: HttpRequest, run_id: str) -> HttpResponse:
+    """Cancel a run: at once while it waits; a running one is asked to stop and ends within seconds."""
+    actor = actor_of(request)
+    require(actor, Action.RUNS_CANCEL)
+    read_fields(schemas.Strict, read_object(request, is_optional=True))
+    identifier = listing.run_id_of(run_id)
+    with transaction.atomic():
+        run = cancel(identifier)
+        audit.record(actor, Action.RUNS_CANCEL, run.public_id)
+    return json_response(rendering.run_detail(listing.find_run(identifier)))
+
+
+@router.get("/tasks", response=schemas.TaskList, tags=["tasks"])
+def list_tasks(request: HttpRequest) -> HttpResponse:
+    """Every task as its newest deployment declares it."""
+    require(actor_of(request), Action.TASKS_READ)
+    return json_response({"items": [rendering.task_row(*pair) for pair in listing.current_versions()]})
+
+
+@router.get("/tasks/{task}", response=schemas.TaskDetailOut, tags=["tasks"])
+def get_task(request: HttpRequest, task: str) -> HttpResponse:
+    """One task with its options, payload schema, resume points and versions."""
+    require(actor_of(request), Action.TASKS_READ)
+    found, versions = listing.find_task(task)
+    current = next(version for version in versions if version.deployment_id == found.deployment_id)
+    return json_response({**rendering.task_row(found, current), "versions": rendering.version_rows(versions)})

@@ -1,0 +1,112 @@
+"""Tells other processes which runs changed: NOTIFY with ids only, after commit; the first at once, then coalesced.
+
+A notification is a hint; polling is the truth, so a lost one costs at most a poll's interval. It is sent on its own
+connection, because a NOTIFY inside a hot transaction serialises commits.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from functools import partial
+from uuid import UUID
+
+import psycopg
+from django.conf import settings
+from django.db import transaction
+
+PENDING_CHANNEL = "trigger_pending"
+CANCEL_CHANNEL = "trigger_cancel"
+RUNS_CHANNEL = "trigger_runs"
+
+COALESCE_SECONDS = 0.005
+PAYLOAD_MAX_BYTES = 7900
+"""Postgres refuses a payload of 8,000 bytes and more."""
+
+logger = logging.getLogger(__name__)
+
+
+class Notifier:
+    """A thread with its own connection that sends what was published, in batches."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._queue: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def publish(self, channel: str, text: str = "") -> None:
+        self._queue.put((channel, text))
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._send_forever, name="notifier", daemon=True)
+                    self._thread.start()
+
+    def flush(self, timeout_seconds: float = 2.0) -> bool:
+        """Waits until everything published was sent; short-lived commands call it before they exit."""
+        with self._queue.all_tasks_done:
+            return self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, timeout_seconds)
+
+    def _send_forever(self) -> None:
+        database: psycopg.Connection | None = None
+        while True:
+            batch = [self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get())
+            try:
+                if database is None or database.closed:
+                    database = psycopg.connect(self._database_url, autocommit=True, prepare_threshold=None)
+                _send(database, batch)
+            except psycopg.Error as error:
+                # Receivers poll, so what is lost here arrives late and nothing else.
+                logger.warning("broadcast.failed: %s", error)
+                database = None
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
+            time.sleep(COALESCE_SECONDS)
+
+
+def _send(database: psycopg.Connection, batch: Iterable[tuple[str, str]]) -> None:
+    texts: dict[str, list[str]] = {}
+    for channel, text in dict.fromkeys(batch):
+        texts.setdefault(channel, []).append(text)
+    for channel, ids in texts.items():
+        for payload in _payloads(ids):
+            database.execute("SELECT pg_notify(%s, %s)", (channel, payload))
+
+
+def _payloads(ids: list[str]) -> Iterable[str]:
+    """Comma-separated ids, as many as one notification carries."""
+    per_payload = PAYLOAD_MAX_BYTES // 64
+    for start in range(0, len(ids), per_payload):
+        yield ",".join(filter(None, ids[start : start + per_payload]))
+
+
+_notifier: Notifier | None = None
+
+
+def notifier() -> Notifier:
+    global _notifier
+    if _notifier is None:
+        _notifier = Notifier(settings.LISTEN_DATABASE_URL)
+    return _notifier
+
+
+def announce_runs(run_ids: Iterable[UUID], *, is_pending: bool = False, is_cancel: bool = False) -> None:
+    """After the commit: these runs changed; wakes the coordinators where one became pending or is to be canceled."""
+    ids = [str(run_id) for run_id in run_ids]
+    transaction.on_commit(partial(announce_now, ids, is_pending=is_pending, is_cancel=is_cancel))
+
+
+def announce_now(ids: Iterable[str], *, is_pending: bool = False, is_cancel: bool = False) -> None:
+    """The same for a caller whose transaction has already committed."""
+    outgoing = notifier()
+    if is_pending:
+        outgoing.publish(PENDING_CHANNEL)
+    if is_cancel:
+        outgoing.publish(CANCEL_CHANNEL)
+    for run_id in ids:
+        outgoing.publish(RUNS_CHANNEL, run_id)

@@ -1,0 +1,30 @@
+"""The column type of task values: Postgres `json`, kept byte for byte as the codec wrote it."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.sql.compiler import SQLCompiler
+
+if TYPE_CHECKING:
+    TextValue = models.TextField[Any, Any]  # str, and None where the column is nullable
+else:
+    TextValue = models.TextField
+
+
+class ValueField(TextValue):
+    """JSON text in a `json` column, read and written as `str`, never parsed on the way.
+
+    `jsonb` would reorder keys and change numbers (1e16, -0.0), so what a task saved would not be what it gets back.
+    """
+
+    description = "JSON text, byte for byte"
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "json"
+
+    def get_placeholder(self, value: Any, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> str:
+        return "%s::json"
+
+    def select_format(self, compiler: SQLCompiler, sql: str, params: Any) -> tuple[str, Any]:
+        return f"{sql}::text", params

@@ -1,0 +1,105 @@
+"""Reads of the HTTP API: runs and log lines by pages, keyset and never offset; tasks with their versions."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q
+
+from apps.runs.errors import FieldError, RunNotFound
+from apps.runs.ids import parse_public_id, public_id
+from apps.runs.lifecycle import current_version
+from apps.runs.models import LogLine, Run, Task, TaskVersion
+from apps.runs.requests import RequestInvalid
+from apps.runs.schemas import LogFilters, RunFilters
+
+CLOCK_MARGIN = timedelta(hours=1)
+"""Ids carry the clock of the web process, `created_at` the database's: so far apart they may be."""
+
+
+def run_id_of(text: str) -> UUID:
+    """The UUID of a run's public id; raises RunNotFound where it cannot be one."""
+    run_id = parse_public_id("run", text)
+    if run_id is None:
+        raise RunNotFound(f"There is no run {text[:64]!r}.")
+    return run_id
+
+
+def find_run(run_id: UUID) -> Run:
+    """The run with its values; raises RunNotFound."""
+    run = Run.objects.filter(id=run_id).select_related("value").first()
+    if run is None:
+        raise RunNotFound(f"There is no run {public_id('run', run_id)!r}.")
+    return run
+
+
+def require_run(run_id: UUID) -> None:
+    """Raises RunNotFound; for the lists of a run, which may be empty."""
+    if not Run.objects.filter(id=run_id).exists():
+        raise RunNotFound(f"There is no run {public_id('run', run_id)!r}.")
+
+
+def run_page(filters: RunFilters) -> tuple[list[Run], str | None]:
+    """The newest runs that fit, and the cursor of the page after them."""
+    runs = Run.objects.newest_first()
+    if filters.state is not None:
+        runs = runs.filter(state=filters.state)
+    if filters.task is not None:
+        runs = runs.for_task(filters.task)
+    if filters.queue is not None:
+        runs = runs.filter(queue=filters.queue)
+    if filters.since is not None:
+        runs = runs.filter(created_at__gte=filters.since, id__gte=_first_id_at(filters.since - CLOCK_MARGIN))
+    if filters.cursor is not None:
+        runs = runs.filter(id__lt=_run_cursor(filters.cursor))
+    found = list(runs[: filters.limit + 1])
+    page = found[: filters.limit]
+    return page, page[-1].public_id if len(found) > len(page) else None
+
+
+def log_page(run_id: UUID, filters: LogFilters) -> tuple[list[LogLine], str | None]:
+    """The lines after the cursor in the order (attempt, sequence), and the cursor after the last of them."""
+    lines = LogLine.objects.filter(run_id=run_id).order_by("attempt", "sequence")
+    if filters.after is not None:
+        attempt, sequence = _log_cursor(filters.after)
+        lines = lines.filter(Q(attempt=attempt, sequence__gt=sequence) | Q(attempt__gt=attempt))
+    page = list(lines[: filters.limit])
+    return page, f"{page[-1].attempt}-{page[-1].sequence}" if page else filters.after
+
+
+def current_versions() -> list[tuple[Task, TaskVersion]]:
+    """Every task with its version in the newest deployment that has it, by id."""
+    tasks = {task.id: task for task in Task.objects.order_by("id")}
+    versions = TaskVersion.objects.filter(deployment__current_tasks__isnull=False).select_related("deployment")
+    found = {(v.task_id, v.deployment_id): v for v in versions.defer("deployment__archive").distinct()}
+    return [(task, found[task.id, task.deployment_id]) for task in tasks.values()]
+
+
+def find_task(task_id: str) -> tuple[Task, list[TaskVersion]]:
+    """The task, retired or not, with its versions, newest first; raises TaskNotFound naming near misses."""
+    task = Task.objects.filter(id=task_id).first()
+    if task is None:
+        task = Task.objects.get(id=current_version(task_id).task_id)
+    versions = TaskVersion.objects.filter(task_id=task_id, deployment__task_set=task.task_set)
+    return task, list(
+        versions.select_related("deployment").defer("deployment__archive").order_by("-deployment__version")
+    )
+
+
+def _first_id_at(at: datetime) -> UUID:
+    """The smallest UUIDv7 of that time: what the index on ids begins at."""
+    return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
+
+
+def _run_cursor(text: str) -> UUID:
+    run_id = parse_public_id("run", text)
+    if run_id is None:
+        raise RequestInvalid.at((FieldError("cursor", "is not a cursor that a page gave out"),))
+    return run_id
+
+
+def _log_cursor(text: str) -> tuple[int, int]:
+    attempt, separator, sequence = text.partition("-")
+    numbers = (attempt, sequence)
+    if not separator or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
+        raise RequestInvalid.at((FieldError("after", "is not a cursor that a page gave out"),))
+    return int(attempt), int(sequence)

@@ -1,0 +1,219 @@
+"""Tasks, deployments, runs, their values, attempts and log lines. State moves are in `lifecycle.py`, never here."""
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from apps.runs.fields import ValueField
+from apps.runs.ids import public_id, uuid7
+from apps.runs.querysets import RunQuerySet
+from apps.runs.states import FINAL_STATES, Outcome, RunState
+
+TASK_ID_MAX_LENGTH = 128
+PRIORITY_RANGE = (-100, 100)
+MAX_ATTEMPTS_LIMIT = 250
+
+
+class Deployment(models.Model):
+    """One built version of a task set; a run is pinned to the deployment that it started on."""
+
+    class Kind(models.TextChoices):
+        FOLDER = "folder"
+        IMAGE = "image"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    task_set = models.CharField(max_length=128)
+    version = models.PositiveIntegerField(help_text="Counts the deployments of the task set from 1.")
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.FOLDER)
+    image = models.CharField(max_length=512, blank=True, help_text="Image reference; empty for a folder deployment.")
+    archive = models.BinaryField(null=True, help_text="The folder as a tar file; null for an image deployment.")
+    content_hash = models.BinaryField(max_length=32, help_text="SHA-256 of the archive or of the image's digest.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["task_set", "version"], name="deployment_version_is_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.task_set} v{self.version}"
+
+    @property
+    def public_id(self) -> str:
+        return public_id("dep", self.id)
+
+
+class Task(models.Model):
+    """A task as the newest deployment that has it declares it. The primary key is the task's own stable id."""
+
+    id = models.CharField(primary_key=True, max_length=TASK_ID_MAX_LENGTH)
+    task_set = models.CharField(max_length=128)
+    deployment = models.ForeignKey(Deployment, on_delete=models.PROTECT, related_name="current_tasks")
+    is_retired = models.BooleanField(default=False, help_text="Missing from the newest deployment of its task set.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class TaskVersion(models.Model):
+    """A task as one deployment declares it: its options, payload schema and resume points."""
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="task_versions")
+    task_id = models.CharField(max_length=TASK_ID_MAX_LENGTH)
+    options = models.JSONField(default=dict)
+    payload_schema = models.JSONField(default=dict, help_text="JSON Schema 2020-12 of the payload object.")
+    resume_points = models.JSONField(default=list)
+    file = models.CharField(max_length=512)
+    line = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["deployment", "task_id"], name="task_version_is_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} in {self.deployment_id}"
+
+
+class Run(models.Model):
+    """One triggering of a task. Narrow on purpose: its values are in `RunValue`, its tries in `Attempt`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    task = models.ForeignKey(Task, on_delete=models.PROTECT, related_name="runs", db_index=False)
+    deployment = models.ForeignKey(
+        Deployment, null=True, on_delete=models.PROTECT, related_name="runs", help_text="Bound at the first claim."
+    )
+    state = models.CharField(max_length=16, choices=RunState, default=RunState.PENDING)
+    queue = models.CharField(max_length=128)
+    priority = models.SmallIntegerField(default=0)
+    concurrency_key = models.CharField(max_length=256, blank=True)
+    max_attempts = models.PositiveSmallIntegerField(default=3)
+    attempt_count = models.PositiveIntegerField(default=0)
+    progress_attempt = models.PositiveIntegerField(
+        default=0, help_text="The last attempt that saved a new checkpoint: kills before it no longer count as poison."
+    )
+    budget_base = models.PositiveIntegerField(default=0, help_text="Attempts up to this number count no more.")
+    token = models.BinaryField(max_length=16, null=True, help_text="The attempt token, while an attempt is alive.")
+    worker_id = models.UUIDField(null=True)
+    lease_end = models.DateTimeField(null=True)
+    is_cancel_requested = models.BooleanField(default=False)
+    due_at = models.DateTimeField(null=True, help_text="When a delayed or retrying run becomes pending.")
+    replay_of = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="replays")
+    replay_from = models.CharField(
+        max_length=200, blank=True, help_text="The checkpoint that this replay starts after."
+    )
+    version = models.BigIntegerField(default=0, help_text="Grows with each state move; pages use it to order updates.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["-priority", "id"], condition=Q(state="pending"), name="run_claim_idx"),
+            models.Index(
+                fields=["due_at"], condition=Q(state__in=["delayed", "retrying", "waiting"]), name="run_promote_idx"
+            ),
+            models.Index(fields=["worker_id"], condition=Q(state="running"), name="run_of_worker_idx"),
+            models.Index(fields=["task", "-id"], name="run_of_task_idx"),
+            models.Index(fields=["state", "-id"], name="run_by_state_idx"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="run_is_finished_in_final_states",
+                condition=Q(state__in=sorted(FINAL_STATES), finished_at__isnull=False)
+                | (~Q(state__in=sorted(FINAL_STATES)) & Q(finished_at__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="run_holds_a_lease_while_running",
+                condition=Q(state="running", token__isnull=False, lease_end__isnull=False, worker_id__isnull=False)
+                | (~Q(state="running") & Q(token__isnull=True, lease_end__isnull=True, worker_id__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="run_has_a_due_time_while_it_waits_for_one",
+                condition=~Q(state__in=["delayed", "retrying"]) | Q(due_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        return public_id("run", self.id)
+
+    @property
+    def is_final(self) -> bool:
+        return RunState(self.state).is_final
+
+
+class RunValue(models.Model):
+    """What a run was given and what it gave back, apart from the hot row."""
+
+    run = models.OneToOneField(Run, primary_key=True, on_delete=models.CASCADE, related_name="value")
+    payload = ValueField()
+    output = ValueField(null=True)
+    error = models.JSONField(null=True, help_text="`{type, message, stack}` of the last failed attempt.")
+
+    class Meta:
+        db_table = "runs_value"
+
+    def __str__(self) -> str:
+        return f"values of {self.run_id}"
+
+
+class Attempt(models.Model):
+    """One try at a run under one lease; keeps its token so that a late repeat gets its old answer."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    number = models.PositiveIntegerField()
+    deployment = models.ForeignKey(Deployment, null=True, on_delete=models.PROTECT, related_name="attempts")
+    token = models.BinaryField(max_length=16)
+    worker_id = models.UUIDField()
+    poll_id = models.UUIDField(help_text="The poll whose answer carried this claim.")
+    outcome = models.CharField(max_length=16, choices=Outcome, blank=True, help_text="Empty while it is alive.")
+    is_confirmed = models.BooleanField(default=False, help_text="The worker said that the claim reached it.")
+    container = models.CharField(max_length=128, blank=True)
+    start_kind = models.CharField(max_length=8, blank=True)
+    resumed_from = models.CharField(max_length=200, null=True)  # noqa: DJ001 - null means "from the start"
+    exit_code = models.SmallIntegerField(null=True)
+    peak_memory_bytes = models.BigIntegerField(null=True)
+    error = models.JSONField(null=True)
+    answer = models.JSONField(null=True, help_text="What the worker was told when it ended the attempt.")
+    claimed_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True, help_text="When the task's process began.")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["poll_id"], condition=Q(outcome=""), name="attempt_of_poll_idx")]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "number"], name="attempt_number_is_unique"),
+            models.CheckConstraint(
+                name="attempt_is_finished_with_its_outcome",
+                condition=(Q(outcome="") & Q(finished_at__isnull=True))
+                | (~Q(outcome="") & Q(finished_at__isnull=False)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.run_id}"
+
+
+class LogLine(models.Model):
+    """One line that a task wrote, in the order (attempt, sequence)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="log_lines", db_index=False)
+    attempt = models.PositiveIntegerField()
+    sequence = models.PositiveIntegerField()
+    level = models.CharField(max_length=8)
+    source = models.CharField(max_length=8, help_text="log, stdout, stderr or system")
+    message = models.TextField()
+    fields: Any = models.JSONField(null=True)
+    logged_at = models.DateTimeField(help_text="By the clock of the worker's node.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "attempt", "sequence"], name="log_line_is_unique")]
+
+    def __str__(self) -> str:
+        return self.message[:80]

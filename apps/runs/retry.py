@@ -1,0 +1,84 @@
+"""What follows a failed attempt: pure arithmetic over plain values, no rows and no clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apps.runs.states import BUDGET_OUTCOMES, KILL_OUTCOMES, Outcome, RunState
+
+POISON_KILL_COUNT = 3
+START_FAILURE_LIMIT = 20
+START_FAILURE_DELAY_SECONDS = (1.0, 60.0)
+"""First and longest wait after a container that did not start; doubles in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryCurve:
+    """Delay before attempt n+1 = min(max, initial x factor^(n-1)), jittered uniformly in [d/2, d]; seconds."""
+
+    initial: float = 5.0
+    factor: float = 4.0
+    max: float = 3600.0
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> "RetryCurve":
+        retry = options.get("retry") or {}
+        return cls(**{name: float(retry[name]) for name in ("initial", "factor", "max") if name in retry})
+
+    def delay_seconds(self, failure_count: int, jitter: float) -> float:
+        """The wait after the n-th counted failure; `jitter` is a number from [0, 1)."""
+        # The exponent is capped because a float overflows long before 250 attempts of a large factor.
+        full = min(self.max, self.initial * self.factor ** min(failure_count - 1, 64))
+        return full * (0.5 + jitter / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """An attempt that did not complete, with the counts that judge it; each count includes this attempt."""
+
+    outcome: Outcome
+    budget_count: int
+    kill_count: int
+    start_failure_count: int
+    max_attempts: int
+    curve: RetryCurve
+    retry_after_seconds: float | None = None
+    is_abort: bool = False
+    is_cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The run's next state; `reason` says why a dead letter is one."""
+
+    state: RunState
+    delay_seconds: float | None = None
+    reason: str = ""
+
+
+def next_move(ended: EndedAttempt, jitter: float) -> Move:
+    """Where the run goes after this attempt (contract, section 5)."""
+    if ended.is_cancel_requested or ended.outcome is Outcome.CANCELED:
+        return Move(RunState.CANCELED)
+    if ended.is_abort:
+        return Move(RunState.DEAD_LETTER, reason="the task aborted the run")
+    if ended.outcome in KILL_OUTCOMES and ended.kill_count >= POISON_KILL_COUNT:
+        return Move(
+            RunState.DEAD_LETTER, reason=f"poison run: killed {ended.kill_count} times without a new checkpoint"
+        )
+    if ended.outcome in BUDGET_OUTCOMES:
+        return _spend_budget(ended, jitter)
+    if ended.outcome is Outcome.START_FAILED:
+        if ended.start_failure_count >= START_FAILURE_LIMIT:
+            return Move(RunState.DEAD_LETTER, reason=f"failed to start {ended.start_failure_count} times in a row")
+        first, longest = START_FAILURE_DELAY_SECONDS
+        return Move(RunState.RETRYING, min(longest, first * 2 ** (ended.start_failure_count - 1)))
+    return Move(RunState.PENDING)
+
+
+def _spend_budget(ended: EndedAttempt, jitter: float) -> Move:
+    if ended.budget_count >= ended.max_attempts:
+        return Move(RunState.DEAD_LETTER, reason=f"all {ended.max_attempts} attempts are used")
+    if ended.retry_after_seconds is not None:
+        return Move(RunState.RETRYING, max(0.0, ended.retry_after_seconds))
+    return Move(RunState.RETRYING, ended.curve.delay_seconds(ended.budget_count, jitter))

@@ -1,0 +1,236 @@
+"""What the run page shows, read in a fixed number of queries. Changes nothing; `timeline.py` has the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from apps.runs.badges import Badge, outcome_badge, state_badge
+from apps.runs.fleet import fleet_reader
+from apps.runs.models import Attempt, LogLine, Run, RunValue
+from apps.runs.states import CANCELABLE_AT_ONCE, Outcome, RunState
+from apps.runs.timeline import Boundary, Course, Timeline, Try, layout
+from apps.runs.waiting import Reason, waiting_reason
+
+REPLAYS_SHOWN = 5
+LOG_LINES_SHOWN = 500
+
+QUIET_OUTCOMES = frozenset({Outcome.CANCELED, Outcome.SUSPENDED, Outcome.RELEASED})
+"""Ends that are nobody's failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is shown; `reason` says why the run has no further attempt."""
+
+    type: str
+    message: str
+    stack: str
+    reason: str = ""
+
+    @classmethod
+    def of(cls, error: Mapping[str, Any] | None) -> Failure | None:
+        if error is None:
+            return None
+        return cls(*(str(error.get(name) or "") for name in ("type", "message", "stack", "reason")))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLine:
+    number: int
+    badge: Badge
+    worker: str
+    container: str
+    start_kind: str
+    resumed_from: str
+    exit_code: int | None
+    peak_memory_bytes: int | None
+    seconds: float | None
+    live_since: datetime | None
+    started_at: datetime
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """The part of the page that follows the run; `replay_key` is where a replay of a failure most likely begins."""
+
+    id: str
+    task: str
+    badge: Badge
+    version: str
+    queue: str
+    priority: int
+    attempt_count: int
+    max_attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float | None
+    live_since: datetime | None
+    is_cancelable: bool
+    is_moving: bool
+    reason: Reason | None
+    failure: Failure | None
+    failure_badge: Badge
+    attempts: Sequence[AttemptLine]
+    timeline: Timeline
+    replay_key: str
+    replay_of: str
+    replay_from: str
+    replays: Sequence[str]
+    row_version: int
+
+
+def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary | None:
+    """The run as it stands; None where there is none."""
+    run = Run.objects.select_related("deployment").filter(id=run_id).first()
+    if run is None:
+        return None
+    attempts = list(run.attempts.order_by("number"))
+    boundaries = [Boundary(*row) for row in _boundary_rows(run)]
+    error = RunValue.objects.filter(run_id=run_id).values_list("error", flat=True).first()
+    failure = Failure.of(error)
+    names = fleet_reader().names(attempt.worker_id for attempt in attempts)
+    now = timezone.now()
+    is_live = run.started_at is not None and run.finished_at is None
+    return RunSummary(
+        id=run.public_id,
+        task=run.task_id,
+        badge=state_badge(run.state),
+        version=str(run.deployment) if run.deployment else "",
+        queue=run.queue,
+        priority=run.priority,
+        attempt_count=run.attempt_count,
+        max_attempts=run.max_attempts,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        seconds=_seconds(run.started_at, run.finished_at),
+        live_since=run.started_at if is_live else None,
+        is_cancelable=run.state in CANCELABLE_AT_ONCE
+        or (run.state == RunState.RUNNING and not run.is_cancel_requested),
+        is_moving=not run.is_final,
+        reason=_reason(run, failure, boundaries),
+        failure=failure,
+        failure_badge=outcome_badge(_last_failed(attempts)),
+        attempts=[_attempt_line(attempt, names) for attempt in attempts],
+        timeline=layout(
+            _course(run), [_try(attempt) for attempt in attempts], boundaries, now, is_to_scale=is_to_scale
+        ),
+        replay_key=boundaries[-1].key if boundaries and failure else "",
+        replay_of=run.replay_of.public_id if run.replay_of else "",
+        replay_from=run.replay_from,
+        replays=[replay.public_id for replay in run.replays.order_by("-id").only("id")[:REPLAYS_SHOWN]],
+        row_version=run.version,
+    )
+
+
+def _boundary_rows(run: Run) -> list[tuple[str, int, int, datetime]]:
+    # Through the reverse relation: the model lives in an app above this one.
+    rows = run.checkpoints.order_by("index").values_list("key", "index", "attempt", "created_at")
+    return list(rows)
+
+
+def _reason(run: Run, failure: Failure | None, boundaries: Sequence[Boundary]) -> Reason | None:
+    is_pending = run.state == RunState.PENDING
+    return waiting_reason(
+        run.state,
+        due_at=run.due_at,
+        attempt_count=run.attempt_count,
+        max_attempts=run.max_attempts,
+        is_cancel_requested=run.is_cancel_requested,
+        last_error_type=failure.type if failure else "",
+        resume_key=boundaries[-1].key if boundaries else "",
+        fleet=fleet_reader().summary() if is_pending else None,
+        running_count=Run.objects.running().count() if is_pending else 0,
+    )
+
+
+def _course(run: Run) -> Course:
+    is_due = run.state in (RunState.RETRYING, RunState.DELAYED)
+    return Course(run.created_at, run.finished_at, due_at=run.due_at if is_due else None)
+
+
+def _try(attempt: Attempt) -> Try:
+    return Try(
+        number=attempt.number,
+        claimed_at=attempt.claimed_at,
+        started_at=attempt.started_at,
+        finished_at=attempt.finished_at,
+        resumed_from=attempt.resumed_from,
+        is_success=attempt.outcome == Outcome.COMPLETED,
+        is_failure=_is_failure(attempt.outcome),
+        word=outcome_badge(attempt.outcome).word,
+        tone=outcome_badge(attempt.outcome).tone,
+    )
+
+
+def _attempt_line(attempt: Attempt, names: Mapping[UUID, str]) -> AttemptLine:
+    begun = attempt.started_at or attempt.claimed_at
+    return AttemptLine(
+        number=attempt.number,
+        badge=outcome_badge(attempt.outcome),
+        worker=names.get(attempt.worker_id, ""),
+        container=attempt.container,
+        start_kind=attempt.start_kind,
+        resumed_from=attempt.resumed_from or "",
+        exit_code=attempt.exit_code,
+        peak_memory_bytes=attempt.peak_memory_bytes,
+        seconds=_seconds(begun, attempt.finished_at),
+        live_since=begun if attempt.finished_at is None else None,
+        started_at=begun,
+        failure=Failure.of(attempt.error),
+    )
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return (end - start).total_seconds() if start is not None and end is not None else None
+
+
+def _is_failure(outcome: str) -> bool:
+    return outcome not in ("", Outcome.COMPLETED, *QUIET_OUTCOMES)
+
+
+def _last_failed(attempts: Sequence[Attempt]) -> str:
+    return next((a.outcome for a in reversed(attempts) if _is_failure(a.outcome)), Outcome.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines in the order that the task wrote them, and where the next ones begin."""
+
+    lines: Sequence[LogLine]
+    cursor: str
+    has_earlier: bool
+
+
+def log_page(run_id: UUID, after: tuple[int, int] | None) -> LogPage:
+    """The newest lines, or those after (attempt, sequence)."""
+    lines = LogLine.objects.filter(run_id=run_id)
+    if after is None:
+        newest = list(lines.order_by("-attempt", "-sequence")[: LOG_LINES_SHOWN + 1])
+        shown = newest[:LOG_LINES_SHOWN][::-1]
+        return LogPage(shown, _cursor(shown, (0, 0)), has_earlier=len(newest) > LOG_LINES_SHOWN)
+    attempt, sequence = after
+    later = lines.filter(attempt=attempt, sequence__gt=sequence) | lines.filter(attempt__gt=attempt)
+    shown = list(later.order_by("attempt", "sequence")[:LOG_LINES_SHOWN])
+    return LogPage(shown, _cursor(shown, after), has_earlier=False)
+
+
+def _cursor(lines: Sequence[LogLine], default: tuple[int, int]) -> str:
+    attempt, sequence = (lines[-1].attempt, lines[-1].sequence) if lines else default
+    return f"{attempt}.{sequence}"
+
+
+def read_cursor(text: str) -> tuple[int, int] | None:
+    """`2.17` as (2, 17); None for anything else."""
+    attempt, separator, sequence = text.partition(".")
+    if not separator or not (attempt.isdecimal() and sequence.isdecimal()) or len(text) > 20:
+        return None
+    return int(attempt), int(sequence)

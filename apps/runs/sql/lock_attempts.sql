@@ -1,0 +1,42 @@
+-- Purpose: before attempts are ended, lock their runs and read what judges the next move.
+-- Parameters: run_ids uuid[], tokens bytea[] (same length).
+-- Returns: run_id, token, is_live (the token is the run's present one), outcome and answer (JSON text) of the attempt
+--   with that token, max_attempts, is_cancel_requested, options (JSON text) of the task in the attempt's deployment, and
+--   the counts of earlier attempts: budget_count, kill_count (since the last new checkpoint), start_failure_count (in a row).
+-- Locks: the runs, in id order. Relies on: runs_run_pkey, attempt_number_is_unique.
+WITH input AS (
+    SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
+), locked AS MATERIALIZED (
+    SELECT r.* FROM runs_run r WHERE r.id IN (SELECT run_id FROM input) ORDER BY r.id FOR NO KEY UPDATE OF r
+)
+SELECT i.run_id,
+       i.token,
+       r.state = 'running' AND r.token = i.token AS is_live,
+       a.outcome,
+       a.answer::text AS answer,
+       r.max_attempts,
+       r.is_cancel_requested,
+       v.options::text AS options,
+       counts.budget_count,
+       counts.kill_count,
+       counts.start_failure_count
+FROM input i
+JOIN locked r ON r.id = i.run_id
+JOIN runs_attempt a ON a.run_id = r.id AND a.token = i.token
+LEFT JOIN runs_taskversion v ON v.deployment_id = a.deployment_id AND v.task_id = r.task_id
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (
+               WHERE e.outcome IN ('failed', 'timed_out', 'out_of_memory', 'crashed') AND e.number > r.budget_base
+           ) AS budget_count,
+           count(*) FILTER (
+               WHERE e.outcome IN ('crashed', 'lost') AND e.number >= r.progress_attempt AND e.number > r.budget_base
+           ) AS kill_count,
+           count(*) FILTER (
+               WHERE e.outcome = 'start_failed' AND e.number > coalesce(
+                   (SELECT max(o.number) FROM runs_attempt o
+                    WHERE o.run_id = r.id AND o.number <> a.number AND o.outcome NOT IN ('start_failed', 'released')),
+                   0)
+           ) AS start_failure_count
+    FROM runs_attempt e
+    WHERE e.run_id = r.id AND e.number <> a.number
+) AS counts

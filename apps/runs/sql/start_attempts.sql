@@ -1,0 +1,25 @@
+-- Purpose: record that attempts' processes began, and where they resumed.
+-- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], containers text[], start_kinds text[],
+--   resumed_froms text[] (null: from the start), running_seconds float8[] (how long ago it began).
+-- Returns: ord (position from 1), is_stale.
+-- Locks: the runs, in id order. Relies on: runs_run_pkey, attempt_number_is_unique.
+WITH input AS (
+    SELECT * FROM unnest(
+        %(run_ids)s::uuid[], %(tokens)s::bytea[], %(containers)s::text[], %(start_kinds)s::text[],
+        %(resumed_froms)s::text[], %(running_seconds)s::float8[]
+    ) WITH ORDINALITY AS i (run_id, token, container, start_kind, resumed_from, running_seconds, ord)
+), ok AS MATERIALIZED (
+    SELECT i.*, r.attempt_count
+    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND r.state = 'running'
+    ORDER BY r.id
+    FOR NO KEY UPDATE OF r
+), started AS (
+    UPDATE runs_attempt a
+    SET container = ok.container,
+        start_kind = ok.start_kind,
+        resumed_from = ok.resumed_from,
+        is_confirmed = true,
+        started_at = coalesce(a.started_at, trigger_now() - make_interval(secs => ok.running_seconds))
+    FROM ok WHERE a.run_id = ok.run_id AND a.number = ok.attempt_count
+)
+SELECT i.ord, ok.run_id IS NULL AS is_stale FROM input i LEFT JOIN ok USING (ord) ORDER BY i.ord

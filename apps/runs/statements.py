@@ -1,0 +1,37 @@
+"""Named SQL texts: one file per statement, run by the ORM's connection or by a coordinator's. Owns no meaning."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+from psycopg import AsyncConnection
+from psycopg.rows import namedtuple_row
+
+
+class Statement:
+    """One SQL file with `%(name)s` parameters; every run returns all its rows as named tuples."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self.text = path.read_text(encoding="utf-8")
+
+    def run(self, **parameters: Any) -> list[Any]:
+        """On Django's connection of this thread; inside `atomic()` where the caller needs a transaction."""
+        connection.ensure_connection()
+        with connection.connection.cursor(row_factory=namedtuple_row) as cursor:
+            with connection.wrap_database_errors:
+                cursor.execute(self.text, parameters)
+            rows: Sequence[Any] = cursor.fetchall() if cursor.description else []
+        return list(rows)
+
+    async def run_on(self, database: AsyncConnection[Any], **parameters: Any) -> list[Any]:
+        """On a coordinator's connection."""
+        async with database.cursor(row_factory=namedtuple_row) as cursor:
+            await cursor.execute(self.text, parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+
+def statement(module_file: str, name: str) -> Statement:
+    """The statement `sql/<name>.sql` beside the module that names it."""
+    return Statement(Path(module_file).parent / "sql" / f"{name}.sql")

@@ -1,0 +1,74 @@
+"""What a worker reads from its arguments and its own environment variables; nothing else reaches it."""
+
+import argparse
+import os
+import socket
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+EXECUTORS = ("auto", "process", "docker")
+DEFAULT_CONCURRENCY = 10
+CONCURRENCY_MAX = 1000
+
+
+class ConfigError(Exception):
+    """A variable or argument that cannot be used, in a sentence that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    coordinator_url: str
+    worker_token: str
+    executor: str
+    concurrency: int
+    name: str
+    folder: Path
+    base_image: str
+    drain_seconds: float
+
+
+def read_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """The worker's configuration; raises ConfigError. `--help` exits as argparse does."""
+    parser = argparse.ArgumentParser(prog="manage.py runworker", description="Runs tasks on this node.")
+    parser.add_argument("--concurrency", type=int, help=f"runs at once (default {DEFAULT_CONCURRENCY})")
+    parser.add_argument("--executor", choices=EXECUTORS, help="default auto: docker where an engine is usable")
+    given = parser.parse_args(arguments)
+    token = environment.get("TRIGGER_WORKER_TOKEN", "")
+    if not token:
+        raise ConfigError("TRIGGER_WORKER_TOKEN is not set; it must equal the coordinator's.")
+    executor = given.executor or environment.get("TRIGGER_EXECUTOR") or "auto"
+    if executor not in EXECUTORS:
+        raise ConfigError(f"TRIGGER_EXECUTOR must be one of {', '.join(EXECUTORS)}, not {executor!r}.")
+    return Config(
+        coordinator_url=environment.get("TRIGGER_COORDINATOR_URL", "http://127.0.0.1:8001").rstrip("/"),
+        worker_token=token,
+        executor=executor,
+        concurrency=_concurrency(given.concurrency, environment.get("TRIGGER_CONCURRENCY")),
+        name=environment.get("TRIGGER_WORKER_NAME") or socket.gethostname(),
+        folder=Path(
+            environment.get("TRIGGER_WORKER_DIR") or Path(tempfile.gettempdir()) / f"trigger-worker-{os.getuid()}"
+        ),
+        base_image=environment.get("TRIGGER_BASE_IMAGE") or "python:3.12-slim",
+        drain_seconds=_seconds("TRIGGER_DRAIN_SECONDS", environment.get("TRIGGER_DRAIN_SECONDS"), 30.0),
+    )
+
+
+def _concurrency(argument: int | None, variable: str | None) -> int:
+    text = str(argument) if argument is not None else variable or str(DEFAULT_CONCURRENCY)
+    if not text.isdecimal() or not 1 <= int(text) <= CONCURRENCY_MAX:
+        raise ConfigError(f"TRIGGER_CONCURRENCY (--concurrency) must be from 1 to {CONCURRENCY_MAX}, not {text!r}.")
+    return int(text)
+
+
+def _seconds(name: str, text: str | None, default: float) -> float:
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ConfigError(f"{name} must be a number of seconds from 0, not {text!r}.")
+    return value

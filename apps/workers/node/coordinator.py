@@ -1,0 +1,127 @@
+"""The worker's side of `/coordinator/v1`: one HTTP client, typed replies, and errors that say what to do next."""
+
+from typing import TypeVar
+from uuid import UUID
+
+import aiohttp
+import msgspec
+
+from apps.workers import protocol as wire
+
+REQUEST_SECONDS = 15.0
+POLL_REQUEST_SECONDS = wire.POLL_SECONDS + 10.0
+DEPLOYMENT_REQUEST_SECONDS = 60.0
+
+Reply = TypeVar("Reply", bound=wire.Message)
+
+
+class CoordinatorError(Exception):
+    """Base of what a call to the coordinator can raise."""
+
+
+class UnreachableError(CoordinatorError):
+    """No answer: refused, broken or timed out. The call may or may not have been carried out."""
+
+
+class DatabaseAwayError(CoordinatorError):
+    """The coordinator lives and its database is away: a sign of life, and nothing was written."""
+
+
+class RefusedError(CoordinatorError):
+    """The coordinator refused the call; `kind` is the problem's name."""
+
+    def __init__(self, status: int, kind: str, detail: str) -> None:
+        super().__init__(f"{detail} ({status} {kind})")
+        self.status = status
+        self.kind = kind
+
+
+class Coordinator:
+    """Calls of one worker; keeps its connections open."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/msgpack"}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        # Cookies and proxies of the environment have no business between a worker and its coordinator.
+        self._session = aiohttp.ClientSession(
+            self._url, connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def register(self, registration: wire.Registration) -> wire.Registered:
+        return await self._call("POST", "workers", wire.Registered, registration)
+
+    async def poll(self, poll: wire.Poll) -> wire.PollReply:
+        return await self._call("POST", "polls", wire.PollReply, poll, seconds=POLL_REQUEST_SECONDS)
+
+    async def beat(self, heartbeat: wire.Heartbeat) -> wire.HeartbeatReply:
+        return await self._call("POST", "heartbeats", wire.HeartbeatReply, heartbeat)
+
+    async def start(self, items: list[wire.Start]) -> list[wire.Result]:
+        return (await self._call("POST", "starts", wire.Results, wire.Starts(items))).items
+
+    async def checkpoint(self, items: list[wire.CheckpointItem]) -> list[wire.Result]:
+        return (await self._call("POST", "checkpoints", wire.Results, wire.Checkpoints(items))).items
+
+    async def log(self, items: list[wire.LogBatch]) -> list[wire.Result]:
+        return (await self._call("POST", "logs", wire.Results, wire.Logs(items))).items
+
+    async def finish(self, items: list[wire.Finish]) -> list[wire.Result]:
+        return (await self._call("POST", "finishes", wire.Results, wire.Finishes(items))).items
+
+    async def deployment(self, deployment_id: UUID) -> wire.DeploymentReply:
+        return await self._call(
+            "GET", f"deployments/{deployment_id}", wire.DeploymentReply, seconds=DEPLOYMENT_REQUEST_SECONDS
+        )
+
+    async def stored_checkpoints(self, run_id: UUID, token: bytes) -> list[wire.StoredCheckpoint]:
+        headers = {"X-Attempt-Token": token.hex()}
+        reply = await self._call(
+            "GET", f"runs/{run_id}/checkpoints", wire.StoredCheckpoints, headers=headers,
+            seconds=DEPLOYMENT_REQUEST_SECONDS,
+        )  # fmt: skip
+        return reply.items
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        reply: type[Reply],
+        message: wire.Message | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        seconds: float = REQUEST_SECONDS,
+    ) -> Reply:
+        if self._session is None:
+            raise UnreachableError("the client is not open")
+        body = None if message is None else wire.encode(message)
+        timeout = aiohttp.ClientTimeout(total=seconds, connect=5)
+        try:
+            async with self._session.request(
+                method, f"/coordinator/v1/{path}", data=body, headers=headers, timeout=timeout
+            ) as response:
+                raw = await response.read()
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(f"{self._url}: {error or type(error).__name__}") from error
+        if status == 200:
+            return wire.decode(raw, reply)
+        raise _refusal(status, raw)
+
+
+def _refusal(status: int, raw: bytes) -> CoordinatorError:
+    try:
+        problem = wire.decode(raw, wire.Problem)
+    except msgspec.MsgspecError:
+        return RefusedError(status, "not-a-coordinator", f"{raw[:100]!r}")
+    kind = problem.type.removeprefix("/problems/")
+    if kind == "database-away":
+        return DatabaseAwayError(problem.detail)
+    return RefusedError(status, kind, problem.detail)

@@ -1,0 +1,61 @@
+"""What every executor offers. Adding one is a module beside this one and a line in `select.py`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from apps.workers.node.hosts import Host
+from apps.workers.protocol import DeploymentReply, TaskOptions
+
+
+class StartFailedError(Exception):
+    """No process could be started for an attempt; the text is the reason that the run's page shows."""
+
+
+class ExecutorUnavailableError(Exception):
+    """This node cannot run tasks in the way that was asked for; the text says why and what would mend it."""
+
+
+@dataclass(slots=True)
+class Place:
+    """Where one attempt runs: a ready host, the run's folder as its process sees it, and the name that people see."""
+
+    host: Host
+    container: str
+    start_kind: str
+    """cold or warm."""
+    folder: str | None = None
+
+
+class Executor(Protocol):
+    """Gives places to attempts and takes them back; every method may be called for many attempts at once."""
+
+    name: str
+    note: str
+    """Why this executor runs the tasks, in a sentence for people."""
+
+    async def open(self) -> None:
+        """Makes the node ready and removes what an earlier worker of this node left behind."""
+
+    async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
+        """A place for one attempt; raises StartFailedError. `attempt_name` is unique per attempt."""
+
+    async def release(self, place: Place) -> None:
+        """The attempt has ended: its processes are gone and its files are removed when this returns."""
+
+    async def close(self) -> None:
+        """Ends everything that this executor started."""
+
+
+def memory_bytes(text: str) -> int:
+    """The bytes of a memory option as "512MB" or "1GB" (decimal units, as the contract writes them)."""
+    number = text.rstrip("KMGBkmgb")
+    factor = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}[text[len(number) :].upper()]
+    return int(float(number) * factor)
+
+
+def socket_folder(root: Path, name: str) -> Path:
+    """A new private directory for one host's socket."""
+    folder = root / name
+    folder.mkdir(mode=0o711, parents=True)
+    return folder

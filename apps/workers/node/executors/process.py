@@ -1,0 +1,193 @@
+"""Tasks as child processes of this node: the same agent, socket and semantics as in a container, without isolation.
+
+One agent per deployment loads the code once and forks a child per run. Memory is not limited, and files, network and
+other processes are within reach of the task: for development, or for code that the node's owner trusts.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from apps.workers.node.deployments import DeploymentError, unpack
+from apps.workers.node.executors.base import Place, StartFailedError, socket_folder
+from apps.workers.node.hosts import Host, HostError
+from apps.workers.protocol import DeploymentReply, TaskOptions
+
+READY_SECONDS = 60.0
+IDLE_SECONDS = 300.0
+"""An agent without runs is ended after this time; the next run of its deployment starts it again."""
+STOP_SECONDS = 5.0
+ERROR_LINES = 20
+
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Zygote:
+    """An agent process with its host."""
+
+    host: Host
+    process: asyncio.subprocess.Process
+    last_used_at: float
+    is_ending: bool = False
+    stderr: deque[str] = field(default_factory=lambda: deque(maxlen=ERROR_LINES))
+
+
+class ProcessExecutor:
+    """Implements `Executor` with one agent per deployment."""
+
+    name = "process"
+
+    def __init__(self, folder: Path, note: str) -> None:
+        self.note = note
+        self._folder = folder / "process"
+        self._zygotes: dict[UUID, Zygote] = {}
+        self._starting: dict[UUID, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        shutil.rmtree(self._folder / "runs", ignore_errors=True)
+        shutil.rmtree(self._folder / "s", ignore_errors=True)
+        for name in ("deployments", "runs", "s", "venvs"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sweeping = asyncio.create_task(self._end_idle(), name="end-idle-agents")
+
+    async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
+        lock = self._starting.setdefault(deployment.deployment_id, asyncio.Lock())
+        async with lock:
+            zygote = self._zygotes.get(deployment.deployment_id)
+            is_warm = zygote is not None and zygote.host.is_alive
+            if zygote is None or not is_warm:
+                zygote = await self._start(deployment)
+                self._zygotes[deployment.deployment_id] = zygote
+        zygote.last_used_at = asyncio.get_running_loop().time()
+        folder = self._folder / "runs" / attempt_name
+        folder.mkdir(mode=0o700)
+        kind = "warm" if is_warm else "cold"
+        return Place(zygote.host, f"process {zygote.process.pid}", kind, str(folder))
+
+    async def release(self, place: Place) -> None:
+        if place.folder is None:
+            return
+        try:
+            os.rmdir(place.folder)  # most runs leave nothing behind, and that needs no thread
+        except OSError:
+            await asyncio.to_thread(shutil.rmtree, place.folder, ignore_errors=True)
+
+    async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        zygotes, self._zygotes = list(self._zygotes.values()), {}
+        await asyncio.gather(*(self._end(zygote) for zygote in zygotes))
+
+    async def _start(self, deployment: DeploymentReply) -> Zygote:
+        try:
+            tasks = await asyncio.to_thread(unpack, deployment, self._folder / "deployments")
+            python = await asyncio.to_thread(prepare_environment, self._folder / "venvs", tasks)
+        except (DeploymentError, OSError) as error:
+            raise StartFailedError(str(error)) from error
+        host = Host(socket_folder(self._folder / "s", secrets.token_hex(4)), isolation="process")
+        await host.listen()
+        process = await asyncio.create_subprocess_exec(
+            str(python), "-I", "-m", "trigger_sdk.agent",
+            "serve", "--socket-dir", str(host.socket_dir), "--tasks", str(tasks),
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+            cwd=str(tasks),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        host.name = f"{deployment.task_set} v{deployment.version} (process {process.pid})"
+        zygote = Zygote(host, process, asyncio.get_running_loop().time())
+        self._watch(zygote)
+        try:
+            await host.wait_ready(READY_SECONDS)
+        except HostError as error:
+            await self._end(zygote)
+            raise StartFailedError("\n".join([str(error), *zygote.stderr])) from error
+        return zygote
+
+    def _watch(self, zygote: Zygote) -> None:
+        watching = asyncio.create_task(_read_output(zygote), name="agent-output")
+        self._tasks.add(watching)
+        watching.add_done_callback(self._tasks.discard)
+
+    async def _end(self, zygote: Zygote) -> None:
+        zygote.is_ending = True
+        zygote.host.close()
+        with contextlib.suppress(ProcessLookupError):
+            zygote.process.terminate()
+        try:
+            await asyncio.wait_for(zygote.process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            zygote.process.kill()
+            await zygote.process.wait()
+        shutil.rmtree(zygote.host.socket_dir, ignore_errors=True)
+
+    async def _end_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_SECONDS / 10)
+            now = asyncio.get_running_loop().time()
+            for deployment_id, zygote in list(self._zygotes.items()):
+                is_idle = zygote.host.run_count == 0 and now - zygote.last_used_at > IDLE_SECONDS
+                if is_idle or not zygote.host.is_alive:
+                    del self._zygotes[deployment_id]
+                    await self._end(zygote)
+
+
+def prepare_environment(folder: Path, tasks: Path) -> Path:
+    """The interpreter of a virtual environment with the SDK and the folder's requirements; made once per content.
+
+    Raises DeploymentError with the installer's words.
+    """
+    import hashlib
+    import subprocess
+    import venv
+
+    import trigger_sdk
+
+    requirements = tasks / "requirements.txt"
+    text = requirements.read_bytes() if requirements.is_file() else b""
+    sdk = Path(trigger_sdk.__file__).parent.parent
+    key = hashlib.sha256(b"\x00".join([sys.version.encode(), str(sdk).encode(), text])).hexdigest()[:16]
+    target = folder / key
+    python = target / "bin" / "python"
+    if (target / ".complete").exists():
+        return python
+    shutil.rmtree(target, ignore_errors=True)
+    venv.create(target, with_pip=False, symlinks=True)
+    packages = next((target / "lib").glob("python3*")) / "site-packages"
+    (packages / "trigger_sdk.pth").write_text(f"{sdk}\n")
+    if text.strip():
+        import uv
+
+        done = subprocess.run(
+            [uv.find_uv_bin(), "pip", "install", "--python", str(python), "--requirement", str(requirements)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise DeploymentError(f"requirements.txt could not be installed:\n{done.stderr[-2000:]}")
+    (target / ".complete").touch()
+    return python
+
+
+async def _read_output(zygote: Zygote) -> None:
+    """Keeps the agent's last lines for the error of a failed start; an unread pipe would block it."""
+    assert zygote.process.stdout is not None
+    while line := await zygote.process.stdout.readline():
+        zygote.stderr.append(line.decode(errors="replace").rstrip())
+    code = await zygote.process.wait()
+    if not zygote.is_ending:
+        logger.error("worker.agent_died host=%s code=%s\n%s", zygote.host.name, code, "\n".join(zygote.stderr))

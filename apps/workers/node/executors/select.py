@@ -1,0 +1,47 @@
+"""Which executor this node uses: the one that was asked for, or containers where a trial shows that they work."""
+
+import asyncio
+import os
+
+from apps.workers.node.config import Config
+from apps.workers.node.executors.base import Executor, ExecutorUnavailableError
+from apps.workers.node.executors.docker import DockerExecutor
+from apps.workers.node.executors.docker_engine import Engine, EngineError
+from apps.workers.node.executors.docker_probe import Probe, ProbeError
+from apps.workers.node.executors.process import ProcessExecutor
+
+PROBE_SECONDS = 10.0
+PULL_SECONDS = 300.0
+"""For a node that is to use containers whatever it takes."""
+
+
+async def select_executor(config: Config) -> Executor:
+    """The executor, not opened yet; raises ExecutorUnavailableError where `docker` was asked for and cannot be had."""
+    if config.executor == "process":
+        return ProcessExecutor(config.folder, "Tasks run as processes, without isolation, because that was asked for.")
+    engine = Engine(os.environ)
+    is_required = config.executor == "docker"
+    try:
+        found = await try_engine(engine, config, pull_seconds=PULL_SECONDS if is_required else PROBE_SECONDS)
+    except ProbeError as error:
+        engine.close()
+        if is_required:
+            raise ExecutorUnavailableError(f"TRIGGER_EXECUTOR is docker, but {error}.") from error
+        return ProcessExecutor(config.folder, f"Tasks run as processes, without isolation: {error}.")
+    return DockerExecutor(config, engine, f"Tasks run in containers ({found}).")
+
+
+async def try_engine(engine: Engine, config: Config, *, pull_seconds: float) -> str:
+    """What was found out about a usable engine; raises ProbeError with the reason within `pull_seconds` + 10 s."""
+    probe = Probe(engine, config, pull_seconds)
+    limit = PROBE_SECONDS if pull_seconds <= PROBE_SECONDS else PROBE_SECONDS + pull_seconds
+    (config.folder / "docker").mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        async with asyncio.timeout(limit):
+            return await probe.run()
+    except TimeoutError:
+        raise ProbeError(
+            f"the engine at {engine.address} did not pass its trial within {limit:g} s (it waited for {probe.stage})"
+        ) from None
+    except EngineError as error:
+        raise ProbeError(str(error)) from error

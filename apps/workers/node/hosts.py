@@ -1,0 +1,314 @@
+"""A host is one agent and the socket that only it can reach: the sidecar proxy's side of the wire.
+
+The path of the socket identifies the agent; a ticket binds a child's connection to its attempt. Attempt tokens and the
+coordinator's credential never cross this socket.
+"""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, FrameBuffer, WireError, encode_frame
+
+from .attempts import ProcessEnd
+
+PING_SECONDS = 10.0
+AGENT_SILENCE_SECONDS = 45.0
+IN_FLIGHT_MAX = 32
+"""Frames of one child that wait for an answer before its socket is read no further."""
+
+LAST_FRAMES_SECONDS = 5.0
+"""How long an ended run's socket is read for what it still holds; a process that escaped may keep it open."""
+
+logger = logging.getLogger(__name__)
+
+
+class HostError(Exception):
+    """The agent could not be started or is gone; the text says why, for the run's page."""
+
+
+class RunListener(Protocol):
+    """What a host tells of one run; every method is called on the event loop and returns at once."""
+
+    def connected(self, child: "ChildConnection") -> None: ...
+    def frame(self, child: "ChildConnection", frame: Frame) -> None: ...
+    def output(self, header: dict[str, Any]) -> None: ...
+    def started(self, pid: int, kind: str) -> None: ...
+    def ended(self, end: ProcessEnd) -> None: ...
+
+
+class Host:
+    """One agent: its socket directory, its control connection and the runs in it."""
+
+    def __init__(self, socket_dir: Path, *, isolation: str, variables: dict[str, str] | None = None) -> None:
+        self.socket_dir = socket_dir
+        self.name = ""
+        self.can_fork = True
+        self._isolation = isolation
+        self._variables = variables or {}
+        self._secret = ""
+        self._control: ControlConnection | None = None
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._runs: dict[str, RunListener] = {}
+        self._children: dict[str, ChildConnection] = {}
+        self._server: asyncio.Server | None = None
+        self._pinging: asyncio.Task[None] | None = None
+        self._heard_at = 0.0
+        self.on_gone: Callable[[str], None] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._control is not None
+
+    @property
+    def run_count(self) -> int:
+        return len(self._runs)
+
+    async def listen(self) -> None:
+        """Opens the socket; the agent may be started now."""
+        loop = asyncio.get_running_loop()
+        path = self.socket_dir / SOCKET_NAME
+        self._server = await loop.create_unix_server(lambda: Connection(self), path=str(path))
+        path.chmod(0o666)  # the directory alone decides who reaches it
+        self._pinging = asyncio.create_task(self._ping(), name="ping")
+
+    async def wait_ready(self, seconds: float) -> None:
+        """Waits until the agent has loaded the tasks; raises HostError with its reason where it does not."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ready), seconds)
+        except TimeoutError:
+            raise HostError(f"The agent did not become ready within {seconds:g} s.") from None
+
+    def close(self) -> None:
+        """Closes the socket and every connection; a living agent kills its children and exits."""
+        if self._server is not None:
+            self._server.close()
+        if self._pinging is not None:
+            self._pinging.cancel()
+        for connection in (self._control, *self._children.values()):
+            if connection is not None:
+                connection.close()
+        self.fail("The worker closed it.")
+
+    def run(self, run_id: str, folder: str | None, listener: RunListener) -> str:
+        """Asks the agent for a process for this run; returns the ticket that the process will show."""
+        if self._control is None:
+            raise HostError("The agent is gone.")
+        ticket = secrets.token_hex(32)
+        self._runs[ticket] = listener
+        self._control.send("run", ticket=ticket, run_id=run_id, folder=folder)
+        return ticket
+
+    def stop(self, ticket: str, reason: str, grace_seconds: float) -> None:
+        """Ends a run's process: SIGTERM with the reason, SIGKILL after the grace."""
+        if self._control is not None and ticket in self._runs:
+            self._control.send("stop", ticket=ticket, reason=reason, grace_seconds=grace_seconds)
+
+    def lose_agent(self) -> None:
+        """The agent's connection is gone. An executor that can tell why it died does so here before it calls `fail`."""
+        self.fail("The agent's process is gone.")
+
+    def fail(self, reason: str, end: ProcessEnd | None = None) -> None:
+        """The agent is gone: its runs have ended (as `end` says), and a start that waits for it fails."""
+        self._control = None
+        if not self._ready.done():
+            self._ready.set_exception(HostError(reason))
+            self._ready.exception()  # whoever waits gets it; nobody may be waiting
+        runs, self._runs = self._runs, {}
+        for ticket, listener in runs.items():
+            self._drop_child(ticket)
+            listener.ended(end or ProcessEnd(note=reason))
+        if self.on_gone is not None:
+            callback, self.on_gone = self.on_gone, None
+            callback(reason)
+
+    # What connections tell.
+
+    def welcome(self, connection: "Connection", frame: Frame) -> "ControlConnection":
+        """Accepts the agent's control connection; raises WireError for a second one or a wrong secret."""
+        major = str(frame.header.get("protocol", "")).split(".")[0]
+        if major != PROTOCOL_VERSION.split(".")[0]:
+            self.fail(f"The agent speaks protocol {frame.header.get('protocol')!r}, the worker {PROTOCOL_VERSION}.")
+            raise WireError("unknown protocol version")
+        given = str(frame.header.get("secret") or "")
+        if self._control is not None or not hmac.compare_digest(given.encode(), self._secret.encode()):
+            raise WireError("a second control connection, or a wrong secret")
+        self._secret = self._secret or secrets.token_hex(32)
+        self._control = ControlConnection(self, connection)
+        self._control.send("welcome", secret=self._secret, isolation=self._isolation, variables=self._variables)
+        return self._control
+
+    def bind(self, connection: "Connection", frame: Frame) -> "ChildConnection":
+        """Binds a child's connection to the run that its ticket names; a ticket is good once."""
+        ticket = str(frame.header.get("ticket"))
+        listener = self._runs.get(ticket)
+        if listener is None or ticket in self._children:
+            raise WireError("an unknown or used ticket")
+        child = ChildConnection(connection, listener)
+        self._children[ticket] = child
+        listener.connected(child)
+        return child
+
+    def heard(self, frame: Frame) -> None:
+        """A frame on the control connection."""
+        self._heard_at = asyncio.get_running_loop().time()
+        header = frame.header
+        if frame.type == "ready":
+            self.can_fork = bool(header.get("can_fork"))
+            if not self._ready.done():
+                self._ready.set_result(None)
+        elif frame.type == "load_failed":
+            error = header.get("error") or {}
+            self.fail(f"The tasks could not be loaded: {error.get('type')}: {error.get('message')}")
+        elif frame.type in {"started", "log", "exited"}:
+            self._heard_of_run(frame, str(header.get("ticket")))
+
+    def _heard_of_run(self, frame: Frame, ticket: str) -> None:
+        listener = self._runs.get(ticket)
+        if listener is None:
+            return
+        header = frame.header
+        if frame.type == "started":
+            listener.started(int(header["pid"]), str(header["kind"]))
+        elif frame.type == "log":
+            listener.output(header)
+        else:
+            # Frames that the child sent before it died may still lie in its socket: they are read first.
+            asyncio.create_task(self._end_run(ticket, _process_end(header)), name="end-run")  # noqa: RUF006
+
+    async def _end_run(self, ticket: str, end: ProcessEnd) -> None:
+        child = self._children.get(ticket)
+        if child is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.wait_closed(), LAST_FRAMES_SECONDS)
+        self._drop_child(ticket)
+        listener = self._runs.pop(ticket, None)
+        if listener is not None:
+            listener.ended(end)
+
+    def _drop_child(self, ticket: str) -> None:
+        child = self._children.pop(ticket, None)
+        if child is not None:
+            child.close()
+
+    async def _ping(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._heard_at = loop.time()
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            if self._control is not None:
+                self._control.send("ping")
+                if loop.time() - self._heard_at > AGENT_SILENCE_SECONDS:
+                    self._control.close()
+
+
+class Connection(asyncio.Protocol):
+    """A connection on a host's socket; its first frame says whether it is the agent or a child."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._buffer = FrameBuffer()
+        self._role: ControlConnection | ChildConnection | None = None
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._buffer.feed(data):
+                self._hear(frame)
+        except (WireError, ValueError, KeyError, TypeError) as error:
+            logger.warning("worker.refuse_connection host=%s: %s", self._host.name, error)
+            self.close()
+
+    def _hear(self, frame: Frame) -> None:
+        if self._role is not None:
+            self._role.heard(frame)
+        elif frame.type == "hello":
+            self._role = self._host.welcome(self, frame)
+        elif frame.type == "ticket":
+            self._role = self._host.bind(self, frame)
+        else:
+            raise WireError(f"a first frame {frame.type!r}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._role is not None:
+            self._role.lost()
+
+    def send(self, frame: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(frame)
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+
+class ControlConnection:
+    """The agent's connection."""
+
+    def __init__(self, host: Host, connection: Connection) -> None:
+        self._host = host
+        self._connection = connection
+
+    def send(self, type: str, **header: Any) -> None:  # noqa: A002 - the field's own name
+        self._connection.send(encode_frame(type, **header))
+
+    def heard(self, frame: Frame) -> None:
+        self._host.heard(frame)
+
+    def lost(self) -> None:
+        self._host.lose_agent()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class ChildConnection:
+    """The connection of one run's process; reading pauses while too many of its frames wait for an answer."""
+
+    def __init__(self, connection: Connection, listener: RunListener) -> None:
+        self._connection = connection
+        self._listener = listener
+        self._in_flight = 0
+        self._closed = asyncio.Event()
+
+    def send(self, type: str, body: bytes = b"", **header: Any) -> None:  # noqa: A002 - the field's own name
+        self._connection.send(encode_frame(type, body, **header))
+
+    def heard(self, frame: Frame) -> None:
+        self._listener.frame(self, frame)
+
+    def lost(self) -> None:
+        self._closed.set()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
+    def begin_answer(self) -> None:
+        self._in_flight += 1
+        if self._in_flight == IN_FLIGHT_MAX and self._connection.transport is not None:
+            self._connection.transport.pause_reading()
+
+    def end_answer(self) -> None:
+        self._in_flight -= 1
+        if self._in_flight == IN_FLIGHT_MAX - 1 and self._connection.transport is not None:
+            self._connection.transport.resume_reading()
+
+
+def _process_end(header: dict[str, Any]) -> ProcessEnd:
+    return ProcessEnd(
+        exit_code=header.get("exit_code"),
+        signal=header.get("signal"),
+        peak_memory_bytes=header.get("peak_memory_bytes"),
+        is_out_of_memory=bool(header.get("is_out_of_memory")),
+    )

@@ -1,0 +1,86 @@
+"""What the worker writes: one sender per kind, which batches what waits and repeats until it has an answer."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from apps.workers.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
+
+from .coordinator import CoordinatorError, DatabaseAwayError, RefusedError, UnreachableError
+
+BACKOFF_SECONDS = (0.1, 5.0)
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+
+class Sender(Generic[Item]):
+    """Sends items at once when idle, together under load; repeats an unanswered batch, which the other side allows."""
+
+    def __init__(
+        self,
+        name: str,
+        send: Callable[[list[Item]], Awaitable[list[Result]]],
+        size_of: Callable[[Item], int],
+    ) -> None:
+        self._name = name
+        self._send = send
+        self._size_of = size_of
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def submit(self, item: Item) -> Result:
+        """The coordinator's result for the item; waits through its absence. Cancel it to give up."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain(), name=f"send-{self._name}")
+        return await future
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._next_batch()
+                if not batch:
+                    continue
+                results = await self._deliver(batch)
+                for (_, future), result in zip(batch, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+        finally:
+            self._task = None
+
+    def _next_batch(self) -> list[tuple[Item, "asyncio.Future[Result]"]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        size = 0
+        while self._waiting and len(batch) < BATCH_MAX_ITEMS:
+            item, future = self._waiting[0]
+            size += self._size_of(item)
+            if batch and size > BATCH_MAX_BYTES:
+                break
+            self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        return batch
+
+    async def _deliver(self, batch: list[tuple[Item, "asyncio.Future[Result]"]]) -> list[Result]:
+        delay, longest = BACKOFF_SECONDS
+        items = [item for item, _ in batch]
+        while True:
+            try:
+                return await self._send(items)
+            except RefusedError as error:
+                if error.status != 500 or all(future.done() for _, future in batch):
+                    logger.error("worker.send kind=%s: %s", self._name, error)  # noqa: TRY400 - expected, no trace
+                    return [Result(error.status, error.kind, str(error)) for _ in items]
+                problem: CoordinatorError = error
+            except (UnreachableError, DatabaseAwayError) as error:
+                problem = error
+            if all(future.done() for _, future in batch):
+                return [Result(503, "given-up") for _ in items]
+            logger.warning("worker.send kind=%s: %s; again in %.1f s", self._name, problem, delay)
+            await asyncio.sleep(delay)
+            delay = min(longest, delay * 2)

@@ -1,0 +1,219 @@
+"""Runs one attempt from its claim to its acknowledged finish: place, process, writes, limits and verdict."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trigger_sdk.wire import Frame
+
+from apps.workers import protocol as wire
+
+from .attempts import Attempt, ProcessEnd
+from .deployments import DeploymentError, Deployments
+from .executors.base import Executor, Place, StartFailedError
+from .hosts import ChildConnection, HostError
+from .logs import LogBuffer
+from .outbox import Sender
+
+STOP_GRACE_SECONDS = 10.0
+CHILD_CONNECT_SECONDS = 60.0
+TELL_START_SECONDS = 0.05
+"""A run that ends sooner tells its start with its finish."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Tools:
+    """What every attempt of this node shares."""
+
+    deployments: Deployments
+    executor: Executor
+    starts: Sender[wire.Start]
+    checkpoints: Sender[wire.CheckpointItem]
+    logs: Sender[wire.LogBatch]
+    finishes: Sender[wire.Finish]
+    load_checkpoints: Callable[..., Any]
+
+
+class AttemptRun:
+    """Implements `RunListener` for one attempt."""
+
+    def __init__(self, attempt: Attempt, tools: Tools) -> None:
+        self.attempt = attempt
+        self._tools = tools
+        self._place: Place | None = None
+        self._ticket = ""
+        self._ended: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
+        self._log = LogBuffer(attempt, tools.logs)
+        self._writes: set[asyncio.Task[None]] = set()
+        self._limit: asyncio.TimerHandle | None = None
+        self._telling: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Returns when the finish is acknowledged, or when the attempt turned out not to be this worker's any more."""
+        try:
+            finish = await self._execute()
+        except (StartFailedError, DeploymentError, HostError) as error:
+            finish = self._start_failure(str(error))
+        if self._limit is not None:
+            self._limit.cancel()
+        if self.attempt.stop_reason != "stale":
+            await self._log.flush()
+            result = await self._tools.finishes.submit(finish)
+            if result.status != 200:
+                logger.warning("worker.finish_refused run.id=%s: %s", self.attempt.public_run_id, result.message)
+        if self._place is not None:
+            await self._tools.executor.release(self._place)
+
+    def stop(self, reason: str, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
+        """Ends the attempt: canceled, timed_out, interrupted or stale. The first reason stands, but stale beats all."""
+        if self.attempt.stop_reason and reason != "stale":
+            return
+        self.attempt.stop_reason = reason
+        if self._place is not None and self._ticket:
+            self._place.host.stop(self._ticket, reason, grace_seconds)
+
+    async def _execute(self) -> wire.Finish:
+        claim = self.attempt.claim
+        deployment = await self._tools.deployments.get(claim.deployment_id)
+        self.attempt.options = deployment.tasks.get(claim.task, wire.TaskOptions())
+        if claim.has_checkpoints:
+            self.attempt.stored = await self._tools.load_checkpoints(claim.run_id, claim.token)
+        name = f"{self.attempt.public_run_id}-{claim.attempt}"
+        self._place = await self._tools.executor.acquire(deployment, claim.task, self.attempt.options, name)
+        self.attempt.container = self._place.container
+        self.attempt.start_kind = self._place.start_kind
+        if self.attempt.stop_reason:
+            return self.attempt.finish(ProcessEnd(note="It was stopped before its process began."))
+        self._ticket = self._place.host.run(self.attempt.public_run_id, self._place.folder, self)
+        connecting = asyncio.get_running_loop().call_later(CHILD_CONNECT_SECONDS, self._give_up_waiting)
+        try:
+            end = await self._ended
+        finally:
+            connecting.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes)
+        return self.attempt.finish(end)
+
+    def _start_failure(self, reason: str) -> wire.Finish:
+        claim = self.attempt.claim
+        error = {"type": "StartFailed", "message": reason, "stack": ""}
+        if self.attempt.stop_reason == "canceled":
+            return wire.Finish(claim.run_id, claim.token, "canceled")
+        return wire.Finish(
+            claim.run_id, claim.token, "start_failed", error=error, container=self.attempt.container or None
+        )
+
+    def _give_up_waiting(self) -> None:
+        if self.attempt.begun_at is None and self._place is not None:
+            self._place.host.stop(self._ticket, "interrupted", 0.0)
+            self.attempt.stop_reason = self.attempt.stop_reason or "interrupted"
+
+    # What the host tells (RunListener).
+
+    def connected(self, child: ChildConnection) -> None:
+        """The process showed its ticket: it gets the payload and what it resumes from."""
+        claim = self.attempt.claim
+        child.send(
+            "start",
+            claim.payload,
+            run_id=self.attempt.public_run_id,
+            task=claim.task,
+            attempt=claim.attempt,
+            max_attempts=claim.max_attempts,
+            scope=self.attempt.public_run_id,
+        )
+        for stored in self.attempt.stored:
+            body = stored.data + (stored.carried or b"")
+            child.send(
+                "stored", body, key=stored.key, index=stored.index, binds=stored.binds, data_bytes=len(stored.data)
+            )
+        child.send("go")
+
+    def started(self, pid: int, kind: str) -> None:
+        logger.debug("worker.start run.id=%s pid=%s kind=%s", self.attempt.public_run_id, pid, kind)
+
+    def output(self, header: dict[str, Any]) -> None:
+        self._log.add(header)
+
+    def frame(self, child: ChildConnection, frame: Frame) -> None:
+        if frame.type == "checkpoint":
+            self._spawn(self._save(child, frame))
+        elif frame.type == "log":
+            self._log.add(frame.header)
+        elif frame.type == "begun":
+            self._begin(frame.header.get("resumed_from"))
+        elif frame.type == "completed" and self.attempt.failure is None:
+            self.attempt.output = frame.body
+        elif frame.type == "failed" and self.attempt.output is None:
+            self.attempt.failure = frame.header
+
+    def ended(self, end: ProcessEnd) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+        if not self._ended.done():
+            self._ended.set_result(end)
+
+    def _begin(self, resumed_from: Any) -> None:
+        if self.attempt.begun_at is not None:
+            return
+        self.attempt.begun_at = time.monotonic()
+        self.attempt.resumed_from = None if resumed_from is None else str(resumed_from)
+        loop = asyncio.get_running_loop()
+        self._limit = loop.call_later(self.attempt.options.max_duration_seconds, self.stop, "timed_out")
+        self._telling = loop.call_later(TELL_START_SECONDS, lambda: self._spawn(self._tell_start()))
+
+    async def _tell_start(self) -> None:
+        attempt = self.attempt
+        assert attempt.begun_at is not None
+        result = await self._tools.starts.submit(
+            wire.Start(
+                run_id=attempt.claim.run_id,
+                token=attempt.claim.token,
+                container=attempt.container,
+                start_kind=attempt.start_kind,
+                running_seconds=time.monotonic() - attempt.begun_at,
+                resumed_from=attempt.resumed_from,
+            )
+        )
+        self._judge(result)
+
+    async def _save(self, child: ChildConnection, frame: Frame) -> None:
+        header, claim = frame.header, self.attempt.claim
+        data_bytes = int(header["data_bytes"])
+        child.begin_answer()
+        result = await self._tools.checkpoints.submit(
+            wire.CheckpointItem(
+                run_id=claim.run_id,
+                token=claim.token,
+                key=str(header["key"]),
+                data=frame.body[:data_bytes],
+                binds=[str(name) for name in header.get("binds", [])],
+                carried=frame.body[data_bytes:] or None,
+            )
+        )
+        child.end_answer()
+        if result.status == 200:
+            child.send("saved", sequence=header.get("sequence"), index=result.index)
+        else:
+            child.send("refused", sequence=header.get("sequence"), code=result.code, message=result.message)
+            self._judge(result)
+
+    def _judge(self, result: wire.Result) -> None:
+        """A stale token means that the run went on elsewhere: the process must not act any more."""
+        if result.code == "stale" and not self._ended.done() and self.attempt.output is None:
+            self.stop("stale", 0.0)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        self._writes.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("worker.write run.id=%s: %s", self.attempt.public_run_id, error, exc_info=error)

@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+"""Starts Django's commands; `runworker` leaves before Django is loaded: a worker holds no database credentials."""
+
+import os
+import sys
+from pathlib import Path
+
+WORKER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST", "PYTHONPATH")
+
+
+def start_worker(arguments: list[str]) -> None:
+    """Replaces this process by the worker's program, with an environment of its own variables only."""
+    root = Path(__file__).resolve().parent
+    kept = {name: os.environ[name] for name in WORKER_ENVIRONMENT if name in os.environ}
+    kept |= {name: value for name, value in os.environ.items() if name.startswith("TRIGGER_WORKER_")}
+    for name in (
+        "TRIGGER_COORDINATOR_URL",
+        "TRIGGER_EXECUTOR",
+        "TRIGGER_CONCURRENCY",
+        "TRIGGER_BASE_IMAGE",
+        "TRIGGER_DRAIN_SECONDS",
+    ):
+        if name in os.environ:
+            kept[name] = os.environ[name]
+    kept["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(root), str(root / "sdk" / "python"), kept.get("PYTHONPATH")])
+    )
+    os.execve(sys.executable, [sys.executable, "-m", "apps.workers.node", *arguments], kept)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["runworker"]:
+        start_worker(sys.argv[2:])
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trigger_site.settings")
+    sys.path.insert(1, str(Path(__file__).resolve().parent / "sdk" / "python"))
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Durable jobs in plain Python: write a function, mark where it may continue, and run it until it is done.
+
+In task code: `from trigger_sdk import task, checkpoint`. Outside: `from trigger_sdk import Client`. Tests of tasks use
+`trigger_sdk.testing`. Every container imports this package, so what only callers need is loaded at its first use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from trigger_sdk import log
+from trigger_sdk.context import RunInfo, current_run, idempotency_key
+from trigger_sdk.errors import (
+    AbortRun,
+    CheckpointMisplaced,
+    CodecError,
+    RegistrationError,
+    RetryAfter,
+    RunCanceled,
+    RunInterrupted,
+    RunTimedOut,
+)
+from trigger_sdk.options import Retry
+from trigger_sdk.tasks import Task, checkpoint, registry, task
+
+if TYPE_CHECKING:
+    from trigger_sdk.client import AsyncClient, Client
+
+__version__ = "0.1.0"
+__all__ = [
+    "AbortRun",
+    "AsyncClient",
+    "CheckpointMisplaced",
+    "Client",
+    "CodecError",
+    "RegistrationError",
+    "Retry",
+    "RetryAfter",
+    "RunCanceled",
+    "RunInfo",
+    "RunInterrupted",
+    "RunTimedOut",
+    "Task",
+    "checkpoint",
+    "current_run",
+    "idempotency_key",
+    "log",
+    "registry",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Client", "AsyncClient"):
+        from trigger_sdk import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

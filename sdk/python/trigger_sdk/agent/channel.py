@@ -1,0 +1,55 @@
+"""A run's own connection to the node's proxy: whole frames, from any thread, and never half of one.
+
+A connection that the worker has closed means that nothing this run does can be recorded, so the process ends at once.
+"""
+
+import os
+import select
+import socket
+import threading
+from typing import Any, NoReturn
+
+from trigger_sdk.agent.interrupts import EXIT_STALE, Interrupts
+from trigger_sdk.wire import Frame, FrameBuffer, encode_frame
+
+STOP_POLL_MILLISECONDS = 250
+"""How soon a wait for the worker in another thread than the main one notices that the run is to stop."""
+
+
+class Channel:
+    def __init__(self, path: str, interrupts: Interrupts) -> None:
+        self.interrupts = interrupts
+        self._lock = threading.Lock()
+        self._buffer = FrameBuffer()
+        self._ready: list[Frame] = []
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+
+    def send(self, type: str, body: bytes = b"", **header: Any) -> None:  # noqa: A002 - the frame's own field
+        data = encode_frame(type, body, **header)
+        with self.interrupts, self._lock:
+            try:
+                self._socket.sendall(data)
+            except OSError:
+                self.abandon()
+
+    def receive(self) -> Frame:
+        """The next frame; raises the run's stop if that comes first."""
+        while not self._ready:
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            while not poll.poll(STOP_POLL_MILLISECONDS):
+                self.interrupts.raise_if_stopped()
+            with self.interrupts:
+                data = self._socket.recv(256 * 1024)
+                if not data:
+                    self.abandon()
+                self._ready.extend(self._buffer.feed(data))
+        return self._ready.pop(0)
+
+    def abandon(self) -> NoReturn:
+        """Ends the process: the worker has said that this attempt is not the valid one any more."""
+        os._exit(EXIT_STALE)
+
+    def close(self) -> None:
+        self._socket.close()

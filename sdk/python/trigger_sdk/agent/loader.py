@@ -1,0 +1,148 @@
+"""Finds and imports the modules of a task folder, and says where in the user's code an import failed.
+
+A folder's modules are those that `trigger.toml` names, else its top-level files that mention `trigger_sdk`.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from trigger_sdk.errors import Problem, RegistrationError
+
+CONFIG_NAME = "trigger.toml"
+
+
+class FolderError(Exception):
+    """The folder cannot be read as a task folder; `problem` says where and why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFolder:
+    path: str
+    name: str
+    modules: tuple[str, ...]
+
+
+def read_folder(path: str) -> TaskFolder:
+    """What the folder says about itself, without importing anything; raises FolderError."""
+    path = os.path.realpath(path)
+    if not os.path.isdir(path):
+        raise FolderError(Problem(path, 1, 1, "no_folder", "there is no such folder"))
+    config = _read_config(path)
+    name = config.get("name", os.path.basename(path))
+    modules = config.get("modules", None)
+    if modules is None:
+        modules = [file.removesuffix(".py") for file in sorted(os.listdir(path)) if _mentions_sdk(path, file)]
+    for field, is_right in (
+        ("name", isinstance(name, str) and name != ""),
+        ("modules", isinstance(modules, list) and all(isinstance(module, str) for module in modules)),
+    ):
+        if not is_right:
+            message = f"`{field}` must be {'a text' if field == 'name' else 'a list of module names'}"
+            raise FolderError(Problem(CONFIG_NAME, 1, 1, "bad_config", message))
+    return TaskFolder(path, name, tuple(modules))
+
+
+def import_module(folder: TaskFolder, name: str) -> ModuleType:
+    """Imports one of the folder's modules; raises what the import raises."""
+    if folder.path not in sys.path:
+        sys.path.insert(0, folder.path)
+    module = importlib.import_module(name)
+    origin = getattr(module, "__file__", None) or ""
+    if not os.path.realpath(origin).startswith(folder.path + os.sep):
+        raise ImportError(
+            f"the module name {name!r} already belongs to {origin or 'Python itself'}: give the file another name"
+        )
+    return module
+
+
+def load_tasks(path: str) -> list[str]:
+    """Imports the whole folder for running; the ids of its tasks. Raises what the first failing import raises."""
+    folder = read_folder(path)
+    for name in folder.modules:
+        import_module(folder, name)
+    from trigger_sdk.tasks import registry
+
+    if not registry:
+        raise LookupError(f"no task is registered by this folder's modules ({', '.join(folder.modules) or 'none'})")
+    if any(task.is_async for task in registry.values()):
+        importlib.import_module("asyncio")  # once here, and not in every child
+    return sorted(registry)
+
+
+def problems_of(folder: TaskFolder, module: str, error: BaseException) -> list[Problem]:
+    """The places in the user's code that an import's exception points at; files are relative to the folder."""
+    if isinstance(error, RegistrationError):
+        return [
+            Problem(relative(folder, problem.file), problem.line, problem.column, problem.code, problem.message)
+            for problem in error.problems
+        ]
+    if isinstance(error, SyntaxError) and error.filename:
+        file = relative(folder, error.filename)
+        return [Problem(file, error.lineno or 1, error.offset or 1, "syntax_error", error.msg)]
+    file, line = _place(folder, module, error)
+    if isinstance(error, ModuleNotFoundError) and error.name and not _is_in_folder(folder, error.name):
+        return [Problem(file, line, 1, "missing_dependency", _missing(folder, error.name))]
+    message = traceback.format_exception_only(error)[-1].strip()
+    return [Problem(file, line, 1, "import_error", message)]
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        with open(os.path.join(path, CONFIG_NAME), "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return {}
+    import tomllib
+
+    try:
+        return tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FolderError(Problem(CONFIG_NAME, 1, 1, "bad_config", str(error))) from error
+
+
+def _mentions_sdk(path: str, file: str) -> bool:
+    if not file.endswith(".py") or file.startswith("test_") or file == "conftest.py":
+        return False
+    with open(os.path.join(path, file), "rb") as source:
+        return b"trigger_sdk" in source.read()
+
+
+def _place(folder: TaskFolder, module: str, error: BaseException) -> tuple[str, int]:
+    """The innermost line of the user's own code in the traceback, else the module's first line."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = os.path.realpath(frame.f_code.co_filename)
+        if file.startswith(folder.path + os.sep):
+            return relative(folder, file), line
+    return module.replace(".", "/") + ".py", 1
+
+
+def relative(folder: TaskFolder, file: str) -> str:
+    """The file's path below the folder; a file elsewhere keeps its own."""
+    real = os.path.realpath(file)
+    return os.path.relpath(real, folder.path) if real.startswith(folder.path + os.sep) else file
+
+
+def _is_in_folder(folder: TaskFolder, module: str) -> bool:
+    place = os.path.join(folder.path, *module.split("."))
+    return os.path.isdir(place) or os.path.isfile(place + ".py")
+
+
+def _missing(folder: TaskFolder, module: str) -> str:
+    package = module.partition(".")[0]
+    requirements = os.path.join(folder.path, "requirements.txt")
+    if not os.path.isfile(requirements):
+        return f"no module named {module!r}: name its package in a requirements.txt beside the tasks"
+    with open(requirements, errors="replace") as file:
+        is_named = any(line.strip().lower().replace("-", "_").startswith(package.lower()) for line in file)
+    if is_named:
+        return f"no module named {module!r}: requirements.txt names it, but it is not installed in this environment"
+    return f"no module named {module!r}: requirements.txt does not name its package"

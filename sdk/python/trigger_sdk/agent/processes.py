@@ -1,0 +1,131 @@
+"""What the agent asks of the operating system about processes: death signals, adopting orphans, ending them.
+
+Owns no policy: the caller says which processes are to stay. All of it is Linux; elsewhere the calls do nothing and
+`is_linux` tells.
+"""
+
+import ctypes
+import functools
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection
+
+IS_LINUX = sys.platform == "linux"
+
+# From <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+
+EXIT_ORPHANED = 73
+"""The exit code of a child whose agent died before the child could ask to die with it."""
+
+
+def die_with_parent(parent: int) -> None:
+    """Has the kernel kill this process when the thread that started it ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EXIT_ORPHANED)
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of every descendant whose own parent dies."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_dumpable(*, is_dumpable: bool) -> None:
+    """Without it, another process of the same user can read neither memory nor environment of this one."""
+    _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
+
+
+def offer_to_out_of_memory_killer() -> None:
+    """Makes this process the first that the kernel takes, so that the agent survives and can tell what happened."""
+    if IS_LINUX:
+        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(file, b"1000")
+        os.close(file)
+
+
+def children() -> list[int]:
+    """The process ids of this process's own children, adopted ones and zombies included."""
+    if not IS_LINUX:
+        return []
+    try:
+        return [
+            int(pid)
+            for thread in os.listdir("/proc/self/task")
+            for pid in _read(f"/proc/self/task/{thread}/children").split()
+        ]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return _children_by_scan()
+
+
+def end_children_except(kept: Collection[int], *, deadline: float) -> list[int]:
+    """Kills and reaps all children but `kept`, and what they leave behind, until `deadline` (monotonic).
+
+    Killing a child hands its own children to this process (see `adopt_orphans`), so the loop reaches whole trees.
+    Returns the ids of those that would not die in time.
+    """
+    while strays := [pid for pid in children() if pid not in kept]:
+        for pid in strays:
+            end_tree(pid)
+        remaining = [pid for pid in strays if not _reaped(pid)]
+        if remaining:
+            if time.monotonic() > deadline:
+                return remaining
+            time.sleep(0.0005)
+    return []
+
+
+def end_tree(pid: int) -> None:
+    """Kills a child that has not been reaped yet, with its process group if it leads one."""
+    for send in (os.killpg, os.kill):
+        try:
+            send(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue  # it leads no group, is gone, or became another user's: the caller sees that it remains
+
+
+def flush_native_output() -> None:
+    """Writes out what C code has printed through the C library's own buffers, which `os._exit` would drop."""
+    _c_library().fflush(None)
+
+
+def _reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _children_by_scan() -> list[int]:
+    me = os.getpid()
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent_of(name) == me]
+
+
+def _parent_of(pid: str) -> int | None:
+    try:
+        # The command's name stands in parentheses and may itself hold any character.
+        return int(_read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _read(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
+def _prctl(option: int, value: int) -> None:
+    if IS_LINUX and _c_library().prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}, {value}): {os.strerror(number)}")
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    library.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    return library

@@ -1,0 +1,122 @@
+"""`trigger`: runs, logs and checks from the command line, over the HTTP API. Parses arguments and maps errors to codes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from trigger_sdk.cli import commands
+from trigger_sdk.cli.display import Display
+from trigger_sdk.http_api import ApiError, NotConfigured, Unreachable
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+EXIT_UNREACHABLE = 4
+EXIT_SERVER_ERROR = 5
+
+EPILOG = """exit codes: 0 done · 1 the run did not complete, or the check found errors · 2 wrong usage ·
+3 refused by the server (4xx) · 4 the server does not answer · 5 the server failed (5xx)
+
+The server is TRIGGER_URL with TRIGGER_API_KEY, else the development server whose var/dev.json is found in this folder
+or one above."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console script `trigger`."""
+    try:
+        code = execute(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # `trigger runs | head`
+        sys.stdout = None  # type: ignore[assignment]
+        code = EXIT_OK
+    sys.exit(code)
+
+
+def execute(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    display = Display(sys.stdout, is_json=options.json)
+    try:
+        code: int = options.command(options, display)
+    except commands.UsageError as error:
+        return _complain(f"{error}", EXIT_USAGE)
+    except NotConfigured as error:
+        return _complain(f"{error}", EXIT_USAGE)
+    except Unreachable as error:
+        return _complain(f"{error}", EXIT_UNREACHABLE)
+    except ApiError as error:
+        if options.json:
+            display.value({"status": error.status, "type": error.type, "detail": error.detail, "errors": error.errors})
+        return _complain(f"{error}", EXIT_REFUSED if error.status < 500 else EXIT_SERVER_ERROR)
+    return code
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"trigger: {message}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trigger",
+        description="Start, watch and repeat durable runs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print JSON, one value per line")
+    choices = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = choices.add_parser("run", parents=[shared], help="start a run of a task")
+    run.add_argument("task")
+    run.add_argument("--payload", default="{}", help="JSON, @FILE, or - for standard input; default {}")
+    run.add_argument("--queue")
+    run.add_argument("--priority", type=int, help="-100 to 100, higher goes first")
+    run.add_argument("--concurrency-key")
+    run.add_argument("--max-attempts", type=int)
+    _add_follow(run)
+    run.set_defaults(command=commands.run)
+
+    runs = choices.add_parser("runs", parents=[shared], help="list runs, newest first")
+    runs.add_argument("--state")
+    runs.add_argument("--task")
+    runs.add_argument("--limit", type=_positive, default=20, help="default 20")
+    runs.set_defaults(command=commands.runs)
+
+    show = choices.add_parser("show", parents=[shared], help="one run with its attempts and checkpoints")
+    show.add_argument("run")
+    show.set_defaults(command=commands.show)
+
+    logs = choices.add_parser("logs", parents=[shared], help="the log lines of a run")
+    logs.add_argument("run")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the run is final")
+    logs.set_defaults(command=commands.logs)
+
+    cancel = choices.add_parser("cancel", parents=[shared], help="cancel a run")
+    cancel.add_argument("run")
+    cancel.set_defaults(command=commands.cancel)
+
+    replay = choices.add_parser("replay", parents=[shared], help="a new run from a checkpoint of an old one")
+    replay.add_argument("run")
+    replay.add_argument("--from", dest="from_checkpoint", metavar="KEY", help="the checkpoint; default: from the start")
+    _add_follow(replay)
+    replay.set_defaults(command=commands.replay)
+
+    check = choices.add_parser("check", parents=[shared], help="check that the tasks of a folder can resume; no server")
+    check.add_argument("path")
+    check.set_defaults(command=commands.check)
+    return parser
+
+
+def _add_follow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--follow", action="store_true", help="print its log and states until it is final")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("a number from 1 on is needed")
+    return number

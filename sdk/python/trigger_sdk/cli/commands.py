@@ -1,0 +1,183 @@
+"""The commands behind `trigger`: each takes parsed options, prints by a `Display`, and returns its exit code."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from trigger_sdk.cli.display import Display, age_of, duration_of
+from trigger_sdk.cli.following import follow, follow_logs
+from trigger_sdk.client import Client, Run
+
+SDK_FOLDER = Path(__file__).resolve().parent.parent.parent
+
+
+class UsageError(Exception):
+    """An argument is wrong; the text says which and how."""
+
+
+def run(options: argparse.Namespace, display: Display) -> int:
+    payload = _payload(options.payload)
+    given = {
+        "queue": options.queue,
+        "priority": options.priority,
+        "concurrency_key": options.concurrency_key,
+        "max_attempts": options.max_attempts,
+    }
+    client = Client()
+    started = client.trigger(
+        options.task, payload, **{name: value for name, value in given.items() if value is not None}
+    )
+    return _report_started(started, options, display)
+
+
+def runs(options: argparse.Namespace, display: Display) -> int:
+    found = Client().runs(state=options.state, task=options.task, limit=options.limit)
+    if display.is_json:
+        for item in found:
+            display.value(item.data)
+        return 0
+    rows = [
+        [
+            item.id,
+            display.mark(item.state, 11),
+            item.task,
+            f"{item.attempt_count}/{item.data['max_attempts']}",
+            age_of(item.data["created_at"]),
+            duration_of(item.data),
+        ]
+        for item in found
+    ]
+    if not rows:
+        display.text("No runs.")
+        return 0
+    display.table([["RUN", "STATE", "TASK", "ATTEMPTS", "AGE", "DURATION"], *rows])
+    return 0
+
+
+def show(options: argparse.Namespace, display: Display) -> int:
+    shown = Client().run(options.run)
+    attempts, checkpoints = shown.attempts(), shown.checkpoints()
+    if display.is_json:
+        display.value({**shown.data, "attempts": attempts, "checkpoints": checkpoints})
+        return 0
+    display.state(shown.data, note=f"{shown.task}  {shown.id}")
+    fields = [["payload", _compact(shown.payload)]]
+    if shown.state == "completed":
+        fields.append(["output", _compact(shown.output)])
+    if shown.data.get("replay_of"):
+        origin = shown.data.get("replay_from") or "the start"
+        fields.append(["replay of", f"{shown.data['replay_of']} from {origin}"])
+    fields += [["created", shown.data["created_at"]], ["duration", duration_of(shown.data)]]
+    display.table(fields)
+    _show_attempts(attempts, display)
+    _show_checkpoints(checkpoints, display)
+    if shown.error is not None and shown.state != "completed":
+        display.text("\n" + display.paint(shown.error["stack"].rstrip() or _error_line(shown.error), "red"))
+    return 0
+
+
+def logs(options: argparse.Namespace, display: Display) -> int:
+    shown = Client().run(options.run)
+    if options.follow:
+        follow_logs(shown, display)
+        return 0
+    for line in shown.logs():
+        if display.is_json:
+            display.value(line)
+        else:
+            display.log_line(line)
+    return 0
+
+
+def cancel(options: argparse.Namespace, display: Display) -> int:
+    canceled = Client().cancel(options.run)
+    if display.is_json:
+        display.value(canceled.data)
+    else:
+        display.state(canceled.data, note="" if canceled.is_final else "asked to stop")
+    return 0
+
+
+def replay(options: argparse.Namespace, display: Display) -> int:
+    return _report_started(Client().replay(options.run, options.from_checkpoint), options, display)
+
+
+def check(options: argparse.Namespace, display: Display) -> int:
+    """Imports the folder in a process of its own, as a worker would."""
+    manifest = _inspect(options.path)
+    if display.is_json:
+        display.value(manifest)
+    else:
+        for error in manifest["errors"]:
+            place = f"{Path(options.path, error['file'])}:{error['line']}:{error['column']}"
+            display.text(f"{place}: {error['code']} {error['message']}")
+        if not manifest["errors"]:
+            for task in manifest["tasks"]:
+                keys = ", ".join(point["key"] for point in task["resume_points"]) or "no checkpoints"
+                display.text(f"{display.paint('✔', 'green')} {task['id']}  {keys}")
+    return 1 if manifest["errors"] else 0
+
+
+def _report_started(started: Run, options: argparse.Namespace, display: Display) -> int:
+    if options.follow:
+        follow(started, display)
+        return 0 if started.state == "completed" else 1
+    if display.is_json:
+        display.value(started.data)
+    else:
+        display.text(started.id)
+    return 0
+
+
+def _payload(argument: str) -> Any:
+    if argument == "-":
+        text = sys.stdin.read()
+    elif argument.startswith("@"):
+        try:
+            text = Path(argument[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--payload {argument}: {error}") from None
+    else:
+        text = argument
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--payload is not JSON: {error}") from None
+
+
+def _inspect(path: str) -> dict[str, Any]:
+    start = f"import sys; sys.path.insert(0, {str(SDK_FOLDER)!r}); "
+    start += "from trigger_sdk.agent.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    answer = subprocess.run([sys.executable, "-I", "-c", start, "inspect", path], stdout=subprocess.PIPE, check=False)
+    try:
+        manifest: dict[str, Any] = json.loads(answer.stdout)
+    except ValueError:
+        raise UsageError(f"{path}: the tasks' own code ended the check (exit code {answer.returncode})") from None
+    return manifest
+
+
+def _show_attempts(attempts: list[dict[str, Any]], display: Display) -> None:
+    for attempt in attempts:
+        origin = f"from {attempt['resumed_from']}" if attempt["resumed_from"] else "from the start"
+        error = f"  {_error_line(attempt['error'])}" if attempt["error"] else ""
+        outcome = attempt["outcome"] or "running"
+        colour = {"completed": "green", "running": "blue"}.get(outcome, "yellow")
+        display.text(f"attempt {attempt['number']}  {display.paint(outcome, colour)}  {origin}{error}")
+
+
+def _show_checkpoints(checkpoints: list[dict[str, Any]], display: Display) -> None:
+    for checkpoint in checkpoints:
+        size = f"{checkpoint['size_bytes']} bytes"
+        display.text(f"checkpoint {checkpoint['key']}  attempt {checkpoint['attempt']}  {size}")
+
+
+def _error_line(error: dict[str, Any]) -> str:
+    return f"{error['type']}: {error['message']}".partition("\n")[0]
+
+
+def _compact(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 500 else text[:499] + "…"

@@ -1,0 +1,106 @@
+"""Watching a run live: its log lines, attempts and states in the order in which the server tells of them."""
+
+import time
+from typing import Any
+
+from trigger_sdk.cli.display import Display, clock_of
+from trigger_sdk.client import Run
+
+STEP_SECONDS = 0.5
+"""How long one wait at the server takes, and so how late a log line may be shown."""
+LAST_LINES_SECONDS = 0.5
+"""Lines may reach the server a little later than the outcome."""
+
+
+def follow(run: Run, display: Display) -> None:
+    """Prints until the run is final, and its state last."""
+    watched = _Watched(run, display)
+    watched.show_state()
+    while not run.is_final:
+        run.data = run.client.read(run.id, wait_seconds=STEP_SECONDS)
+        if not run.is_final:
+            watched.show_lines()
+            watched.show_state()
+    time.sleep(LAST_LINES_SECONDS)
+    watched.show_lines()
+    watched.show_attempts()
+    watched.show_end()
+
+
+def follow_logs(run: Run, display: Display) -> None:
+    """Prints log lines only, until the run is final."""
+    watched = _Watched(run, display)
+    watched.show_lines()
+    while not run.is_final:
+        run.data = run.client.read(run.id, wait_seconds=STEP_SECONDS)
+        watched.show_lines()
+    time.sleep(LAST_LINES_SECONDS)
+    watched.show_lines()
+
+
+class _Watched:
+    def __init__(self, run: Run, display: Display) -> None:
+        self.run = run
+        self.display = display
+        self._cursor: str | None = None
+        self._shown: tuple[str, int] | None = None
+        self._ended_attempts = 0
+
+    def show_lines(self) -> None:
+        while True:
+            lines, self._cursor = self.run.client.log_page(self.run.id, after=self._cursor)
+            for line in lines:
+                if self.display.is_json:
+                    self.display.value({"event": "log", **line})
+                else:
+                    self.display.log_line(line)
+            if not lines:
+                return
+
+    def show_state(self) -> None:
+        """A line for each change of state or attempt; nothing while nothing changes."""
+        now = (self.run.state, self.run.attempt_count)
+        if now == self._shown:
+            return
+        self.show_attempts()
+        self._shown = now
+        if self.display.is_json:
+            self.display.value({"event": "state", "run": self.run.data})
+            return
+        self.display.state(self.run.data, note=self._note())
+
+    def show_attempts(self) -> None:
+        """A line for each attempt that has ended since the last call; on the JSON side too."""
+        if self.run.attempt_count == 0:
+            return
+        ended = [attempt for attempt in self.run.attempts() if attempt["outcome"]]
+        for attempt in ended[self._ended_attempts :]:
+            if self.display.is_json:
+                self.display.value({"event": "attempt", **attempt})
+            elif attempt["outcome"] != "completed":
+                self.display.text(_attempt_text(attempt, self.display))
+        self._ended_attempts = len(ended)
+
+    def show_end(self) -> None:
+        if self.display.is_json:
+            self.display.value({"event": "state", "run": self.run.data})
+            return
+        note = self.run.id
+        if self.run.state == "completed":
+            note += f"  {self.display.paint('attempts', 'grey')} {self.run.attempt_count}"
+        self.display.state(self.run.data, note=note)
+
+    def _note(self) -> str:
+        if self.run.state == "running":
+            current = self.run.attempts()[-1]
+            origin = f" from {current['resumed_from']}" if current["resumed_from"] else ""
+            return f"attempt {self.run.attempt_count}{origin}"
+        if self.run.state == "retrying" and self.run.data.get("due_at"):
+            return f"next attempt at {clock_of(self.run.data['due_at'])}"
+        return self.run.id
+
+
+def _attempt_text(attempt: dict[str, Any], display: Display) -> str:
+    error = attempt["error"] or {}
+    reason = f"{error['type']}: {error['message']}".partition("\n")[0] if error else ""
+    return display.paint(f"  attempt {attempt['number']} {attempt['outcome']}  {reason}".rstrip(), "yellow")

@@ -1,0 +1,208 @@
+"""The client for programs outside of tasks: trigger, wait, read, cancel and replay runs over the HTTP API.
+
+`AsyncClient`, in `async_client.py`, is the same with `await`. Tasks themselves never use it: they have no key.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from trigger_sdk.http_api import ApiError, ClientError, HttpApi, NotConfigured, Unreachable, find_server
+
+if TYPE_CHECKING:
+    from trigger_sdk.async_client import AsyncClient
+
+WAIT_STEP_SECONDS = 20.0
+"""The longest single wait at the server; longer ones are made of several."""
+
+FINAL_STATES = frozenset({"completed", "dead_letter", "discarded", "canceled", "expired"})
+
+
+class RunData:
+    """A run as the server last described it; `data` has every field of the API."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    @property
+    def id(self) -> str:
+        return str(self.data["id"])
+
+    @property
+    def task(self) -> str:
+        return str(self.data["task"])
+
+    @property
+    def state(self) -> str:
+        return str(self.data["state"])
+
+    @property
+    def is_final(self) -> bool:
+        """True if nothing more happens by itself."""
+        return self.state in FINAL_STATES
+
+    @property
+    def payload(self) -> Any:
+        return self.data.get("payload")
+
+    @property
+    def output(self) -> Any:
+        return self.data.get("output")
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """`{type, message, stack}` of the last failed attempt."""
+        return self.data.get("error")
+
+    @property
+    def attempt_count(self) -> int:
+        return int(self.data["attempt_count"])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.task} {self.state}>"
+
+
+class Run(RunData):
+    def __init__(self, client: "Client", data: dict[str, Any]) -> None:
+        super().__init__(data)
+        self.client = client
+
+    def refresh(self) -> "Run":
+        self.data = self.client.read(self.id)
+        return self
+
+    def wait(self, timeout: float | None = None) -> "Run":
+        """Waits until the run is final. TimeoutError after `timeout` seconds; the run goes on all the same."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.is_final:
+            step = step_of(self.id, deadline, WAIT_STEP_SECONDS)
+            self.data = self.client.read(self.id, wait_seconds=step)
+        return self
+
+    def logs(self) -> Iterator[dict[str, Any]]:
+        """The log lines until now, oldest first: `{attempt, sequence, level, source, message, fields, logged_at}`."""
+        cursor: str | None = None
+        while True:
+            lines, cursor = self.client.log_page(self.id, after=cursor)
+            yield from lines
+            if not lines:
+                return
+
+    def attempts(self) -> list[dict[str, Any]]:
+        return self.client.attempts(self.id)
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        return self.client.checkpoints(self.id)
+
+    def cancel(self) -> "Run":
+        """Asks for the end; a running task has seconds to clean up. ApiError 409 if the run is final."""
+        self.data = self.client.cancel(self).data
+        return self
+
+
+class Client:
+    """`Client()` finds a development server by itself; elsewhere give `url` and `api_key` or set the environment."""
+
+    def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
+        self.api = HttpApi(*find_server(url, api_key))
+
+    def trigger(self, task: str, payload: Any = None, **options: Any) -> Run:
+        """Starts a run; it is stored when this returns. `options` are `queue`, `priority`, `concurrency_key` and
+        `max_attempts`.
+
+        ApiError 404 for an unknown task, 422 for a payload that does not fit it; Unreachable leaves it open.
+        """
+        body = {"payload": {} if payload is None else payload, "options": options}
+        return Run(self, self.api.post(f"/tasks/{_part(task)}/runs", body))
+
+    def run(self, run_id: str) -> Run:
+        return Run(self, self.read(run_id))
+
+    def runs(
+        self,
+        *,
+        state: str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        since: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Run]:
+        """Runs, newest first, without payload and output; further pages are read as the iteration goes on."""
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = 200 if left is None else min(left, 200)
+            query = {"state": state, "task": task, "queue": queue, "since": since, "cursor": cursor, "limit": size}
+            page = self.api.get("/runs", query)
+            yield from (Run(self, item) for item in page["items"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+            left = None if left is None else left - len(page["items"])
+
+    def cancel(self, run: "Run | str") -> Run:
+        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/cancellation", {}))
+
+    def replay(self, run: "Run | str", from_checkpoint: str | None = None) -> Run:
+        """A new run with the same payload, continuing after that checkpoint of the original, or from the start."""
+        body = {"from_checkpoint": from_checkpoint}
+        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/replays", body))
+
+    def read(self, run_id: str, *, wait_seconds: float = 0) -> dict[str, Any]:
+        """The run's fields; with `wait_seconds` the answer comes when the run is final or that time is over."""
+        query = {"wait_seconds": wait_seconds or None}
+        answer: dict[str, Any] = self.api.get(f"/runs/{_part(run_id)}", query, wait_seconds=wait_seconds)
+        return answer
+
+    def log_page(self, run_id: str, *, after: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
+        """Log lines after a cursor, and the cursor to go on from (the same one when there are none yet)."""
+        page = self.api.get(f"/runs/{_part(run_id)}/logs", {"after": after, "limit": 1000})
+        return page["items"], page["next_cursor"] or after
+
+    def attempts(self, run_id: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.api.get(f"/runs/{_part(run_id)}/attempts")["items"]
+        return items
+
+    def checkpoints(self, run_id: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.api.get(f"/runs/{_part(run_id)}/checkpoints")["items"]
+        return items
+
+    def close(self) -> None:
+        self.api.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio takes longer to import than a whole command of the command line takes to run.
+    if name == "AsyncClient":
+        from trigger_sdk import async_client
+
+        return async_client.AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def id_of(run: "RunData | str") -> str:
+    return run if isinstance(run, str) else run.id
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
+
+
+def step_of(run_id: str, deadline: float | None, longest: float) -> float:
+    """How long the next wait may take; TimeoutError once the deadline has passed."""
+    if deadline is None:
+        return longest
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError(f"{run_id} is not final yet")
+    return round(min(left, longest), 3)
+
+
+__all__ = ["ApiError", "AsyncClient", "Client", "ClientError", "NotConfigured", "Run", "Unreachable"]

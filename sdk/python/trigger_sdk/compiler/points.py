@@ -1,0 +1,239 @@
+"""Finds the resume points of a function, and refuses checkpoints that stand where none can be.
+
+Owns what a checkpoint statement may look like. Whether the names around it survive is `check.py`'s question.
+"""
+
+import ast
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from trigger_sdk.compiler.names import Comprehension, Function, names_in, outer_names, own_scope, parameters
+from trigger_sdk.compiler.source import Source
+from trigger_sdk.errors import Problem
+from trigger_sdk.strict_json import text_problem
+
+MAX_KEY_LENGTH = 200
+
+_PLACES = {
+    "loop": "a checkpoint cannot stand in a loop: save once after the loop, with what it gathered",
+    "handler": "a checkpoint cannot stand in `except`: the exception in flight would be gone after resuming; "
+    "note what happened in a name and save after the `try`",
+    "finally": "a checkpoint cannot stand in `finally`: the exception in flight would be gone after resuming; "
+    "save after the `try`",
+    "nested": "a checkpoint cannot stand in a nested function, lambda or class: save in the task's own body",
+    "comprehension": "a checkpoint cannot stand in a comprehension: save once after it, with what it gathered",
+    "expression": 'a checkpoint must be a statement of its own, such as `checkpoint("fetched", order=order)`',
+}
+
+
+@dataclass(eq=False, repr=False)
+class Point:
+    """One resume point. `index` counts from 1 in source order; `enclosing` are the statements around it, outermost
+    first; `reruns` are the imports, nested functions and `with` items that run again on the way to it."""
+
+    index: int
+    key: str
+    statement: ast.Expr
+    call: ast.Call
+    entries: dict[str, ast.expr]
+    binds: tuple[str, ...]
+    enclosing: tuple[ast.stmt, ...]
+    reruns: tuple[ast.AST, ...]
+    carries: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> int:
+        return self.statement.lineno
+
+
+class Finder:
+    """One pass over a function's body; `points` and `problems` hold the result."""
+
+    def __init__(self, source: Source, marker: Callable[..., Any]) -> None:
+        self.source = source
+        self.marker = marker
+        self.points: list[Point] = []
+        self.problems: list[Problem] = []
+        self.local_names = local_names(source.node)
+        self.aliases: set[str] = set()
+        self.modules: set[str] = set()
+
+    def run(self) -> None:
+        node = self.source.node
+        for statement in own_scope(node.body):
+            if isinstance(statement, ast.ImportFrom) and statement.module == "trigger_sdk":
+                self.aliases |= {a.asname or a.name for a in statement.names if a.name == "checkpoint"}
+            elif isinstance(statement, ast.Import):
+                self.modules |= {a.asname or a.name for a in statement.names if a.name == "trigger_sdk"}
+        self._block(node.body, (), ())
+        seen: dict[str, Point] = {}
+        for point in self.points:
+            first = seen.setdefault(point.key, point)
+            if first is not point:
+                message = f"the key {point.key!r} is used on line {first.line} already: keys are unique in a run"
+                self._problem(point.statement, "duplicate_key", message)
+
+    def _problem(self, node: ast.AST, code: str, message: str) -> None:
+        self.problems.append(self.source.problem(node, code, message))
+
+    def _block(
+        self, statements: Iterable[ast.stmt], enclosing: tuple[ast.stmt, ...], reruns: tuple[ast.AST, ...]
+    ) -> None:
+        for statement in statements:
+            self._statement(statement, enclosing, reruns)
+            if isinstance(statement, (*Function, ast.Import, ast.ImportFrom)):
+                reruns = (*reruns, statement)
+
+    def _statement(self, statement: ast.stmt, enclosing: tuple[ast.stmt, ...], reruns: tuple[ast.AST, ...]) -> None:
+        inside = (*enclosing, statement)
+        if (call := self._checkpoint_call(statement)) is not None:
+            assert isinstance(statement, ast.Expr)
+            self._point(statement, call, enclosing, reruns)
+        elif isinstance(statement, ast.If):
+            self._refuse_in([statement.test], "expression")
+            self._block(statement.body, inside, reruns)
+            self._block(statement.orelse, inside, reruns)
+        elif isinstance(statement, (ast.With, ast.AsyncWith)):
+            self._refuse_in(statement.items, "expression")
+            self._block(statement.body, inside, (*reruns, *statement.items))
+        elif isinstance(statement, (ast.Try, ast.TryStar)):
+            self._block(statement.body, inside, reruns)
+            self._refuse_in(statement.handlers, "handler")
+            self._block(statement.orelse, inside, reruns)
+            self._refuse_in(statement.finalbody, "finally")
+        elif isinstance(statement, ast.Match):
+            self._refuse_in([statement.subject], "expression")
+            for case in statement.cases:
+                self._refuse_in([case.pattern, case.guard], "expression")
+                self._block(case.body, inside, reruns)
+        else:
+            self._refuse_in([statement], "expression")
+
+    def _refuse_in(self, nodes: Iterable[ast.AST | None], place: str) -> None:
+        for node in nodes:
+            if node is None:
+                continue
+            if isinstance(node, ast.expr) and self.is_checkpoint(node):
+                self._problem(node, f"checkpoint_in_{place}", _PLACES[place])
+            elif isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
+                self._refuse_in(ast.iter_child_nodes(node), "loop")
+            elif isinstance(node, (*Function, ast.Lambda, ast.ClassDef)):
+                self._refuse_in(ast.iter_child_nodes(node), "nested")
+            elif isinstance(node, Comprehension):
+                self._refuse_in(ast.iter_child_nodes(node), "comprehension")
+            else:
+                self._refuse_in(ast.iter_child_nodes(node), place)
+
+    def _checkpoint_call(self, statement: ast.stmt) -> ast.Call | None:
+        """The call where the statement is one checkpoint, awaited or not."""
+        if not isinstance(statement, ast.Expr):
+            return None
+        value = statement.value.value if isinstance(statement.value, ast.Await) else statement.value
+        return value if isinstance(value, ast.Call) and self.is_checkpoint(value.func) else None
+
+    def is_checkpoint(self, node: ast.expr) -> bool:
+        """Whether an expression names `trigger_sdk.checkpoint`, under whatever alias."""
+        if isinstance(node, ast.Attribute):
+            if isinstance(node.value, ast.Name) and node.value.id in self.modules:
+                return node.attr == "checkpoint"
+            owner = self._resolve(node.value)
+            return isinstance(owner, types.ModuleType) and getattr(owner, node.attr, None) is self.marker
+        if isinstance(node, ast.Name):
+            return node.id in self.aliases or self._resolve(node) is self.marker
+        return False
+
+    def _resolve(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Attribute):
+            owner = self._resolve(node.value)
+            return getattr(owner, node.attr, None) if isinstance(owner, types.ModuleType) else None
+        if not isinstance(node, ast.Name) or node.id in self.local_names:
+            return None
+        function = self.source.function
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        if node.id in cells:
+            try:
+                return cells[node.id].cell_contents
+            except ValueError:
+                return None
+        return function.__globals__.get(node.id)
+
+    def _point(
+        self, statement: ast.Expr, call: ast.Call, enclosing: tuple[ast.stmt, ...], reruns: tuple[ast.AST, ...]
+    ) -> None:
+        self._refuse_in([*call.args, *(keyword.value for keyword in call.keywords)], "expression")
+        is_async = isinstance(self.source.node, ast.AsyncFunctionDef)
+        if is_async and not isinstance(statement.value, ast.Await):
+            self._problem(
+                statement, "not_awaited", "in `async def` a checkpoint must be awaited: `await checkpoint(…)`"
+            )
+        key = self._key(call)
+        entries = self._entries(call)
+        binds = tuple(name for name, value in entries.items() if self._binds(name, value))
+        self.points.append(Point(len(self.points) + 1, key, statement, call, entries, binds, enclosing, reruns))
+
+    def _key(self, call: ast.Call) -> str:
+        node = call.args[0] if call.args else None
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            self._problem(
+                node or call, "key_not_literal", "the first argument of a checkpoint is its key, a literal text"
+            )
+            return ""
+        if not 0 < len(node.value) <= MAX_KEY_LENGTH:
+            message = f"a checkpoint's key has 1 to {MAX_KEY_LENGTH} characters, not {len(node.value)}"
+            self._problem(node, "key_length", message)
+        elif problem := text_problem(node.value):
+            self._problem(node, "key_text", f"the key {node.value!r}: {problem}")
+        return node.value
+
+    def _entries(self, call: ast.Call) -> dict[str, ast.expr]:
+        entries: dict[str, ast.expr] = {}
+        if len(call.args) > 2 or any(isinstance(argument, ast.Starred) for argument in call.args):
+            self._problem(call, "arguments", 'a checkpoint takes a key and at most one dict: `checkpoint("key", {…})`')
+            return entries
+        pairs: list[tuple[ast.expr | None, ast.expr]] = [
+            (ast.copy_location(ast.Constant(keyword.arg), keyword.value) if keyword.arg else None, keyword.value)
+            for keyword in call.keywords
+        ]
+        if len(call.args) == 2:
+            data = call.args[1]
+            if not isinstance(data, ast.Dict):
+                message = 'a checkpoint\'s data must be written out as `{"name": name, …}`, so that its names are known'
+                self._problem(data, "computed_data", message)
+                return entries
+            pairs = [*zip(data.keys, data.values, strict=True), *pairs]
+        for name_node, value in pairs:
+            if name_node is None:
+                self._problem(value, "unpacked_data", "`**` hides which names are saved: write them out")
+            elif not isinstance(name_node, ast.Constant) or not isinstance(name_node.value, str):
+                self._problem(name_node, "computed_data", "a key of a checkpoint's data must be a literal text")
+            elif name_node.value in entries:
+                self._problem(name_node, "duplicate_name", f"`{name_node.value}` is saved twice by this checkpoint")
+            else:
+                entries[name_node.value] = value
+        return entries
+
+    def _binds(self, name: str, value: ast.expr) -> bool:
+        is_local_value = isinstance(value, ast.Name) and value.id in self.local_names
+        if isinstance(value, ast.Name) and value.id == name:
+            return is_local_value
+        if is_local_value:
+            assert isinstance(value, ast.Name)
+            message = f"`{value.id}` is saved under another name, {name!r}: write `{value.id}={value.id}`"
+            self._problem(value, "renamed", message)
+        elif name in self.local_names:
+            message = f"{name!r} is a name of this function, saved with another value: assign it first, then save it"
+            self._problem(value, "other_value", message)
+        return False
+
+
+def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The names that live in the function's own frame."""
+    names = names_in(*node.body)
+    local = {argument.arg for argument in parameters(node.args)} | names.binds | names.unbinds
+    for inner in own_scope(node.body):
+        if isinstance(inner, ast.ExceptHandler) and inner.name:
+            local.add(inner.name)
+    return local - outer_names(node.body)

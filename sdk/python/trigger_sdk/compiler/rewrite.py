@@ -1,0 +1,189 @@
+"""Rewrites a function's body so that it can start behind any of its resume points. Pure: syntax in, syntax out.
+
+The new body begins by asking the plan (a constant in the code) where to start: 0, or the index of the resume point.
+Statements before point k stand under `if start < k`; the branches, `with` and `try` on the way to it are entered. The
+names that this adds are no identifiers, so they meet no name of the user's. Nothing of the given tree is changed.
+"""
+
+import ast
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from trigger_sdk.compiler.names import Function
+from trigger_sdk.compiler.points import Point
+
+PLAN: Any = ("trigger_sdk", "plan")
+"""Stands in the compiled constants where the plan is put."""
+ENTRY, START, NAMES, CASE = ".trigger_entry", ".trigger_start", ".trigger_names", ".trigger_case"
+_Node = TypeVar("_Node", bound=ast.AST)
+
+
+class Rewriter:
+    """One function's points, rewritten by `body`."""
+
+    def __init__(self, points: Sequence[Point], *, is_async: bool) -> None:
+        self._point_of = {point.statement: point for point in points}
+        self._is_async = is_async
+        self._names = sorted({name for point in points for name in (*point.binds, *point.carries)})
+        self._passed = 0
+
+    def body(self, statements: list[ast.stmt]) -> list[ast.stmt]:
+        """The whole body; the docstring stays first."""
+        has_docstring = (
+            isinstance(statements[0], ast.Expr)
+            and isinstance(statements[0].value, ast.Constant)
+            and isinstance(statements[0].value.value, str)
+        )
+        kept, rest = statements[:has_docstring], statements[has_docstring:]
+        return [*kept, *self._prologue(rest[0]), *self._block(rest)]
+
+    def _prologue(self, place: ast.stmt) -> list[ast.stmt]:
+        enter = _call(_attribute(ast.Constant(PLAN), "enter"))
+        start = _attribute(_load(ENTRY), "start")
+        restored: list[ast.stmt] = [_assign(NAMES, _attribute(_load(ENTRY), "names")), *_rebind(self._names)]
+        prologue: list[ast.stmt] = [_assign(ENTRY, enter), _assign(START, start), _if(_load(START), restored)]
+        return [_at(statement, place) for statement in prologue]
+
+    def _block(self, statements: Iterable[ast.stmt]) -> list[ast.stmt]:
+        """Statements without points are gathered under one guard; what runs again stands outside it."""
+        result: list[ast.stmt] = []
+        gathered: list[ast.stmt] = []
+        for statement in statements:
+            if self._count(statement) == 0 and not isinstance(
+                statement, (*Function, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
+            ):
+                gathered.append(statement)
+                continue
+            result += self._guarded(gathered)
+            gathered = []
+            result += self._with_points(statement) if self._count(statement) else [statement]
+        return result + self._guarded(gathered)
+
+    def _guarded(self, statements: list[ast.stmt]) -> list[ast.stmt]:
+        is_behind_all = self._passed == len(self._point_of)
+        if not statements or is_behind_all:
+            return statements
+        return [_at(_if(_compare(ast.LtE, self._passed), statements), statements[0])]
+
+    def _with_points(self, statement: ast.stmt) -> list[ast.stmt]:
+        if statement in self._point_of:
+            self._passed += 1
+            return [self._save(self._point_of[statement])]
+        last = self._passed + self._count(statement)
+        entered = self._entered(statement)
+        is_last = last == len(self._point_of)
+        return entered if is_last else [_at(_if(_compare(ast.LtE, last), entered), statement)]
+
+    def _entered(self, statement: ast.stmt) -> list[ast.stmt]:
+        if isinstance(statement, ast.If):
+            return [self._if(statement)]
+        if isinstance(statement, (ast.With, ast.AsyncWith)):
+            return [_like(statement, type(statement)(items=statement.items, body=self._block(statement.body)))]
+        if isinstance(statement, (ast.Try, ast.TryStar)):
+            body, orelse = self._block(statement.body), self._block(statement.orelse)
+            new = type(statement)(body=body, handlers=statement.handlers, orelse=orelse, finalbody=statement.finalbody)
+            return [_like(statement, new)]
+        assert isinstance(statement, ast.Match)
+        return self._match(statement)
+
+    def _if(self, statement: ast.If) -> ast.If:
+        first = self._passed
+        body = self._block(statement.body)
+        inside = self._passed
+        orelse = self._block(statement.orelse)
+        # Before the branch's points the condition decides; at them the branch is entered without asking again.
+        test: ast.expr = ast.BoolOp(ast.And(), [_compare(ast.LtE, first), statement.test])
+        if inside > first:
+            entered = ast.BoolOp(ast.And(), [_compare(ast.Gt, first), _compare(ast.LtE, inside)])
+            test = ast.BoolOp(ast.Or(), [entered, test])
+        return _like(statement, ast.If(test=_at(test, statement.test), body=body, orelse=orelse))
+
+    def _match(self, statement: ast.Match) -> list[ast.stmt]:
+        """The choice of the case, then the bodies: a resume makes the choice by itself."""
+        first = self._passed
+        chosen = [
+            ast.match_case(case.pattern, case.guard, [_at(_assign(CASE, ast.Constant(number)), case.pattern)])
+            for number, case in enumerate(statement.cases, 1)
+        ]
+        choice = _like(statement, ast.Match(subject=statement.subject, cases=chosen))
+        resumed: list[ast.stmt] = []
+        bodies: list[tuple[int, ast.match_case, list[ast.stmt]]] = []
+        for number, case in enumerate(statement.cases, 1):
+            before = self._passed
+            bodies.append((number, case, self._block(case.body)))
+            if self._passed > before:
+                resumed.append(_if(_compare(ast.Gt, before), [_assign(CASE, ast.Constant(number))]))
+        chain: list[ast.stmt] = []
+        for number, case, body in reversed(bodies):
+            is_case = ast.Compare(_load(CASE), [ast.Eq()], [ast.Constant(number)])
+            chain = [_at(ast.If(test=is_case, body=body, orelse=chain), case.pattern)]
+        select = ast.If(test=_compare(ast.LtE, first), body=[choice], orelse=resumed)
+        return [_at(_assign(CASE, ast.Constant(0)), statement), _at(select, statement), *chain]
+
+    def _save(self, point: Point) -> ast.stmt:
+        data = ast.Dict([ast.Constant(name) for name in point.entries], list(point.entries.values()))
+        live = ast.Dict([ast.Constant(name) for name in point.carries], [_if_held(name) for name in point.carries])
+        method = "save_async" if self._is_async else "save"
+        saved: ast.expr = _call(_attribute(_load(ENTRY), method), ast.Constant(point.index), data, live)
+        if self._is_async:
+            saved = ast.Await(saved)
+        names = [*point.binds, *point.carries]
+        return _at(_if(_compare(ast.Lt, point.index), [_assign(NAMES, saved), *_rebind(names)]), point.statement)
+
+    def _count(self, statement: ast.stmt) -> int:
+        return sum(statement in point.enclosing or statement is point.statement for point in self._point_of.values())
+
+
+def _if_held(name: str) -> ast.expr:
+    """`name` where the run holds a stored value for it (then it is bound), else the mark for nothing."""
+    holds = _call(_attribute(_load(ENTRY), "holds"), ast.Constant(name))
+    return ast.IfExp(holds, _load(name), _attribute(_load(ENTRY), "nothing"))
+
+
+def _rebind(names: Iterable[str]) -> list[ast.stmt]:
+    """`if "order" in names: order = names["order"]` for each, then the dict is let go."""
+    statements: list[ast.stmt] = []
+    for name in names:
+        is_given = ast.Compare(ast.Constant(name), [ast.In()], [_load(NAMES)])
+        statements.append(_if(is_given, [_assign(name, ast.Subscript(_load(NAMES), ast.Constant(name), ast.Load()))]))
+    return [*statements, _assign(NAMES, ast.Constant(None))]
+
+
+def _load(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def _assign(name: str, value: ast.expr) -> ast.stmt:
+    return ast.Assign([ast.Name(name, ast.Store())], value)
+
+
+def _attribute(value: ast.expr, name: str) -> ast.Attribute:
+    return ast.Attribute(value, name, ast.Load())
+
+
+def _call(function: ast.expr, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(function, list(arguments), [])
+
+
+def _compare(operator: type[ast.cmpop], index: int) -> ast.expr:
+    return ast.Compare(_load(START), [operator()], [ast.Constant(index)])
+
+
+def _if(test: ast.expr, body: list[ast.stmt]) -> ast.stmt:
+    return ast.If(test=test, body=body, orelse=[])
+
+
+def _like(old: ast.AST, new: _Node) -> _Node:
+    return ast.copy_location(new, old)
+
+
+def _at(node: _Node, place: ast.AST) -> _Node:
+    """Gives every new node below `node` the place of an old one; nodes that have a place keep it."""
+    waiting: list[ast.AST] = [node]
+    while waiting:
+        current = waiting.pop()
+        if getattr(current, "lineno", None) is None:
+            if isinstance(current, (ast.expr, ast.stmt, ast.excepthandler, ast.pattern)):
+                ast.copy_location(current, place)
+            waiting.extend(ast.iter_child_nodes(current))
+    return node

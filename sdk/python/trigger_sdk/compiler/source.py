@@ -1,0 +1,111 @@
+"""Finds the source of a function: its node in the parsed file, and the statement of the module around it.
+
+The node comes from the whole file, so line numbers, enclosing scopes and private names are the compiler's own.
+"""
+
+import ast
+import functools
+import inspect
+import linecache
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trigger_sdk.compiler.names import Function
+from trigger_sdk.errors import Problem
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+_FUTURE_FLAGS = 0x1FE0000
+"""Bits of `co_flags` that `from __future__` imports set (Include/cpython/code.h)."""
+
+
+class SourceError(Exception):
+    """The function cannot be read."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Source:
+    """One function with its place: `top` is the module's statement that holds `node`."""
+
+    function: types.FunctionType
+    node: FunctionNode
+    top: ast.stmt
+    lines: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        return self.function.__code__.co_filename
+
+    def problem(self, node: Any, code: str, message: str) -> Problem:
+        """A finding at any node that has a position."""
+        return Problem(self.file, node.lineno, node.col_offset + 1, code, message)
+
+    def comment_on(self, first: int, last: int) -> str:
+        """The text of the lines, for the escapes that stand in comments."""
+        return "\n".join(self.lines[first - 1 : last])
+
+
+def source_of(function: Callable[..., Any]) -> Source:
+    """The source of a function, decorators that keep `__wrapped__` aside. SourceError where there is none."""
+    inner = inspect.unwrap(function)
+    if not isinstance(inner, types.FunctionType):
+        raise SourceError("not_a_function", f"a task must be a function, not {type(inner).__name__}")
+    code = inner.__code__
+    if code.co_name == "<lambda>":
+        raise SourceError("lambda", "a lambda cannot be a task: use def")
+    linecache.checkcache(code.co_filename)
+    text = "".join(linecache.getlines(code.co_filename, inner.__globals__))
+    if not text:
+        raise SourceError("no_source", f"the source of {code.co_qualname} is not at hand ({code.co_filename})")
+    for top in _parse(text).body:
+        if top.lineno <= code.co_firstlineno or isinstance(top, (*Function, ast.ClassDef)):
+            for node in ast.walk(top) if (top.end_lineno or 0) >= code.co_firstlineno else ():
+                if (
+                    isinstance(node, Function)
+                    and node.name == code.co_name
+                    and _first_line(node) == code.co_firstlineno
+                ):
+                    return Source(inner, node, top, tuple(text.splitlines()))
+    raise SourceError("stale_source", f"{code.co_filename} has changed since {code.co_qualname} was loaded")
+
+
+def compile_node(source: Source, body: list[ast.stmt]) -> types.CodeType:
+    """The code of the function with another body, compiled inside the scopes that it really stands in."""
+    original = source.function.__code__
+    kept = source.node.body
+    source.node.body = body
+    try:
+        module = ast.Module(body=[source.top], type_ignores=[])
+        flags = original.co_flags & _FUTURE_FLAGS
+        compiled = compile(module, original.co_filename, "exec", flags=flags, dont_inherit=True)
+    finally:
+        source.node.body = kept
+    found = _find(compiled, original)
+    if found is None or found.co_freevars != original.co_freevars:
+        raise SourceError("stale_source", f"{original.co_filename} has changed since {original.co_qualname} was loaded")
+    return found
+
+
+def _find(code: types.CodeType, wanted: types.CodeType) -> types.CodeType | None:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            same_place = constant.co_firstlineno == wanted.co_firstlineno
+            if same_place and constant.co_qualname == wanted.co_qualname:
+                return constant
+            if (found := _find(constant, wanted)) is not None:
+                return found
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _first_line(node: FunctionNode) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])

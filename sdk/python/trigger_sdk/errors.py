@@ -1,0 +1,166 @@
+"""The exceptions that task code raises or catches. Holds no behaviour beyond their messages."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class TriggerError(Exception):
+    """Base of the errors that this package raises about the use of it."""
+
+
+class RetryAfter(Exception):
+    """Fails the attempt and asks for the next one after `seconds`, in place of the task's own backoff."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= 30 * 86_400:
+            raise ValueError(f"RetryAfter(seconds={seconds!r}): a number from 0 to 2,592,000 (30 days) is needed")
+        super().__init__(reason or f"retry after {seconds} s")
+        self.seconds = float(seconds)
+        self.reason = reason
+
+
+class AbortRun(Exception):
+    """Ends the run at once as a dead letter: no attempt follows."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RunStopped(BaseException):
+    """Base of what is raised inside a run that the platform ends; passes `except Exception` by design."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RunTimedOut(RunStopped):
+    """The attempt reached its `max_duration`."""
+
+
+class RunCanceled(RunStopped):
+    """Somebody canceled the run."""
+
+
+class RunInterrupted(RunStopped):
+    """The worker drains: the run continues elsewhere from its last checkpoint."""
+
+
+class CheckpointMisplaced(TriggerError):
+    """A checkpoint was reached outside the body of the task that is running."""
+
+
+class CheckpointRefused(TriggerError):
+    """A checkpoint breaks a rule that only shows at run time: its key was used before, or there are too many."""
+
+
+class ResumeRefused(TriggerError):
+    """The stored checkpoints do not fit the code: the key is gone, or a name that the code needs is not stored."""
+
+    def __init__(self, message: str, *, key: str, missing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.key = key
+        self.missing = tuple(missing)
+
+
+class PayloadError(TriggerError):
+    """The payload does not fit the task's parameters. `path` is the place inside the payload, such as `$.order.id`."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.message = message
+
+
+class MalformedJson(TriggerError):
+    """The text is not JSON at all; `line` and `column` count from 1."""
+
+    def __init__(self, message: str, *, line: int = 1, column: int = 1) -> None:
+        super().__init__(f"{message} (line {line}, column {column})")
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+class CodecError(TriggerError):
+    """A value cannot be stored or read. `path` is the place inside the value, such as `$.order.client`."""
+
+    code = "codec"
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.message = message
+
+
+class UnsupportedType(CodecError):
+    code = "unsupported_type"
+
+
+class TooDeep(CodecError):
+    code = "too_deep"
+
+
+class TooLarge(CodecError):
+    code = "too_large"
+
+
+class IntegerTooLong(CodecError):
+    code = "integer_too_long"
+
+
+class NotFinite(CodecError):
+    code = "not_finite"
+
+
+class TextRefused(CodecError):
+    """A string holds NUL or a lone surrogate, which Postgres cannot store."""
+
+    code = "text_refused"
+
+
+class DuplicateKey(CodecError):
+    code = "duplicate_key"
+
+
+class TaskOptionError(TriggerError, ValueError):
+    """An option of a task or of a retry rule has a wrong value. The message names the option and its limit."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(f"{option}: {message}")
+        self.option = option
+        self.message = message
+
+
+class Problem(NamedTuple):
+    """One finding of the check at registration; `column` counts from 1."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.code}]"
+
+
+class RegistrationError(TriggerError):
+    """A task cannot be registered. The attributes describe the first problem; `problems` holds all of them."""
+
+    def __init__(
+        self, file: str, line: int, column: int, code: str, message: str, problems: Sequence[Problem] = ()
+    ) -> None:
+        self.problems = tuple(problems) or (Problem(file, line, column, code, message),)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+        self.file = file
+        self.line = line
+        self.column = column
+        self.code = code
+        self.message = message
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> "RegistrationError":
+        first = problems[0]
+        return cls(first.file, first.line, first.column, first.code, first.message, problems)

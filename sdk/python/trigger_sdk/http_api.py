@@ -1,0 +1,163 @@
+"""HTTP to a trigger-site server: finds its address and key, keeps connections, and turns problems into exceptions.
+
+Standard library only. Knows nothing of what is asked: `client.py` does.
+"""
+
+import http.client
+import json
+import os
+import select
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+API_PATH = "/api/v1"
+TIMEOUT_SECONDS = 30.0
+RETRY_DELAYS_SECONDS = (0.2, 1.0)
+"""Before the second and third try of a request that only reads."""
+
+
+class ClientError(Exception):
+    """Base of what a client raises about the server or the way to it."""
+
+
+class NotConfigured(ClientError):
+    """No server is named: neither by argument, nor by environment, nor by a running development installation."""
+
+
+class Unreachable(ClientError):
+    """The server did not answer. Whether it has carried out the request is unknown."""
+
+
+class ApiError(ClientError):
+    """The server refused the request (4xx) or failed (5xx).
+
+    `type` is the problem's name such as `/problems/unknown-task`, `errors` the fields: `[{path, message}]`.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status = status
+        self.type: str = str(problem.get("type") or "about:blank")
+        self.title: str = str(problem.get("title") or http.client.responses.get(status, "Error"))
+        self.detail: str = str(problem.get("detail") or "")
+        self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
+        fields = [f"{error.get('path')}: {error.get('message')}" for error in self.errors]
+        super().__init__("; ".join([self.detail or self.title, *fields]))
+
+
+def find_server(url: str | None, api_key: str | None) -> tuple[str, str]:
+    """Address and key: the arguments, else TRIGGER_URL and TRIGGER_API_KEY, else the nearest `var/dev.json` upwards."""
+    url = url or os.environ.get("TRIGGER_URL")
+    api_key = api_key or os.environ.get("TRIGGER_API_KEY")
+    if url and api_key:
+        return url, api_key
+    if url:
+        raise NotConfigured(f"there is no API key for {url}: give api_key=… or set TRIGGER_API_KEY")
+    development = _development_server(Path.cwd())
+    if development is None:
+        raise NotConfigured(
+            "no server is named: set TRIGGER_URL and TRIGGER_API_KEY, or call this in a folder below one where "
+            "`make run` is running"
+        )
+    return development[0], api_key or development[1]
+
+
+def _development_server(start: Path) -> tuple[str, str] | None:
+    for folder in (start, *start.parents):
+        file = folder / "var" / "dev.json"
+        # Somebody else's file in a shared folder must not say where our payloads go.
+        if file.is_file() and file.stat().st_uid == os.getuid():
+            found = json.loads(file.read_text())
+            return found["url"], found["api_key"]
+    return None
+
+
+class HttpApi:
+    """One server, with a kept connection per thread."""
+
+    def __init__(self, url: str, api_key: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise NotConfigured(f"{url!r} is no address such as http://127.0.0.1:8000")
+        self.url = url.rstrip("/")
+        self.timeout_seconds = timeout_seconds
+        self._is_tls = parts.scheme == "https"
+        self._host = parts.hostname
+        self._port = parts.port
+        self._base = parts.path.rstrip("/") + API_PATH
+        self._headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
+        self._local = threading.local()
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None, *, wait_seconds: float = 0) -> Any:
+        """Reads; tries again twice where the server does not answer or says 503."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = f"{path}?{urlencode(given)}" if given else path
+        for delay in RETRY_DELAYS_SECONDS:
+            try:
+                return self._request("GET", target, None, self.timeout_seconds + wait_seconds)
+            except (Unreachable, ApiError) as error:
+                if isinstance(error, ApiError) and error.status != 503:
+                    raise
+            time.sleep(delay)
+        return self._request("GET", target, None, self.timeout_seconds + wait_seconds)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Changes something, and is sent once: after Unreachable nobody knows whether it was carried out."""
+        return self._request("POST", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
+
+    def close(self) -> None:
+        """Closes this thread's connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+    def _request(self, method: str, path: str, body: bytes | None, timeout_seconds: float) -> Any:
+        connection = self._connection(timeout_seconds)
+        headers = dict(self._headers)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, self._base + path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(f"{self.url} does not answer: {error or type(error).__name__}") from error
+        if response.will_close:
+            self.close()
+        return _answer(response, content)
+
+    def _connection(self, timeout_seconds: float) -> http.client.HTTPConnection:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is not None and connection.sock is not None and not _is_stale(connection):
+            connection.sock.settimeout(timeout_seconds)
+            return connection
+        self.close()
+        kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=timeout_seconds)
+        self._local.connection = connection
+        return connection
+
+
+def _is_stale(connection: http.client.HTTPConnection) -> bool:
+    """True if the server has closed an idle connection: the end of the stream waits to be read."""
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _answer(response: http.client.HTTPResponse, content: bytes) -> Any:
+    try:
+        value = json.loads(content) if content else {}
+    except ValueError as error:
+        if response.status >= 400:
+            value = {}
+        else:
+            raise ApiError(502, {"detail": f"the server's answer is not JSON: {error}"}) from error
+    if response.status >= 400:
+        raise ApiError(response.status, value if isinstance(value, dict) else {})
+    return value

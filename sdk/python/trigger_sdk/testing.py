@@ -1,0 +1,135 @@
+"""Tests of tasks without a server: run one, crash it behind a checkpoint, and see it resume.
+
+The crash is an exception that no `except Exception` sees: `with` and `finally` blocks run, which a killed process would
+not do. Checkpoints go through their stored text, so what a resume sees is what a real one would.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trigger_sdk import codec
+from trigger_sdk.context import StoredCheckpoint, run_task
+from trigger_sdk.tasks import Task, registry
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    attempt: int
+    level: str
+    message: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run did. `output` is what a caller would read; `resumed_from` is the key of the last attempt's start."""
+
+    output: Any = None
+    attempts: int = 0
+    resumed_from: str | None = None
+    stored: list[StoredCheckpoint] = field(default_factory=list)
+    logs: list[LogLine] = field(default_factory=list)
+
+    @property
+    def checkpoints(self) -> dict[str, Any]:
+        """The decoded data of every checkpoint, by key."""
+        return {checkpoint.key: codec.decode(checkpoint.data) for checkpoint in self.stored}
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """The changed names that checkpoints carry, decoded, by key; only those that carry any."""
+        return {c.key: codec.decode(c.carried) for c in self.stored if c.carried is not None}
+
+
+class SimulatedCrash(BaseException):
+    """Ends the attempt behind the checkpoint that `crash_after` names."""
+
+
+def run(
+    function: Callable[..., Any],
+    payload: Any = None,
+    *,
+    crash_after: str | None = None,
+    resume: "Result | BaseException | None" = None,
+) -> Result:
+    """Runs a task like a worker would, and once more from its checkpoint if `crash_after` names one.
+
+    What the task raises comes out as it is, with the `Result` so far as its `trigger_result`; give that exception or a
+    Result as `resume` to continue as the next attempt. LookupError if `crash_after` was never reached.
+    Not to be called inside a running event loop: use `asyncio.to_thread(run, …)` there.
+    """
+    task = _task_of(function)
+    text = json.dumps({} if payload is None else payload).encode()
+    result = _continued(resume)
+    if crash_after is not None:
+        known = [point.key for point in task.points]
+        if crash_after not in known:
+            raise LookupError(f"{task.id} has no checkpoint {crash_after!r}; it has {known}")
+        if not _attempt(task, text, result, crash_after):
+            raise LookupError(f"{task.id} ended without reaching the checkpoint {crash_after!r}")
+    _attempt(task, text, result, None)
+    return result
+
+
+class _Runtime:
+    """Keeps checkpoints in memory, as their stored text."""
+
+    run_id = "run_test"
+    idempotency_scope = "run_test"
+
+    def __init__(self, result: Result, crash_after: str | None) -> None:
+        self.attempt_number = result.attempts
+        self.has_crashed = False
+        self._result = result
+        self._crash_after = crash_after
+
+    def save_checkpoint(self, key: str, data: bytes, binds: list[str], carried: bytes | None) -> None:
+        if self.has_crashed:
+            # The task caught the crash and went on; a dead process saves nothing.
+            raise SimulatedCrash(key)
+        stored = self._result.stored
+        stored.append(StoredCheckpoint(key, len(stored), data, tuple(binds), carried))
+        if key == self._crash_after:
+            self.has_crashed = True
+            raise SimulatedCrash(key)
+
+    def log(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        self._result.logs.append(LogLine(self.attempt_number, level, message, fields))
+
+    def main_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        return coroutine
+
+
+def _attempt(task: Task, payload: bytes, result: Result, crash_after: str | None) -> bool:
+    """Runs one attempt; whether it crashed as asked."""
+    result.attempts += 1
+    result.resumed_from = result.stored[-1].key if result.stored else None
+    runtime = _Runtime(result, crash_after)
+    try:
+        output = run_task(task, payload, list(result.stored), runtime)
+    except SimulatedCrash:
+        return True
+    except BaseException as error:
+        error.trigger_result = result  # type: ignore[attr-defined]
+        raise
+    result.output = codec.decode(output)
+    return runtime.has_crashed
+
+
+def _continued(resume: "Result | BaseException | None") -> Result:
+    if resume is None:
+        return Result()
+    earlier = resume if isinstance(resume, Result) else getattr(resume, "trigger_result", None)
+    if not isinstance(earlier, Result):
+        raise TypeError(f"resume takes a Result or an exception that `run` let through, not {resume!r}")
+    return Result(None, earlier.attempts, None, list(earlier.stored), list(earlier.logs))
+
+
+def _task_of(function: Callable[..., Any]) -> Task:
+    for task in registry.values():
+        if task.function is function or inspect.unwrap(task.function) is inspect.unwrap(function):
+            return task
+    raise LookupError(f"{getattr(function, '__qualname__', function)!s} is no task: it needs @task(…)")

@@ -1,0 +1,121 @@
+// The live channel: the socket says which topics changed, and the elements with data-live="<topic>" refetch themselves.
+// An element asks at most every 250 ms; a hidden tab is silent; while the socket is down the page polls.
+(() => {
+  const GAP = 250, JITTER = 120, POLL = 4000, RETRY = [500, 10000];
+  const state = document.getElementById("live-state");
+  const slots = new Map();
+  let socket, retry = RETRY[0], polling, subscribed = [];
+
+  const elements = () => [...document.querySelectorAll("[data-live]")];
+  const topics = () => [...new Set(elements().map((element) => element.dataset.live))];
+  const show = (name, word) => {
+    state.hidden = topics().length === 0;
+    state.dataset.liveState = name;
+    const place = state.querySelector("[data-live-word]");
+    if (place.textContent !== word) place.textContent = word;
+  };
+  const slot = (id) => {
+    if (!slots.has(id)) slots.set(id, { last: -Infinity, timer: 0, isBusy: false, isDirty: false, ids: new Set(), sent: [] });
+    return slots.get(id);
+  };
+
+  const refetch = (id) => {
+    const element = document.getElementById(id), one = slot(id);
+    one.timer = 0;
+    if (!element || !element.dataset.live) return;
+    if (document.hidden || one.isBusy) { one.isDirty = true; return; }
+    one.isDirty = false;
+    one.isBusy = true;
+    htmx.trigger(element, "live");
+  };
+  const schedule = (element) => {
+    const one = slot(element.id);
+    if (one.timer) return;
+    const wait = Math.max(0, one.last + GAP - performance.now()) + Math.random() * (one.last > 0 ? JITTER : 0);
+    one.timer = setTimeout(refetch, wait, element.id);
+  };
+  const hear = (topic, runId) => {
+    const isRow = document.getElementById(runId)?.hasAttribute("data-row");
+    for (const element of elements()) {
+      if (element.dataset.live !== topic) continue;
+      if ("liveRows" in element.dataset) {
+        if (!isRow) continue;
+        slot(element.id).ids.add(runId);
+      } else if ("liveOthers" in element.dataset && isRow) continue;
+      schedule(element);
+    }
+  };
+  const refetchAll = () => elements().forEach((element) => {
+    if ("liveRows" in element.dataset)
+      element.querySelectorAll("[data-row]").forEach((row) => slot(element.id).ids.add(row.id));
+    schedule(element);
+  });
+
+  const subscribe = () => {
+    if (socket?.readyState !== WebSocket.OPEN) return;
+    const wanted = topics();
+    const added = wanted.filter((topic) => !subscribed.includes(topic));
+    const gone = subscribed.filter((topic) => !wanted.includes(topic));
+    if (added.length || gone.length) socket.send(JSON.stringify({ subscribe: added, unsubscribe: gone }));
+    subscribed = wanted;
+  };
+  const connect = () => {
+    if (!topics().length) return;
+    socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/dashboard`);
+    socket.onopen = () => {
+      retry = RETRY[0];
+      clearInterval(polling);
+      subscribed = [];
+      subscribe();
+      refetchAll(); // what changed between the page and the subscription was not heard
+      show("live", "Live");
+    };
+    socket.onmessage = (event) => {
+      const message = JSON.parse(event.data);
+      if (message.resync) refetchAll();
+      else if (message.id) hear(message.topic, message.id);
+    };
+    socket.onclose = (event) => {
+      show("reconnecting", event.code === 4401 ? "Signed out" : "Reconnecting");
+      clearInterval(polling);
+      polling = setInterval(() => !document.hidden && refetchAll(), POLL);
+      setTimeout(connect, retry * (0.5 + Math.random() / 2));
+      retry = Math.min(RETRY[1], retry * 2);
+    };
+  };
+
+  document.addEventListener("htmx:configRequest", ({ detail }) => {
+    if (!("liveRows" in detail.elt.dataset)) return;
+    const one = slot(detail.elt.id);
+    detail.parameters.ids = [...one.ids].join(",");
+    one.ids.clear();
+  });
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    // A session that ended answers with the sign-in page, which must not land inside this one.
+    if (new URL(detail.xhr.responseURL || location.href).pathname.startsWith("/sign-in")) {
+      detail.shouldSwap = false;
+      location.reload();
+    }
+  });
+  document.addEventListener("htmx:afterRequest", ({ detail }) => {
+    if (!detail.elt.id || !slots.has(detail.elt.id)) return;
+    const one = slot(detail.elt.id);
+    one.isBusy = false;
+    one.last = performance.now();
+    const element = document.getElementById(detail.elt.id);
+    if (element?.dataset.live && (one.isDirty || one.ids.size)) schedule(element);
+  });
+  document.addEventListener("htmx:load", subscribe);
+  document.addEventListener("trigger:outgrown", ({ target }) => {
+    const element = target.closest("[data-live]");
+    if (element) schedule(element);
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    elements().filter((element) => slot(element.id).isDirty || slot(element.id).ids.size).forEach(schedule);
+  });
+
+  // What the viewer opened or closed stays so through a morph.
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.matches("details, dialog"));
+  connect();
+})();

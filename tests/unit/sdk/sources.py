@@ -1,0 +1,21 @@
+"""Task modules written by tests: real files, because the compiler reads them."""
+
+import importlib.util
+import itertools
+import textwrap
+from pathlib import Path
+from types import ModuleType
+
+_numbers = itertools.count()
+
+
+def load_module(folder: Path, source: str) -> ModuleType:
+    """Writes the text below a line that imports the SDK's names, so that its first line is line 2, and imports it."""
+    path = folder / f"tasks_{next(_numbers)}.py"
+    path.write_text("from trigger_sdk import task, checkpoint, log\n" + textwrap.dedent(source).lstrip("\n"))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,143 @@
+"""`trigger_sdk.testing.run`: what the author of a task relies on in tests."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from trigger_sdk import RunCanceled, checkpoint, log, task
+from trigger_sdk.errors import PayloadError
+from trigger_sdk.testing import Result, run
+
+seen: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen() -> None:
+    seen.clear()
+
+
+@task("two-steps")
+def two_steps(name: str, fail: bool = False) -> str:
+    log.info("started")
+    greeting = f"hello {name}"
+    checkpoint("greeted", greeting=greeting)
+    log.info("going on")
+    if fail:
+        raise RuntimeError("asked to fail")
+    return greeting
+
+
+def test_whole_run_has_one_attempt() -> None:
+    result = run(two_steps, {"name": "Ada"})
+
+    assert (result.output, result.attempts, result.resumed_from) == ("hello Ada", 1, None)
+    assert result.checkpoints == {"greeted": {"greeting": "hello Ada"}}
+
+
+def test_crash_makes_a_second_attempt_that_logs_only_what_is_behind() -> None:
+    result = run(two_steps, {"name": "Ada"}, crash_after="greeted")
+
+    assert (result.output, result.attempts, result.resumed_from) == ("hello Ada", 2, "greeted")
+    assert [(line.attempt, line.message) for line in result.logs] == [(1, "started"), (2, "going on")]
+
+
+def test_exception_comes_out_with_the_result_so_far() -> None:
+    with pytest.raises(RuntimeError, match="asked to fail") as failure:
+        run(two_steps, {"name": "Ada", "fail": True})
+
+    earlier = failure.value.trigger_result  # type: ignore[attr-defined]
+    assert list(earlier.checkpoints) == ["greeted"]
+    later = run(two_steps, {"name": "Ada"}, resume=earlier)
+    assert (later.output, later.attempts, later.resumed_from) == ("hello Ada", 2, "greeted")
+    assert earlier.attempts == 1
+
+
+def test_stop_of_the_run_comes_out_as_it_is() -> None:
+    @task("canceled")
+    def canceled() -> None:
+        try:
+            raise RunCanceled("by hand")
+        except Exception:
+            seen.append("swallowed")
+        finally:
+            seen.append("finally")
+
+    with pytest.raises(RunCanceled):
+        run(canceled)
+    assert seen == ["finally"]
+
+
+def test_task_that_swallows_the_crash_still_crashes() -> None:
+    @task("stubborn")
+    def stubborn() -> str:
+        try:
+            checkpoint("one")
+        except BaseException:
+            seen.append("swallowed")
+        return "done"
+
+    result = run(stubborn, crash_after="one")
+
+    assert (result.output, result.attempts) == ("done", 2)
+    assert seen == ["swallowed"]
+
+
+def test_unknown_or_unreached_crash_point_is_an_error() -> None:
+    @task("branching")
+    def branching(go: bool) -> None:
+        if go:
+            checkpoint("inside")
+
+    with pytest.raises(LookupError, match=r"no checkpoint 'outside'; it has \['inside'\]"):
+        run(branching, {"go": True}, crash_after="outside")
+    with pytest.raises(LookupError, match="without reaching"):
+        run(branching, {"go": False}, crash_after="inside")
+
+
+def test_payload_and_output_pass_through_their_stored_text() -> None:
+    @task("through")
+    def through(items: list[Any]) -> Any:
+        items.append(("a", {1}))
+        return items
+
+    given: list[Any] = [1]
+
+    assert run(through, {"items": given}).output == [1, ("a", {1})]
+    assert given == [1]
+    with pytest.raises(PayloadError, match=r"\$\.items"):
+        run(through, {"items": 1})
+
+
+def test_function_that_is_no_task_is_an_error() -> None:
+    with pytest.raises(LookupError, match="is no task"):
+        run(test_function_that_is_no_task_is_an_error)
+
+
+def test_resume_takes_a_result_or_its_exception_only() -> None:
+    with pytest.raises(TypeError, match="resume takes a Result"):
+        run(two_steps, {"name": "a"}, resume=ValueError())
+    assert run(two_steps, {"name": "a"}, resume=Result()).attempts == 1
+
+
+def test_runs_of_one_process_do_not_nest() -> None:
+    @task("outer")
+    def outer() -> None:
+        run(two_steps, {"name": "Ada"})
+
+    with pytest.raises(RuntimeError, match="already works on run"):
+        run(outer)
+    assert run(two_steps, {"name": "Ada"}).output == "hello Ada"
+
+
+def test_run_in_a_thread_serves_async_tests() -> None:
+    @task("async-one")
+    async def async_one() -> int:
+        number = 1
+        await checkpoint("k", number=number)
+        return number
+
+    async def test() -> Result:
+        return await asyncio.to_thread(run, async_one, crash_after="k")
+
+    assert asyncio.run(test()).output == 1

@@ -1,0 +1,234 @@
+"""`/coordinator/v1` as a plain ASGI application: the hot path, so no framework between the socket and the writers."""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from apps.checkpoints import store
+from apps.workers import deployments, leases
+from apps.workers import protocol as wire
+
+from .database import Database, DatabaseAwayError
+from .polls import Dispatcher
+from .writes import Writers
+
+BODY_MAX_BYTES = 64 * 1024 * 1024
+"""A worker's largest batch: its items are bounded one by one by the verbs."""
+
+TOUCH_SECONDS = 1.0
+"""A busy worker polls a hundred times a second; its row is written at most this often, well within SUSPECT_SECONDS."""
+
+logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class RefusedError(Exception):
+    """A request that is answered with a problem instead of a reply."""
+
+    def __init__(self, status: int, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.problem = wire.Problem(f"/problems/{kind}", detail)
+
+
+class CoordinatorApi:
+    """Routes requests of workers that hold the worker token; everything else is refused."""
+
+    def __init__(self, *, database: Database, dispatcher: Dispatcher, writers: Writers, worker_token: str) -> None:
+        self._database = database
+        self._dispatcher = dispatcher
+        self._writers = writers
+        self._touched_at: dict[UUID, float] = {}
+        self._authorization = f"Bearer {worker_token}".encode()
+        self._posts: dict[str, Callable[[bytes], Awaitable[wire.Message]]] = {
+            "/coordinator/v1/workers": self._register,
+            "/coordinator/v1/heartbeats": self._beat,
+            "/coordinator/v1/starts": self._start,
+            "/coordinator/v1/checkpoints": self._checkpoint,
+            "/coordinator/v1/logs": self._log,
+            "/coordinator/v1/finishes": self._finish,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            status, reply = await self._answer(scope, receive)
+        except RefusedError as error:
+            status, reply = error.status, error.problem
+        except msgspec.MsgspecError as error:
+            status, reply = 400, wire.Problem("/problems/malformed-message", str(error))
+        except DatabaseAwayError as error:
+            status, reply = 503, wire.Problem("/problems/database-away", str(error))
+        except ConnectionResetError:
+            return
+        except Exception:
+            logger.exception("coordinator.request %s", scope["path"])
+            status, reply = 500, wire.Problem("/problems/internal-error", "The coordinator failed; its log says why.")
+        await _respond(send, status, wire.encode(reply))
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, wire.Message]:
+        path, method = scope["path"], scope["method"]
+        if path == "/health" and method == "GET":
+            await self._database.run(lambda connection: connection.execute("SELECT 1"))
+            return 200, wire.Message()
+        self._authorize(scope)
+        if method == "POST":
+            body = await _read_body(receive)
+            if path == "/coordinator/v1/polls":
+                return 200, await self._poll(wire.decode(body, wire.Poll), receive)
+            handler = self._posts.get(path)
+            if handler is not None:
+                return 200, await handler(body)
+        elif method == "GET":
+            parts = path.removeprefix("/coordinator/v1/").split("/")
+            if len(parts) == 2 and parts[0] == "deployments":
+                return 200, await self._deployment(_uuid(parts[1]))
+            if len(parts) == 3 and parts[0] == "runs" and parts[2] == "checkpoints":
+                return 200, await self._stored(_uuid(parts[1]), _token(scope))
+        raise RefusedError(404, "no-such-address", f"There is no {method} {path}.")
+
+    def _authorize(self, scope: Scope) -> None:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if not hmac.compare_digest(given, self._authorization):
+            raise RefusedError(
+                401, "worker-token-wrong", "The worker token is missing or wrong (TRIGGER_WORKER_TOKEN)."
+            )
+
+    async def _register(self, body: bytes) -> wire.Message:
+        registration = wire.decode(body, wire.Registration)
+        ours, theirs = wire.PROTOCOL_VERSION, registration.protocol
+        if ours.split(".")[0] != theirs.split(".")[0]:
+            message = f"The worker speaks protocol {theirs}, this coordinator {ours}."
+            raise RefusedError(409, "protocol-mismatch", message)
+        await self._database.run(lambda connection: leases.register(connection, registration))
+        return wire.Registered(wire.HEARTBEAT_SECONDS, wire.LEASE_SECONDS)
+
+    async def _poll(self, poll: wire.Poll, receive: Receive) -> wire.Message:
+        """Holds the poll; a connection that breaks meanwhile makes its worker suspected."""
+        if time.monotonic() - self._touched_at.get(poll.worker_id, -TOUCH_SECONDS) >= TOUCH_SECONDS:
+            await self._touch(poll.worker_id)
+        holding = asyncio.ensure_future(self._dispatcher.hold(poll))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        await asyncio.wait({holding, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if holding.done():
+            gone.cancel()
+            return holding.result()
+        holding.cancel()
+        await asyncio.wait({holding})
+        await self._suspect(poll.worker_id)
+        raise ConnectionResetError
+
+    async def _suspect(self, worker_id: UUID) -> None:
+        # A coordinator that stops closes its connections itself, and a newer poll shows that the worker is alive.
+        if not self._dispatcher.is_stopping and not self._dispatcher.holds_poll_of(worker_id):
+            self._touched_at.pop(worker_id, None)
+            logger.warning("workers.suspect worker.id=%s: its connection broke", worker_id)
+            await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
+
+    async def _touch(self, worker_id: UUID, *, is_stopping: bool = False) -> None:
+        known = await self._database.run(
+            lambda connection: leases.touch(connection, worker_id=worker_id, is_stopping=is_stopping)
+        )
+        if not known:
+            raise RefusedError(404, "unknown-worker", "Register first.")
+        self._touched_at[worker_id] = time.monotonic()
+
+    async def _beat(self, body: bytes) -> wire.Message:
+        beat = wire.decode(body, wire.Heartbeat)
+        await self._touch(beat.worker_id, is_stopping=beat.is_stopping)
+        if not beat.leases:
+            return wire.HeartbeatReply(stale=[])
+        rows = await self._database.run(
+            lambda connection: leases.renew(connection, worker_id=beat.worker_id, leases=beat.leases)
+        )
+        return wire.HeartbeatReply(
+            stale=[row.run_id for row in rows if row.is_stale],
+            cancels=[row.run_id for row in rows if row.is_cancel_requested],
+        )
+
+    async def _start(self, body: bytes) -> wire.Message:
+        return wire.Results(await self._writers.starts(wire.decode(body, wire.Starts).items))
+
+    async def _checkpoint(self, body: bytes) -> wire.Message:
+        return wire.Results(await self._writers.checkpoints(wire.decode(body, wire.Checkpoints).items))
+
+    async def _log(self, body: bytes) -> wire.Message:
+        return wire.Results(await self._writers.logs(wire.decode(body, wire.Logs).items))
+
+    async def _finish(self, body: bytes) -> wire.Message:
+        results = await self._writers.finishes(wire.decode(body, wire.Finishes).items)
+        return wire.Results(results)
+
+    async def _deployment(self, deployment_id: UUID) -> wire.Message:
+        found = await self._database.run(lambda connection: deployments.load(connection, deployment_id=deployment_id))
+        if found is None:
+            raise RefusedError(404, "no-such-deployment", f"There is no deployment {deployment_id}.")
+        return found
+
+    async def _stored(self, run_id: UUID, token: bytes) -> wire.Message:
+        rows = await self._database.run(lambda connection: store.load(connection, run_id=run_id, token=token))
+        return wire.StoredCheckpoints(
+            [
+                wire.StoredCheckpoint(
+                    key=row.key,
+                    index=row.index,
+                    data=row.data.encode(),
+                    binds=row.binds,
+                    carried=None if row.carried is None else row.carried.encode(),
+                )
+                for row in rows
+            ]
+        )
+
+
+async def _read_body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise ConnectionResetError
+        parts.append(event.get("body", b""))
+        size += len(parts[-1])
+        if size > BODY_MAX_BYTES:
+            raise RefusedError(413, "message-too-large", f"A message may have {BODY_MAX_BYTES:,} bytes.")
+        if not event.get("more_body"):
+            return b"".join(parts)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+async def _respond(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/msgpack"), (b"content-length", str(len(body)).encode())]
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RefusedError(404, "no-such-address", f"{text!r} is not an id.") from None
+
+
+def _token(scope: Scope) -> bytes:
+    given = next((value for name, value in scope["headers"] if name == b"x-attempt-token"), b"")
+    try:
+        return bytes.fromhex(given.decode("ascii"))
+    except ValueError:
+        raise RefusedError(401, "attempt-token-wrong", "X-Attempt-Token is not hexadecimal.") from None

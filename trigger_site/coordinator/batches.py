@@ -1,0 +1,105 @@
+"""Group commit: what many workers send at once is written by one task per kind, in one transaction per batch."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import psycopg
+
+from apps.workers.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
+
+from .database import Connection, Database
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+REFUSED = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.ProgrammingError,
+    psycopg.errors.QueryCanceled,
+    UnicodeError,
+)
+"""What one bad item can raise; everything else is not the items' fault."""
+
+
+class BatchWriter(Generic[Item]):
+    """Collects submitted items while a batch is being written, then writes them together.
+
+    An idle writer starts at once, so a lone item waits for nothing. Where a batch raises, each item is retried in a
+    transaction of its own, so that one bad item fails alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        write: Callable[[Connection, Sequence[Item]], Awaitable[list[Result | None]]],
+        size_of: Callable[[Item], int],
+    ) -> None:
+        self._name = name
+        self._database = database
+        self._write = write
+        self._size_of = size_of
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def submit(self, items: Sequence[Item]) -> list[Result]:
+        """One result per item, after their commit; raises DatabaseAwayError where nothing could be written."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
+        self._waiting.extend(zip(items, futures, strict=True))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain(), name=f"write-{self._name}")
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in results if isinstance(result, Result)]
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._next_batch()
+                try:
+                    results = await self._write_batch([item for item, _ in batch])
+                except Exception as error:
+                    for _, future in batch:
+                        if not future.done():
+                            future.set_exception(error)
+                    continue
+                for (_, future), result in zip(batch, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+        finally:
+            self._task = None
+
+    def _next_batch(self) -> list[tuple[Item, "asyncio.Future[Result]"]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        size = 0
+        while self._waiting and len(batch) < BATCH_MAX_ITEMS:
+            size += self._size_of(self._waiting[0][0])
+            if batch and size > BATCH_MAX_BYTES:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _write_batch(self, items: list[Item]) -> list[Result]:
+        try:
+            results = await self._database.run(lambda connection: self._write(connection, items))
+        except REFUSED as error:
+            if len(items) == 1:
+                logger.warning("coordinator.refuse: %s: %s", self._name, error)
+                return [Result(422, "invalid", _first_line(error))]
+            return [(await self._write_batch([item]))[0] for item in items]
+        return [
+            result if result is not None else (await self._write_batch([item]))[0]
+            for item, result in zip(items, results, strict=True)
+        ]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,66 @@
+"""The coordinator's connections: a small pool on its event loop, and what counts as "the database is away"."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+POOL_MAX_SIZE = 4
+POOL_TIMEOUT_SECONDS = 3.0
+RETRIES = 3
+STATEMENT_TIMEOUT = "5s"
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Connection = AsyncConnection[Any]
+
+
+class DatabaseAwayError(Exception):
+    """No connection could be had, or it broke; the worker keeps its work and asks again."""
+
+
+class Database:
+    """Runs units of work on pooled autocommit connections; each unit opens its own transaction."""
+
+    def __init__(self, url: str) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=POOL_MAX_SIZE,
+            timeout=POOL_TIMEOUT_SECONDS,
+            open=False,
+            configure=_configure,
+            kwargs={"autocommit": True, "connect_timeout": 3},
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """The unit's result; retries deadlocks and serialisation failures; raises DatabaseAwayError."""
+        for attempt in range(1, RETRIES + 1):
+            try:
+                async with self._pool.connection() as connection:
+                    return await work(connection)
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                if attempt == RETRIES:
+                    raise
+                await asyncio.sleep(0.01 * attempt)
+            except psycopg.errors.QueryCanceled:
+                raise
+            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+                raise DatabaseAwayError(str(error)) from error
+        raise AssertionError("the loop returns or raises")
+
+
+async def _configure(connection: Connection) -> None:
+    await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
+    await connection.execute("SET idle_in_transaction_session_timeout = '10s'")

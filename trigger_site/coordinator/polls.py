@@ -1,0 +1,178 @@
+"""Held polls: a worker asks for runs and cancels, the answer goes out as soon as there is one. Ends no lease itself."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from apps.queues import claims
+from apps.runs.broadcast import announce_now
+from apps.runs.ids import public_id
+from apps.workers import leases
+from apps.workers.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
+
+from .database import Connection, Database, DatabaseAwayError
+
+SWEEP_SECONDS = 1.0
+"""How often due runs are promoted and the tables are asked without a notification: a lost one costs at most this."""
+
+CLAIM_LIMIT = 500
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One held poll."""
+
+    poll: Poll
+    capacity: int
+    reply: "asyncio.Future[PollReply]" = field(repr=False)
+    is_claiming: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return not self.reply.done()
+
+    def answer(self, reply: PollReply) -> None:
+        if self.is_open:
+            self.reply.set_result(reply)
+
+
+class Dispatcher:
+    """Claims for the held polls of this coordinator, one at a time, in the order in which they came."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiters: list[Waiter] = []
+        self._wake = asyncio.Event()
+        self._is_stopping = False
+        self._is_cancel_due = False
+        self._swept_at = -SWEEP_SECONDS
+
+    def wake(self, *, is_cancel: bool = False) -> None:
+        """Something may have become pending, or is to be canceled."""
+        self._is_cancel_due = self._is_cancel_due or is_cancel
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Answers every held poll with nothing, so that workers go to another coordinator."""
+        self._is_stopping = True
+        for waiter in self._waiters:
+            if not waiter.is_claiming:
+                waiter.answer(PollReply())
+        self._wake.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping
+
+    def holds_poll_of(self, worker_id: UUID) -> bool:
+        return any(waiter.poll.worker_id == worker_id and waiter.is_open for waiter in self._waiters)
+
+    async def hold(self, poll: Poll) -> PollReply:
+        """The answer to a poll, at the latest after POLL_SECONDS; a worker's newer poll ends its older one."""
+        if poll.is_repeat:
+            rows = await self._database.run(lambda c: claims.repeat(c, worker_id=poll.worker_id, poll_id=poll.poll_id))
+            if rows:
+                return PollReply(claims=[_claim_of(row) for row in rows])
+        waiter = Waiter(poll, self._supersede(poll), asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        self._wake.set()
+        try:
+            await asyncio.wait({waiter.reply}, timeout=POLL_SECONDS)
+            while waiter.is_open and waiter.is_claiming:
+                # What is being claimed for this poll must not be lost to its timeout.
+                await asyncio.wait({waiter.reply}, timeout=SWEEP_SECONDS)
+            waiter.answer(PollReply())
+            return waiter.reply.result()
+        finally:
+            waiter.reply.cancel()
+            self._waiters.remove(waiter)
+
+    def _supersede(self, poll: Poll) -> int:
+        """Ends the worker's older polls; what one of them is claiming right now comes off the new one's capacity."""
+        capacity = poll.capacity
+        for older in self._waiters:
+            if older.poll.worker_id == poll.worker_id and older.is_open:
+                if older.is_claiming:
+                    capacity -= older.capacity
+                else:
+                    older.answer(PollReply())
+        return capacity
+
+    async def run(self) -> None:
+        """Serves the held polls until `stop`; a database that is away fails the held polls and nothing else."""
+        while not self._is_stopping:
+            try:
+                await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS)
+            except TimeoutError:
+                logger.debug("coordinator.sweep")
+            self._wake.clear()
+            if not self._waiters:
+                continue
+            try:
+                await self._serve()
+            except DatabaseAwayError as error:
+                for waiter in self._waiters:
+                    if waiter.is_open:
+                        waiter.reply.set_exception(error)
+            except Exception:
+                logger.exception("coordinator.dispatch")
+
+    async def _serve(self) -> None:
+        if self._is_cancel_due or time.monotonic() - self._swept_at >= SWEEP_SECONDS:
+            self._is_cancel_due, self._swept_at = False, time.monotonic()
+            await self._answer_cancels()
+            await self._database.run(claims.promote_due)
+        hungry = [waiter for waiter in self._waiters if waiter.is_open and waiter.capacity > 0]
+        if not hungry:
+            return
+        for waiter in hungry:
+            if not waiter.is_open:
+                continue
+            waiter.is_claiming = True
+            try:
+                rows = await self._database.run(partial(_claim, waiter=waiter))
+            finally:
+                waiter.is_claiming = False
+            if not rows:
+                return
+            waiter.answer(PollReply(claims=[_claim_of(row) for row in rows]))
+            announce_now(str(row.run_id) for row in rows)
+
+    async def _answer_cancels(self) -> None:
+        workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
+        rows = await self._database.run(lambda c: leases.requested_cancels(c, worker_ids=list(workers)))
+        for waiter in self._waiters:
+            seen = set(waiter.poll.cancels_seen)
+            unseen = [r.run_id for r in rows if r.worker_id == waiter.poll.worker_id and r.run_id not in seen]
+            if unseen:
+                waiter.answer(PollReply(cancels=unseen))
+
+
+async def _claim(connection: Connection, waiter: Waiter) -> list[Any]:
+    return await claims.claim(
+        connection,
+        worker_id=waiter.poll.worker_id,
+        poll_id=waiter.poll.poll_id,
+        limit=min(waiter.capacity, CLAIM_LIMIT),
+        confirm_seconds=CONFIRM_SECONDS,
+    )
+
+
+def _claim_of(row: Any) -> Claim:
+    return Claim(
+        run_id=row.run_id,
+        public_id=public_id("run", row.run_id),
+        attempt=row.attempt,
+        token=row.token,
+        task=row.task_id,
+        deployment_id=row.deployment_id,
+        payload=row.payload.encode(),
+        max_attempts=row.max_attempts,
+        has_checkpoints=row.has_checkpoints,
+    )

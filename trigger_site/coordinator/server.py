@@ -1,0 +1,83 @@
+"""Puts a coordinator together: pool, dispatcher, writers, listener and ticks around one ASGI server."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+
+import psycopg
+import uvicorn
+from django.conf import settings
+
+from apps.runs.broadcast import CANCEL_CHANNEL, PENDING_CHANNEL, notifier
+from trigger_site.runner import Runner
+
+from .app import CoordinatorApi
+from .database import Database
+from .polls import Dispatcher
+from .writes import Writers
+
+LISTEN_RETRY_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 75
+
+logger = logging.getLogger(__name__)
+
+
+class CoordinatorServer(uvicorn.Server):
+    """An ASGI server whose dispatcher is told to stop before connections are closed, so that nobody is suspected."""
+
+    def __init__(self, config: uvicorn.Config, dispatcher: Dispatcher) -> None:
+        super().__init__(config)
+        self._dispatcher = dispatcher
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._dispatcher.stop()
+        await super().shutdown(sockets)
+
+
+async def serve(*, host: str, port: int) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    database = Database(settings.DATABASE_URL)
+    await database.open()
+    dispatcher = Dispatcher(database)
+    api = CoordinatorApi(
+        database=database,
+        dispatcher=dispatcher,
+        writers=Writers(database),
+        worker_token=settings.TRIGGER_WORKER_TOKEN,
+    )
+    runner = Runner()
+    thread = threading.Thread(target=runner.run_forever, name="ticks")
+    thread.start()
+    config = uvicorn.Config(
+        api, host=host, port=port, log_level="warning", access_log=False, lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    background = [asyncio.create_task(dispatcher.run()), asyncio.create_task(_listen(dispatcher))]
+    try:
+        await CoordinatorServer(config, dispatcher).serve()
+    finally:
+        dispatcher.stop()
+        runner.stop()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(notifier().flush)
+        await database.close()
+
+
+async def _listen(dispatcher: Dispatcher) -> None:
+    """Wakes the dispatcher on notifications; without them it still sweeps every second."""
+    while True:
+        try:
+            connection = await psycopg.AsyncConnection.connect(settings.LISTEN_DATABASE_URL, autocommit=True)
+            async with contextlib.aclosing(connection.notifies()) as notifies:
+                for channel in (PENDING_CHANNEL, CANCEL_CHANNEL):
+                    await connection.execute(f"LISTEN {channel}")
+                async for notice in notifies:
+                    dispatcher.wake(is_cancel=notice.channel == CANCEL_CHANNEL)
+        except psycopg.Error as error:
+            logger.warning("coordinator.listen: %s", error)
+        await asyncio.sleep(LISTEN_RETRY_SECONDS)

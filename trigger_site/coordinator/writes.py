@@ -1,0 +1,173 @@
+"""The kinds of batches that workers send: each turns messages into one statement and verdicts into results."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connections
+
+from apps.checkpoints import store
+from apps.checkpoints.errors import CheckpointRefused
+from apps.runs import logs
+from apps.runs.broadcast import announce_now
+from apps.runs.lifecycle import ATTEMPT_FACTS, COMPLETE_ATTEMPTS, START_ATTEMPTS, AttemptEnd, fail_attempts
+from apps.runs.logs import storable_error
+from apps.runs.states import Outcome
+from apps.workers.protocol import CheckpointItem, Finish, LogBatch, Result, Start
+
+from .batches import BatchWriter
+from .database import Connection, Database, DatabaseAwayError
+
+logger = logging.getLogger(__name__)
+
+STALE = Result(409, "stale", "The attempt token is not the run's present one.")
+MESSAGES = {
+    "stale": STALE,
+    "conflict": Result(409, "conflict", "The key was saved before with other data."),
+    "limit": Result(422, "limit", f"A run may have {store.COUNT_MAX:,} checkpoints."),
+}
+
+
+class Writers:
+    """One writer per kind of batch."""
+
+    def __init__(self, database: Database) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="failures")
+        self._starts: BatchWriter[Start] = BatchWriter("starts", database, write_starts, lambda _: 100)
+        self._checkpoints: BatchWriter[CheckpointItem] = BatchWriter(
+            "checkpoints", database, write_checkpoints, lambda item: len(item.data) + len(item.carried or b"")
+        )
+        self._logs: BatchWriter[LogBatch] = BatchWriter("logs", database, write_logs, _size_of_logs)
+        self._completions: BatchWriter[Finish] = BatchWriter(
+            "completions", database, write_completions, lambda item: len(item.output or b"")
+        )
+
+    async def starts(self, items: Sequence[Start]) -> list[Result]:
+        return await self._starts.submit(items)
+
+    async def logs(self, items: Sequence[LogBatch]) -> list[Result]:
+        return await self._logs.submit(items)
+
+    async def checkpoints(self, items: Sequence[CheckpointItem]) -> list[Result]:
+        """Refuses what breaks a limit before it reaches a batch."""
+        refused: dict[int, Result] = {}
+        for position, item in enumerate(items):
+            try:
+                store.check(_new_checkpoint(item))
+            except CheckpointRefused as error:
+                refused[position] = Result(413 if error.code == "too_large" else 422, error.code, error.detail)
+        saved = iter(await self._checkpoints.submit([i for n, i in enumerate(items) if n not in refused]))
+        return [refused.get(position) or next(saved) for position in range(len(items))]
+
+    async def finishes(self, items: Sequence[Finish]) -> list[Result]:
+        """Completions are batched on the loop; failures go through the verb, in a thread: they decide in Python."""
+        completed = [item for item in items if item.outcome == Outcome.COMPLETED]
+        failed = [item for item in items if item.outcome != Outcome.COMPLETED]
+        done, ended = await asyncio.gather(self._completions.submit(completed), self._fail(failed))
+        done_results, ended_results = iter(done), iter(ended)
+        return [next(done_results if item.outcome == Outcome.COMPLETED else ended_results) for item in items]
+
+    async def _fail(self, items: Sequence[Finish]) -> list[Result]:
+        if not items:
+            return []
+        ends = [_end_of(item) for item in items]
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _fail_in_thread, ends)
+
+
+async def write_starts(connection: Connection, items: Sequence[Start]) -> list[Result | None]:
+    rows = await START_ATTEMPTS.run_on(
+        connection,
+        run_ids=[item.run_id for item in items],
+        tokens=[item.token for item in items],
+        containers=[item.container for item in items],
+        start_kinds=[item.start_kind for item in items],
+        resumed_froms=[item.resumed_from for item in items],
+        running_seconds=[item.running_seconds for item in items],
+    )
+    announce_now(str(item.run_id) for item in items)
+    return [STALE if row.is_stale else Result(200) for row in rows]
+
+
+async def write_checkpoints(connection: Connection, items: Sequence[CheckpointItem]) -> list[Result | None]:
+    verdicts = await store.save(connection, [_new_checkpoint(item) for item in items])
+    announce_now({str(item.run_id) for item in items})
+    return [
+        None if saved is None else MESSAGES.get(saved.verdict) or Result(200, index=saved.index) for saved in verdicts
+    ]
+
+
+async def write_logs(connection: Connection, items: Sequence[LogBatch]) -> list[Result | None]:
+    lines = [
+        logs.NewLogLine(
+            run_id=batch.run_id,
+            token=batch.token,
+            attempt=batch.attempt,
+            sequence=line.sequence,
+            level=line.level,
+            source=line.source,
+            message=line.message,
+            fields=None if line.fields is None else line.fields.decode(),
+            logged_at=line.at,
+        )
+        for batch in items
+        for line in batch.lines
+    ]
+    refused = await logs.save(connection, lines)
+    announce_now({str(item.run_id) for item in items})
+    stale_tokens = {lines[position].token for position in refused}
+    return [STALE if batch.token in stale_tokens else Result(200) for batch in items]
+
+
+async def write_completions(connection: Connection, items: Sequence[Finish]) -> list[Result | None]:
+    rows = await COMPLETE_ATTEMPTS.run_on(
+        connection,
+        run_ids=[item.run_id for item in items],
+        tokens=[item.token for item in items],
+        outputs=[(item.output or b"null").decode() for item in items],
+        containers=[item.container for item in items],
+        start_kinds=[item.start_kind for item in items],
+        resumed_froms=[item.resumed_from for item in items],
+        running_seconds=[item.running_seconds or 0.0 for item in items],
+        peak_memory_bytes=[item.peak_memory_bytes for item in items],
+    )
+    announce_now(str(item.run_id) for item in items)
+    completed = Result(200, state="completed")
+    return [STALE if row.is_stale and row.outcome != Outcome.COMPLETED else completed for row in rows]
+
+
+def _fail_in_thread(ends: list[AttemptEnd]) -> list[Result]:
+    """As `fail_attempts`; where the batch raises for a value of one item, that item fails alone."""
+    try:
+        answers = fail_attempts(ends)
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseAwayError(str(error)) from error
+    except Exception as error:
+        if len(ends) > 1:
+            return [result for end in ends for result in _fail_in_thread([end])]
+        logger.exception("coordinator.fail run.id=%s", ends[0].run_id)
+        status = 422 if isinstance(error, DataError | IntegrityError) else 500
+        return [Result(status, "invalid", f"The attempt's end could not be stored: {type(error).__name__}")]
+    finally:
+        connections.close_all()
+    return [STALE if answer.is_stale else Result(200, state=answer.state) for answer in answers]
+
+
+def _end_of(item: Finish) -> AttemptEnd:
+    return AttemptEnd(
+        run_id=item.run_id,
+        token=item.token,
+        outcome=Outcome(item.outcome),
+        error=None if item.error is None else storable_error(item.error),
+        retry_after_seconds=item.retry_after_seconds,
+        is_abort=item.is_abort,
+        start={name: getattr(item, name) for name in ATTEMPT_FACTS},
+    )
+
+
+def _new_checkpoint(item: CheckpointItem) -> store.NewCheckpoint:
+    return store.NewCheckpoint(item.run_id, item.token, item.key, item.data, item.binds, item.carried)
+
+
+def _size_of_logs(batch: LogBatch) -> int:
+    return sum(len(line.message) + len(line.fields or b"") for line in batch.lines)

@@ -1,0 +1,137 @@
+"""Reading a task folder for a deploy, in child processes: user code never runs where the database's credentials are.
+
+The children get an environment of their own and the very interpreter that a worker would prepare for the folder, so what
+imports here imports there. What is read is the archive that will be deployed, not the folder, which may change meanwhile.
+"""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+INSPECT_SECONDS = 60
+PREPARE_SECONDS = 600
+"""Installing a folder's requirements may download and build them."""
+
+STDERR_LINES_SHOWN = 20
+TASK_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
+INSTALLER_PREFIXES = ("UV_", "PIP_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "HOME")
+
+PREPARE = """
+import fcntl, pathlib, sys
+sys.path[:0] = sys.argv[3:]
+from apps.workers.node.deployments import DeploymentError
+from apps.workers.node.executors.process import prepare_environment
+with open(pathlib.Path(sys.argv[1], ".lock"), "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        print(prepare_environment(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])))
+    except DeploymentError as error:
+        sys.exit(str(error))
+"""
+
+
+class InspectionError(Exception):
+    """The folder could not be read at all; the text ends with what the child said."""
+
+
+def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
+    """The manifest `{name, tasks, errors}` of the folder in the archive; `name` is the folder's own.
+
+    Raises InspectionError where the child gives none: it was killed, hung, or its requirements cannot be installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="trigger-inspect-") as temporary:
+        folder = Path(temporary) / name
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(folder, filter="data")
+        folder.mkdir(exist_ok=True)
+        python = _prepare(folder)
+        command = [python, "-I", "-m", "trigger_sdk.agent", "inspect", str(folder)]
+        environment = _environment(TASK_ENVIRONMENT) | {"HOME": temporary, "TMPDIR": temporary}
+        code, output, errors = _run(command, environment, cwd=folder, seconds=INSPECT_SECONDS)
+    try:
+        manifest = json.loads(output)
+    except ValueError:
+        raise InspectionError(_explain("The tasks could not be read", code, errors, INSPECT_SECONDS)) from None
+    if not isinstance(manifest, dict):
+        raise InspectionError(_explain("The tasks could not be read", code, errors, INSPECT_SECONDS))
+    return manifest
+
+
+def _prepare(folder: Path) -> str:
+    """The interpreter with the SDK and the folder's requirements."""
+    venvs = settings.VAR_DIR / "venvs"
+    venvs.mkdir(parents=True, exist_ok=True)
+    paths = [str(settings.BASE_DIR), str(settings.BASE_DIR / "sdk" / "python")]
+    command = [sys.executable, "-I", "-c", PREPARE, str(venvs), str(folder), *paths]
+    environment = _environment(TASK_ENVIRONMENT, INSTALLER_PREFIXES)
+    code, output, errors = _run(command, environment, cwd=folder, seconds=PREPARE_SECONDS)
+    if code != 0:
+        raise InspectionError(_explain("The folder's environment could not be prepared", code, errors, PREPARE_SECONDS))
+    return output.strip()
+
+
+def _environment(names: Sequence[str], prefixes: Sequence[str] = ()) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in names or any(name.upper().startswith(prefix) for prefix in prefixes)
+    }
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], *, cwd: Path, seconds: float
+) -> tuple[int | None, str, str]:
+    """Exit code (None: it took too long and was killed), stdout, stderr."""
+    # Files, not pipes: a process that the user's code left behind would hold a pipe open for ever.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        code: int | None
+        try:
+            code = child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _end_session(child)
+        texts = []
+        for file in (output, errors):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+        return code, texts[0], texts[1]
+
+
+def _end_session(child: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        child.wait()
+
+
+def _explain(what: str, code: int | None, errors: str, seconds: float) -> str:
+    if code is None:
+        how = f"it took over {seconds:.0f} seconds"
+    elif code < 0:
+        how = f"the process was killed by {signal.Signals(-code).name}"
+    else:
+        how = f"the process ended with exit code {code}"
+    said = "\n".join(errors.strip().splitlines()[-STDERR_LINES_SHOWN:])
+    return f"{what}: {how}." + (f"\n{said}" if said else "")

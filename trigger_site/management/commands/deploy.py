@@ -1,0 +1,73 @@
+"""`manage.py deploy PATH`: checks a task folder and makes it the newest deployment of its task set."""
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from apps.access.permissions import Actor
+from apps.runs.archives import build_archive
+from apps.runs.deployments import Registration, register
+from apps.runs.errors import DeploymentRefused
+from trigger_site.inspection import InspectionError, inspect_archive
+
+
+class Command(BaseCommand):
+    help = "Checks a task folder and registers it. Where it is refused, the deployment before it stays."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("path", type=Path, metavar="PATH", help="the task folder")
+        parser.add_argument("--json", action="store_true", dest="is_json", help="print the result as JSON")
+
+    def handle(self, *args: Any, path: Path, is_json: bool, **options: Any) -> None:
+        try:
+            archive = build_archive(path)
+            manifest = inspect_archive(archive, path.resolve().name)
+            if manifest["errors"]:
+                self._refuse([_finding(path, row) for row in manifest["errors"]], is_json=is_json)
+            actor = Actor.of_console("deploy")
+            registration = register(task_set=manifest["name"], archive=archive, manifest=manifest, actor=actor)
+        except DeploymentRefused as error:
+            rows = [{"place": field.path, "message": field.message} for field in error.errors]
+            self._refuse(rows or [{"place": str(path), "message": error.detail}], is_json=is_json)
+        except InspectionError as error:
+            self._refuse([{"place": str(path), "message": str(error)}], is_json=is_json)
+        self._report(registration, [task["id"] for task in manifest["tasks"]], is_json=is_json)
+
+    def _report(self, registration: Registration, tasks: list[str], *, is_json: bool) -> None:
+        deployment = registration.deployment
+        if is_json:
+            answer = {
+                "deployment": deployment.public_id,
+                "task_set": deployment.task_set,
+                "version": deployment.version,
+                "is_new": registration.is_new,
+                "tasks": tasks,
+                "retired": list(registration.retired),
+            }
+            self.stdout.write(json.dumps(answer))
+            return
+        if not registration.is_new:
+            self.stdout.write(f"{deployment} is unchanged.")
+            return
+        self.stdout.write(f"Deployed {deployment}: {', '.join(tasks)}.")
+        if registration.retired:
+            self.stdout.write(f"Retired, because it no longer has them: {', '.join(registration.retired)}.")
+
+    def _refuse(self, rows: list[dict[str, Any]], *, is_json: bool) -> NoReturn:
+        if is_json:
+            self.stdout.write(json.dumps({"errors": rows}))
+        else:
+            for row in rows:
+                self.stderr.write(f"{row['place']}: {row['message']}")
+            self.stderr.write("Nothing was deployed.")
+        raise SystemExit(1)
+
+
+def _finding(path: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """A finding of the inspection, with a place that an editor opens."""
+    file = str(path / row["file"])
+    place = f"{file}:{row['line']}:{row['column']}"
+    return {**row, "file": file, "place": place, "message": f"{row['code']} {row['message']}"}

@@ -1,0 +1,22 @@
+"""Starts a coordinator: the workers' API and the ticks. Any number may run; none leads."""
+
+import uvloop
+from django.core.management.base import BaseCommand, CommandParser
+
+from trigger_site.coordinator.server import serve
+from trigger_site.runner import Runner
+
+
+class Command(BaseCommand):
+    help = "Runs a coordinator (the API that workers call, and the ticks)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8001)
+        parser.add_argument("--once", action="store_true", help="make one pass over the ticks and exit")
+
+    def handle(self, *, host: str, port: int, once: bool, **options: object) -> None:
+        if once:
+            Runner().run_once()
+            return
+        uvloop.run(serve(host=host, port=port))

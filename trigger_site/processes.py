@@ -1,0 +1,60 @@
+"""Two guarantees about processes of one machine: a child that does not outlive its parent, and one owner per folder.
+
+What the children are and when they stop is `supervisor.py`.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class FolderInUseError(Exception):
+    """Another living process owns the folder."""
+
+    def __init__(self, path: Path, owner: str) -> None:
+        self.owner = owner
+        super().__init__(f"{path.parent} is in use by process {owner or '(unknown)'}.")
+
+
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """A `preexec_fn` by which the kernel sends that signal to the child when the thread that started it ends.
+
+    Linux alone has this; elsewhere the answer is None and a killed parent leaves its children behind.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    parent = os.getpid()
+
+    def arm() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, int(number))
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
+
+    return arm
+
+
+def own_folder(path: Path) -> IO[str]:
+    """Locks the file and writes our process id into it; raises `FolderInUseError` where a living process holds it.
+
+    The lock lasts until the answer is closed or the process ends, however it ends.
+    """
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise FolderInUseError(path, owner) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

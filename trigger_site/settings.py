@@ -1,0 +1,157 @@
+"""The one settings file: reads the environment once and fails loudly on a wrong value (`checks.py` judges combinations)."""
+
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from environs import Env, validate
+
+from trigger_site.local import development_database_url, development_secret
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env()
+
+TRIGGER_ENV = env.str("TRIGGER_ENV", "development", validate=validate.OneOf(["development", "production"]))
+IS_DEVELOPMENT = TRIGGER_ENV == "development"
+DEBUG = False
+
+VAR_DIR = Path(env.str("TRIGGER_VAR_DIR", str(BASE_DIR / "var")))
+TRIGGER_HOST = env.str("TRIGGER_HOST", "127.0.0.1")
+TRIGGER_PORT = env.int("TRIGGER_PORT", 8000, validate=validate.Range(0, 65535))
+
+# Production refuses to start without its secrets; development keeps generated ones under var/.
+SECRET_KEY = env.str("TRIGGER_SECRET_KEY", "") or (development_secret(VAR_DIR, "secret_key") if IS_DEVELOPMENT else "")
+TRIGGER_WORKER_TOKEN = env.str("TRIGGER_WORKER_TOKEN", "") or (
+    development_secret(VAR_DIR, "worker_token") if IS_DEVELOPMENT else ""
+)
+ALLOWED_HOSTS = env.list("TRIGGER_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"] if IS_DEVELOPMENT else [])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("TRIGGER_TRUSTED_ORIGINS", [])
+
+DATABASE_URL = env.str("TRIGGER_DATABASE_URL", "") or (development_database_url(VAR_DIR) if IS_DEVELOPMENT else "")
+LISTEN_DATABASE_URL = env.str("TRIGGER_LISTEN_DATABASE_URL", "") or DATABASE_URL
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        **dj_database_url.parse(DATABASE_URL or "postgres://unset.invalid/trigger"),
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": env.int("TRIGGER_DATABASE_POOL", 8), "timeout": 10}},
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "trigger_site",
+    "apps.access",
+    "apps.runs",
+    "apps.checkpoints",
+    "apps.queues",
+    "apps.workers",
+    "channels",
+    "csp",
+    "django_htmx",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "trigger_site.urls"
+ASGI_APPLICATION = "trigger_site.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "apps.runs.context.shell",
+            ]
+        },
+    }
+]
+
+LOGIN_URL = "access:sign-in"
+LOGIN_REDIRECT_URL = "runs:list"
+LOGOUT_REDIRECT_URL = LOGIN_URL
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if IS_DEVELOPMENT
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = IS_DEVELOPMENT
+WHITENOISE_AUTOREFRESH = IS_DEVELOPMENT
+
+# Payloads of up to 3 MB plus their options and escapes; the API's own limit answers 413 before this one.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = not IS_DEVELOPMENT
+CSRF_COOKIE_SECURE = not IS_DEVELOPMENT
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRIGGER_BEHIND_PROXY", False) else None
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+
+# A one-time sign-in link is a signed token that dies with the next sign-in, or after this many seconds.
+PASSWORD_RESET_TIMEOUT = 12 * 3600
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("TRIGGER_LOG_LEVEL", "INFO")},
+}

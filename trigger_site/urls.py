@@ -1,0 +1,16 @@
+"""The site's addresses: the dashboard at the root, the API, the health check, Django's admin."""
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+
+from trigger_site.api import api, api_urlpatterns, health
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("health", health, name="health"),
+    path("api/v1/", api.urls),
+    *api_urlpatterns,
+    path("admin/", admin.site.urls),
+    path("", include("apps.access.urls")),
+    path("", include("apps.runs.urls")),
+    path("", include("apps.checkpoints.urls")),
+]
