@@ -1,4 +1,4 @@
-"""A coordinator inside the test's process: the real ASGI application, pool, dispatcher and writers on the test database.
+"""A coordinator in the test's process: the real ASGI application, pool, dispatcher and writers on the test database.
 
 Fixtures commit, because the coordinator has connections of its own; they empty the tables that runs live in afterwards.
 """
@@ -208,10 +208,12 @@ class Clock:
 
 
 @pytest.fixture
-def committed(
-    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any, settings: Any
-) -> Iterator[str]:
-    """The address of the test database; what the test commits is visible to every connection."""
+def db(django_db_setup: None, django_db_blocker: Any, settings: Any) -> Iterator[str]:
+    """The address of the test database; what the test commits is visible to every connection.
+
+    Stands in for pytest-django's fixture of this name: by it the plugin knows that the session needs a database. Its
+    `transactional_db` would empty the tables that migrations filled.
+    """
     with django_db_blocker.unblock():
         url = connection_url()
         settings.DATABASE_URL = settings.LISTEN_DATABASE_URL = url
@@ -231,11 +233,18 @@ def committed(
             connection.close()
 
 
+@pytest.fixture
+def committed(db: str) -> str:
+    return db
+
+
 def connection_url() -> str:
     connection.ensure_connection()
     parameters = connection.get_connection_params()
     keys = ("dbname", "user", "password", "host", "port")
-    return psycopg.conninfo.make_conninfo("", application_name=APPLICATION_NAME, **{key: parameters[key] for key in keys if parameters.get(key)})
+    return psycopg.conninfo.make_conninfo(
+        "", application_name=APPLICATION_NAME, **{key: parameters[key] for key in keys if parameters.get(key)}
+    )
 
 
 @pytest.fixture

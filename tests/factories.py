@@ -43,7 +43,7 @@ def make_deployment(task_set: str = "orders", **overrides: Any) -> Deployment:
     )
 
 
-def make_task(  # noqa: PLR0913
+def make_task(
     id: str = DEFAULT_TASK,  # noqa: A002 - the column's name
     *,
     deployment: Deployment | None = None,
@@ -160,7 +160,7 @@ def make_worker(**overrides: Any) -> Worker:
     return Worker.objects.create(**{**fields, **overrides})
 
 
-def make_user(role: str = "admin", *, username: str = "", password: str = "a-long-password", **overrides: Any) -> User:  # noqa: S107
+def make_user(role: str = "admin", *, username: str = "", password: str = "a-long-password", **overrides: Any) -> User:
     """A user in the group of that role; no role: `role=""`."""
     user: User = get_user_model().objects.create_user(
         username=username or f"user-{next(_numbers)}", password=password, **overrides

@@ -14,17 +14,18 @@ from django.http.response import HttpResponseBase
 
 API_PATH = "/api/v1/"
 
-Application = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
+Application = Callable[..., Awaitable[None]]
 
 
 class ApiHandler(ASGIHandler):
     """Django's handler with an empty chain: addresses, views, signals and error pages are as ever."""
 
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
-        self._view_middleware = []
-        self._template_response_middleware = []
-        self._exception_middleware = []
-        self._middleware_chain = convert_exception_to_response(self._get_response_async)
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        chain = self._get_response_async  # type: ignore[attr-defined]  # unknown to the stubs
+        self._middleware_chain = convert_exception_to_response(chain)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         response: Any = await super().get_response_async(request)

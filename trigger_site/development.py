@@ -30,7 +30,7 @@ from apps.access.sign_in import sign_in_link
 from apps.workers.models import Worker
 from trigger_site.deployed import folders_to_deploy, remember_sdk
 from trigger_site.embedded_postgres import EmbeddedPostgres
-from trigger_site.local import LocalStateError, check_layout, development_secret, socket_dir, write_private
+from trigger_site.local import LocalStateError, check_layout, development_secret, socket_dir, worker_dir, write_private
 from trigger_site.processes import FolderInUseError, own_folder
 from trigger_site.supervisor import Child, Supervisor
 
@@ -155,7 +155,7 @@ class Development:
         """The worker gets the token and nothing by which it could reach the database."""
         kept = {k: v for k, v in environment.items() if k not in ("TRIGGER_DATABASE_URL", "TRIGGER_SECRET_KEY")}
         kept["TRIGGER_WORKER_TOKEN"] = settings.TRIGGER_WORKER_TOKEN
-        kept["TRIGGER_WORKER_DIR"] = f"{socket_dir(self.var_dir)}-worker"  # short for the same reason
+        kept["TRIGGER_WORKER_DIR"] = str(worker_dir(self.var_dir))
         kept.setdefault("TRIGGER_DRAIN_SECONDS", str(WORKER_DRAIN_SECONDS))
         if self.options.concurrency is not None:
             kept["TRIGGER_CONCURRENCY"] = str(self.options.concurrency)

@@ -1,7 +1,7 @@
 """Reading a task folder for a deploy, in child processes: user code never runs where the database's credentials are.
 
-The children get an environment of their own and the very interpreter that a worker would prepare for the folder, so what
-imports here imports there. What is read is the archive that will be deployed, not the folder, which may change meanwhile.
+The children get an environment of their own and the very interpreter that a worker would prepare for the folder, so
+what imports here imports there. What is read is the archive that will be deployed: the folder may change meanwhile.
 """
 
 import io
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+
+from apps.workers.node.deployments import extract
 
 INSPECT_SECONDS = 60
 PREPARE_SECONDS = 600
@@ -52,8 +54,8 @@ def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="trigger-inspect-") as temporary:
         folder = Path(temporary) / name
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(folder, filter="data")
-        folder.mkdir(exist_ok=True)
+            folder.mkdir()
+            extract(tar, folder)
         python = _prepare(folder)
         command = [python, "-I", "-m", "trigger_sdk.agent", "inspect", str(folder)]
         environment = _environment(TASK_ENVIRONMENT) | {"HOME": temporary, "TMPDIR": temporary}

@@ -89,6 +89,12 @@ def socket_dir(var_dir: Path) -> Path:
     return Path("/tmp") / f"trigger-{name}"  # noqa: S108 - 0700, owned and checked by embedded_postgres.py
 
 
+def worker_dir(var_dir: Path) -> Path:
+    """Where the worker of this `var/` keeps its sockets; short for the same reason."""
+    socket = socket_dir(var_dir)
+    return socket.with_name(f"{socket.name}-worker")
+
+
 def development_database_url(var_dir: Path) -> str:
     """The address of the embedded database, whether or not it is running."""
     return database_url(socket_dir(var_dir.absolute()))

@@ -1,4 +1,4 @@
-"""Every refusal over HTTP: which status an error class has, and how it is written (RFC 9457, `application/problem+json`).
+"""Every refusal over HTTP: the status of each error class, and how it is written (`application/problem+json`).
 
 The one place that knows both the errors of all apps and HTTP. The problem type is the class's name in kebab case;
 `docs/problems.md` describes each.

@@ -1,4 +1,4 @@
-"""The one settings file: reads the environment once and fails loudly on a wrong value (`checks.py` judges combinations)."""
+"""The one settings file: reads the environment once; a wrong value fails loudly, combinations are for `checks.py`."""
 
 from pathlib import Path
 from typing import Any

@@ -113,6 +113,8 @@ class Supervisor:
         self._is_stopping = True
         for child in reversed(self.children):
             self._stop_child(child)
+        for child in self.children:
+            self._close(child)
         self._selector.close()
 
     def _stop_child(self, child: Child) -> None:
@@ -131,7 +133,8 @@ class Supervisor:
             self._is_stopping = True
             raise StopRequestedError
         for child in self.children:
-            _kill_group(child)
+            if child.is_running:
+                _kill_group(child)
 
     def _has_ended(self, child: Child) -> bool:
         if child.process.poll() is None:
@@ -159,8 +162,14 @@ class Supervisor:
             for line in lines:
                 self._print_line(child, line.decode(errors="replace").rstrip())
             if not data:
-                self._selector.unregister(pipe)
-                pipe.close()
+                self._close(child)
+
+    def _close(self, child: Child) -> None:
+        """Stops listening to a child; one that it started in a session of its own may still hold the other end."""
+        pipe = child.process.stdout
+        if pipe is not None and not pipe.closed:
+            self._selector.unregister(pipe)
+            pipe.close()
 
     def _print_line(self, child: Child, text: str) -> None:
         if not text:

@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which thing. Written inside the transaction of the deed, so neither is there alone."""
+"""The audit trail: who did what to which thing. Written in the transaction of the deed, so neither is there alone."""
 
 from typing import Any
 

@@ -55,11 +55,12 @@ def find_key(text: str) -> ApiKey:
         raise KeyRefused("The API key is unknown.")
     if key.revoked_at is not None:
         raise KeyRefused(f"The API key {key.name!r} was revoked.")
-    if key.is_expired:
+    judged = vars(key)
+    if judged["is_expired"]:
         raise KeyRefused(f"The API key {key.name!r} has expired.")
-    if key.is_orphaned:
+    if judged["is_orphaned"]:
         raise KeyRefused(f"The user of the API key {key.name!r} is not active.")
-    if key.is_use_stale:
+    if judged["is_use_stale"]:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
     return key
 

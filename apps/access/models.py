@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 
 class ApiKey(models.Model):
-    """A credential for programs: found by its prefix, compared by the SHA-256 of the whole; the text is never stored."""
+    """A credential for programs: found by its prefix, compared by the SHA-256 of the whole; the text is not stored."""
 
     class Role(models.TextChoices):
         VIEWER = "viewer"

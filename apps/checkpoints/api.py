@@ -56,7 +56,7 @@ def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
     fields = read_fields(schemas.ReplayIn, read_object(request, is_optional=True))
     with transaction.atomic():
         copy = replay(run_id=run_id_of(run_id), from_checkpoint=fields.from_checkpoint)
-        details = {"from_checkpoint": fields.from_checkpoint, "replay": copy.public_id}
+        details = {"from_checkpoint": fields.from_checkpoint, "new_run": copy.public_id}
         audit.record(actor, Action.RUNS_REPLAY, run_id, **details)
     response = json_response(run_detail(find_run(copy.id)), status=201)
     response["Location"] = f"/api/v1/runs/{copy.public_id}"

@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from trigger_sdk import codec
 
 from apps.checkpoints.errors import CheckpointRefused
 from apps.checkpoints.models import KEY_MAX_LENGTH
 from apps.runs.statements import statement
 
-DATA_MAX_BYTES = 3_000_000
-DEPTH_MAX = 64
+DATA_MAX_BYTES = codec.MAX_VALUE_BYTES
+DEPTH_MAX = codec.MAX_DEPTH
 COUNT_MAX = 10_000
 """Limits of contract, section 4."""
 
@@ -108,6 +109,7 @@ async def save(database: AsyncConnection[Any], checkpoints: Sequence[NewCheckpoi
     return [None if row.verdict == "retry" else Saved(row.verdict, row.index or 0) for row in rows]
 
 
-async def load(database: AsyncConnection[Any], *, run_id: UUID, token: bytes) -> list[Any]:
-    """The run's checkpoints in commit order, if the token is the present one; else none."""
-    return await LOAD_CHECKPOINTS.run_on(database, run_id=run_id, token=token)
+async def load(database: AsyncConnection[Any], *, run_id: UUID, token: bytes) -> list[Any] | None:
+    """The run's checkpoints in commit order; None for a stale token: with an empty list its holder would begin anew."""
+    rows = await LOAD_CHECKPOINTS.run_on(database, run_id=run_id, token=token)
+    return [row for row in rows if row.key is not None] if rows else None

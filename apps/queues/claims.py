@@ -41,6 +41,9 @@ async def claim(
         return await cursor.fetchall()
 
 
-async def repeat(database: AsyncConnection[Any], *, worker_id: UUID, poll_id: UUID) -> list[Any]:
-    """The live claims that this poll was already answered with, by any coordinator."""
-    return await REPEAT_CLAIMS.run_on(database, worker_id=worker_id, poll_id=poll_id)
+async def repeat(database: AsyncConnection[Any], *, worker_id: UUID, poll_id: UUID, confirm_seconds: int) -> list[Any]:
+    """The live claims that this poll was already answered with, by any coordinator; their leases begin anew."""
+    async with database.transaction():
+        return await REPEAT_CLAIMS.run_on(
+            database, worker_id=worker_id, poll_id=poll_id, confirm_seconds=confirm_seconds
+        )

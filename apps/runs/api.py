@@ -13,10 +13,10 @@ from apps.access.permissions import Action, require
 from apps.runs import listing, rendering, schemas
 from apps.runs.fleet import fleet_reader
 from apps.runs.lifecycle import cancel, trigger
+from apps.runs.long_polls import release_thread, wait_until_final
 from apps.runs.models import Attempt
 from apps.runs.rendering import json_response
 from apps.runs.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
-from apps.runs.long_polls import release_thread, wait_until_final
 
 router = Router()
 
@@ -65,7 +65,7 @@ def list_runs(request: HttpRequest, filters: Query[schemas.RunFilters]) -> HttpR
 
 @router.get("/runs/{run_id}", response=schemas.RunOut, tags=["runs"])
 async def get_run(request: HttpRequest, run_id: str, query: Query[schemas.WaitQuery]) -> HttpResponse:
-    """One run; with `wait_seconds` the answer comes when the run is final or that time is over."""
+    """One run; with wait_seconds the answer comes when the run is final or that time is over."""
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, schemas.WaitQuery)
     identifier = listing.run_id_of(run_id)

@@ -124,7 +124,7 @@ def _refuse_wrong_manifest(
 
 
 def _complaints(task: Mapping[str, Any]) -> Iterator[str]:
-    """What is out of the server's limits; the SDK checks the same, but a manifest may come from another version of it."""
+    """What is out of the server's limits; the SDK checks the same, but a manifest may be another version's."""
     if not 0 < len(task["id"]) <= TASK_ID_MAX_LENGTH or not task["id"].isprintable() or "/" in task["id"]:
         yield f"the id must have 1 to {TASK_ID_MAX_LENGTH} printable characters and no slash"
     options = task["options"]

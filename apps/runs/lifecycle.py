@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from django.db import transaction
@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError, IllegalMove, OptionInvalid, RunNotFound, TaskNotFound, TaskRetired
-from apps.runs.models import MAX_ATTEMPTS_LIMIT, PRIORITY_RANGE, Run, RunValue, Task, TaskVersion
+from apps.runs.models import MAX_ATTEMPTS_LIMIT, PRIORITY_RANGE, Run, RunValue, Task
 from apps.runs.payloads import encode_payload, validate_payload
 from apps.runs.retry import EndedAttempt, Move, RetryCurve, next_move
 from apps.runs.statements import statement
@@ -28,6 +28,8 @@ from apps.runs.states import CANCELABLE_AT_ONCE, Outcome, RunState
 DEFAULT_MAX_ATTEMPTS = 3
 NEAR_MISSES_SHOWN = 3
 
+TASK_TERMS = statement(__file__, "task_terms")
+INSERT_RUNS = statement(__file__, "insert_runs")
 LOCK_ATTEMPTS = statement(__file__, "lock_attempts")
 FAIL_ATTEMPTS = statement(__file__, "fail_attempts")
 COMPLETE_ATTEMPTS = statement(__file__, "complete_attempts")
@@ -47,32 +49,52 @@ def trigger(
 
     Raises TaskNotFound (naming near misses), TaskRetired, PayloadInvalid, PayloadTooLarge and OptionInvalid.
     """
-    version = current_version(task)
+    terms = task_terms(task)
     payload_json = encode_payload(payload)
-    validate_payload(payload, version)
+    validate_payload(payload, terms.payload_schema)
     run = Run(
         task_id=task,
-        queue=queue or version.options.get("queue") or task,
-        priority=_priority(priority),
-        concurrency_key=concurrency_key,
-        max_attempts=_max_attempts(max_attempts, version.options),
+        queue=_short_text("queue", queue or terms.options.get("queue") or task),
+        priority=_within("priority", priority, *PRIORITY_RANGE),
+        concurrency_key=_short_text("concurrency_key", concurrency_key),
+        max_attempts=_max_attempts(max_attempts, terms.options),
     )
-    with transaction.atomic():
-        run.save(force_insert=True)
-        RunValue(run=run, payload=payload_json).save(force_insert=True)
-        announce_runs([run.id], is_pending=True)
+    rows = INSERT_RUNS.run(
+        ids=[run.id],
+        task_ids=[run.task_id],
+        queues=[run.queue],
+        priorities=[run.priority],
+        concurrency_keys=[run.concurrency_key],
+        max_attempts=[run.max_attempts],
+        payloads=[payload_json],
+    )
+    run.created_at = rows[0].created_at
+    run.value = RunValue(run=run, payload=payload_json)
+    run._state.adding = False  # noqa: SLF001 - as after a save
+    announce_runs([run.id], is_pending=True)
     return run
 
 
-def current_version(task_id: str) -> TaskVersion:
+@dataclass(frozen=True, slots=True)
+class TaskTerms:
+    """A task's options, and its payload schema as JSON text."""
+
+    options: Mapping[str, Any]
+    payload_schema: str
+
+
+def task_terms(task_id: str) -> TaskTerms:
     """The task as its newest deployment declares it; raises TaskNotFound or TaskRetired."""
-    version = TaskVersion.objects.filter(
-        task_id=task_id, deployment__current_tasks__id=task_id, deployment__current_tasks__is_retired=False
-    ).first()
-    if version is not None:
-        return version
-    if Task.objects.filter(id=task_id, is_retired=True).exists():
+    rows = TASK_TERMS.run(task_id=task_id) if "\x00" not in task_id else []
+    if rows and not rows[0].is_retired:
+        return TaskTerms(json.loads(rows[0].options), rows[0].payload_schema)
+    if rows:
         raise TaskRetired(f"The task {task_id!r} is not in the newest deployment of its task set.")
+    refuse_unknown_task(task_id)
+
+
+def refuse_unknown_task(task_id: str) -> NoReturn:
+    """Raises TaskNotFound with the ids that look alike."""
     known = Task.objects.filter(is_retired=False).values_list("id", flat=True)
     near = difflib.get_close_matches(task_id, known, n=NEAR_MISSES_SHOWN)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -85,6 +107,8 @@ def cancel(run_id: UUID) -> Run:
     Raises RunNotFound, and IllegalMove where the run is final already.
     """
     with transaction.atomic():
+        # Locked first: between two unlocked updates a failing run would slip from "running" to "retrying" unseen.
+        Run.objects.select_for_update(no_key=True).filter(id=run_id).first()
         canceled = Run.objects.filter(id=run_id, state__in=CANCELABLE_AT_ONCE).update(
             state=RunState.CANCELED, finished_at=Now(), due_at=None, version=F("version") + 1
         )
@@ -142,9 +166,11 @@ def fail_attempts(ends: Sequence[AttemptEnd]) -> list[Answer]:
     return [_answer(end, locked, moves) for end in ends]
 
 
-def _lock(ends: Iterable[AttemptEnd]) -> list[Any]:
-    ends = list(ends)
-    return LOCK_ATTEMPTS.run(run_ids=[end.run_id for end in ends], tokens=[end.token for end in ends])
+def _lock(ends: Sequence[AttemptEnd]) -> list[Any]:
+    parameters = {"run_ids": [end.run_id for end in ends], "tokens": [end.token for end in ends]}
+    rows = LOCK_ATTEMPTS.run(**parameters)
+    # Who waited for a lock reads the run as it is and its attempt as it was: a second look sees both as they are.
+    return LOCK_ATTEMPTS.run(**parameters) if any(not row.is_live and not row.outcome for row in rows) else rows
 
 
 def _next_move(end: AttemptEnd, row: Any) -> Move:
@@ -207,18 +233,27 @@ def _answer(
     return Answer(is_stale=True, state="")
 
 
-def _priority(priority: int) -> int:
-    low, high = PRIORITY_RANGE
-    if not low <= priority <= high:
-        message = f"must be from {low} to {high}, not {priority}"
-        raise OptionInvalid(f"options.priority {message}", (FieldError("options.priority", message),))
-    return priority
+def _within(option: str, value: int, low: int, high: int) -> int:
+    if not low <= value <= high:
+        _refuse_option(option, f"must be from {low} to {high}, not {value}")
+    return value
+
+
+def _short_text(option: str, text: str) -> str:
+    limit = int(Run._meta.get_field(option).max_length or 0)
+    if len(text) > limit:
+        _refuse_option(option, f"may have {limit} characters, not {len(text)}")
+    if "\x00" in text:
+        _refuse_option(option, "contains NUL")
+    return text
 
 
 def _max_attempts(asked: int | None, options: Mapping[str, Any]) -> int:
     if asked is None:
         return int((options.get("retry") or {}).get("max_attempts", DEFAULT_MAX_ATTEMPTS))
-    if not 1 <= asked <= MAX_ATTEMPTS_LIMIT:
-        message = f"must be from 1 to {MAX_ATTEMPTS_LIMIT}, not {asked}"
-        raise OptionInvalid(f"options.max_attempts {message}", (FieldError("options.max_attempts", message),))
-    return asked
+    return _within("max_attempts", asked, 1, MAX_ATTEMPTS_LIMIT)
+
+
+def _refuse_option(option: str, message: str) -> NoReturn:
+    path = f"options.{option}"
+    raise OptionInvalid(f"{path} {message}", (FieldError(path, message),))

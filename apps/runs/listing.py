@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from apps.runs.errors import FieldError, RunNotFound
 from apps.runs.ids import parse_public_id, public_id
-from apps.runs.lifecycle import current_version
+from apps.runs.lifecycle import refuse_unknown_task
 from apps.runs.models import LogLine, Run, Task, TaskVersion
 from apps.runs.requests import RequestInvalid
 from apps.runs.schemas import LogFilters, RunFilters
@@ -78,7 +78,7 @@ def find_task(task_id: str) -> tuple[Task, list[TaskVersion]]:
     """The task, retired or not, with its versions, newest first; raises TaskNotFound naming near misses."""
     task = Task.objects.filter(id=task_id).first()
     if task is None:
-        task = Task.objects.get(id=current_version(task_id).task_id)
+        refuse_unknown_task(task_id)
     versions = TaskVersion.objects.filter(task_id=task_id, deployment__task_set=task.task_set)
     return task, list(
         versions.select_related("deployment").defer("deployment__archive").order_by("-deployment__version")

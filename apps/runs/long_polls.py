@@ -1,4 +1,4 @@
-"""Waiting for a run to end, for many callers at once: one holds neither a thread nor a database connection meanwhile."""
+"""Waiting for a run to end, for many callers at once: none holds a thread or a database connection meanwhile."""
 
 import time
 from uuid import UUID
@@ -27,7 +27,7 @@ async def wait_until_final(run_id: UUID, *, seconds: float) -> None:
 
 
 async def release_thread() -> None:
-    """Gives back what Django's synchronous parts of this request hold: a pooled connection and a thread of their own."""
+    """Gives back what the synchronous parts of this request hold: a pooled connection and a thread of their own."""
     await sync_to_async(connections.close_all)()
     context = SyncToAsync.thread_sensitive_context.get(None)
     executor = None if context is None else SyncToAsync.context_to_thread_executor.pop(context, None)
@@ -44,5 +44,5 @@ def _read_has_ended(run_id: UUID) -> bool:
     try:
         state = Run.objects.filter(id=run_id).values_list("state", flat=True).first()
     finally:
-        pass
+        connection.close()  # a thread that outlives the request must not keep it
     return state is None or RunState(state).is_final

@@ -8,9 +8,8 @@ import jsonschema_rs
 from trigger_sdk import codec
 
 from apps.runs.errors import FieldError, PayloadInvalid, PayloadMalformed, PayloadTooLarge
-from apps.runs.models import TaskVersion
 
-PAYLOAD_MAX_BYTES = 3_000_000
+PAYLOAD_MAX_BYTES = codec.MAX_VALUE_BYTES
 ERRORS_SHOWN = 20
 
 
@@ -32,10 +31,11 @@ def encode_payload(payload: Any) -> str:
 def parse_json(raw: bytes, *, root: str = "", envelope_depth: int = 0) -> Any:
     """The value of a JSON text under the codec's rules; `root` opens the paths of the errors.
 
-    `envelope_depth` is how many levels of the text stand around the value that is to be stored.
+    `envelope_depth` is how many levels of the text stand around the value that is to be stored; the caller bounds its
+    bytes.
     """
     try:
-        return codec.parse_payload(raw, max_depth=codec.MAX_DEPTH + envelope_depth)
+        return codec.parse_payload(raw, max_depth=codec.MAX_DEPTH + envelope_depth, max_bytes=len(raw))
     except codec.MalformedJson as error:
         raise PayloadMalformed(f"The {root or 'body'} is not JSON: {error}") from error
     except codec.CodecError as error:
@@ -43,9 +43,9 @@ def parse_json(raw: bytes, *, root: str = "", envelope_depth: int = 0) -> Any:
         raise PayloadInvalid(f"{path}: {error.message}", (FieldError(path, error.message),)) from error
 
 
-def validate_payload(payload: Any, version: TaskVersion) -> None:
-    """Raises PayloadInvalid naming each field that does not fit the task's annotations."""
-    validator = _validator(json.dumps(version.payload_schema, sort_keys=True))
+def validate_payload(payload: Any, payload_schema: str) -> None:
+    """Raises PayloadInvalid naming each field that does not fit the task's annotations (a JSON Schema's text)."""
+    validator = _validator(payload_schema)
     found = []
     for error in validator.iter_errors({} if payload is None else payload):
         found.append(FieldError(_path(error.instance_path), error.message))

@@ -11,6 +11,9 @@ START_FAILURE_LIMIT = 20
 START_FAILURE_DELAY_SECONDS = (1.0, 60.0)
 """First and longest wait after a container that did not start; doubles in between."""
 
+RETRY_AFTER_MAX_SECONDS = 366 * 86_400.0
+"""Beyond some 290,000 years the database has no timestamp, and the attempt's end could not be stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryCurve:
@@ -80,5 +83,5 @@ def _spend_budget(ended: EndedAttempt, jitter: float) -> Move:
     if ended.budget_count >= ended.max_attempts:
         return Move(RunState.DEAD_LETTER, reason=f"all {ended.max_attempts} attempts are used")
     if ended.retry_after_seconds is not None:
-        return Move(RunState.RETRYING, max(0.0, ended.retry_after_seconds))
+        return Move(RunState.RETRYING, min(RETRY_AFTER_MAX_SECONDS, max(0.0, ended.retry_after_seconds)))
     return Move(RunState.RETRYING, ended.curve.delay_seconds(ended.budget_count, jitter))

@@ -80,6 +80,14 @@ class Scale:
         piece = self._piece(at)
         return piece.width / piece.seconds if piece.seconds else 0.0, piece.x + piece.width
 
+    def corners(self) -> list[Tick]:
+        """Where pieces begin and end: between two of them time is linear."""
+        if not self._pieces:
+            return []
+        origin, last = self._starts[0], self._pieces[-1]
+        found = [Tick(piece.x, (piece.start - origin).total_seconds()) for piece in self._pieces]
+        return [*found, Tick(last.x + last.width, found[-1].offset_seconds + last.seconds)]
+
     def breaks(self) -> list[float]:
         """The middles of the collapsed stretches."""
         return [piece.x + piece.width / 2 for piece in self._pieces if piece.is_collapsed]

@@ -100,6 +100,7 @@ class Row:
 class Timeline:
     rows: list[Row]
     ticks: list[Tick]
+    corners: list[Tick]
     breaks: list[float]
     has_collapsed: bool
     can_collapse: bool
@@ -128,8 +129,9 @@ def layout(
     if attempts and course.finished_at is None and (gap := _gap_row(drawing, attempts[-1], None, course)):
         rows.append(gap)
     return Timeline(
-        [row for row in rows if row.bars or row.kind != "queued"],
+        rows,
         scale.ticks(),
+        scale.corners(),
         scale.breaks(),
         scale.has_collapsed,
         scale.can_collapse,

@@ -24,6 +24,7 @@ EXPIRED_LEASES = statement(__file__, "expired_leases")
 STAMP_PULSE = statement(__file__, "stamp_pulse")
 TOUCH_WORKER = statement(__file__, "touch_worker")
 SUSPECT_WORKER = statement(__file__, "suspect_worker")
+CLEAR_SUSPICIONS = statement(__file__, "clear_suspicions")
 REQUESTED_CANCELS = statement(__file__, "requested_cancels")
 REGISTER_WORKER = statement(__file__, "register_worker")
 
@@ -47,6 +48,11 @@ async def touch(database: AsyncConnection[Any], *, worker_id: UUID, is_stopping:
 async def suspect(database: AsyncConnection[Any], *, worker_id: UUID) -> None:
     """The worker's connection broke: its leases end unless it comes back within SUSPECT_SECONDS."""
     await SUSPECT_WORKER.run_on(database, worker_id=worker_id)
+
+
+async def clear_suspicions(database: AsyncConnection[Any], *, worker_ids: Sequence[UUID]) -> None:
+    """These workers keep a poll open at a coordinator, whatever became of their other connections."""
+    await CLEAR_SUSPICIONS.run_on(database, worker_ids=list(worker_ids))
 
 
 async def renew(database: AsyncConnection[Any], *, worker_id: UUID, leases: Sequence[Lease]) -> list[Any]:
@@ -80,6 +86,7 @@ def expire_leases(*, after: UUID | None = None, limit: int = 100) -> list[UUID]:
             after=after or UUID(int=0),
             suspect_seconds=SUSPECT_SECONDS,
             grace_seconds=PULSE_GRACE_SECONDS,
+            silence_seconds=PULSE_SILENCE_SECONDS,
         )
         fail_attempts([_end_of(row) for row in rows])
     return [row.run_id for row in rows]

@@ -33,3 +33,9 @@ def steps10():
     checkpoint("step-9", {"data": data})
     checkpoint("step-10", {"data": data})
     return {"size_bytes": len(data)}
+
+
+@task(id="clock")
+def clock():
+    """When its first statement ran: Unix seconds by this node's clock."""
+    return time.time()

@@ -98,11 +98,12 @@
     }
   });
   document.addEventListener("htmx:afterRequest", ({ detail }) => {
-    if (!detail.elt.id || !slots.has(detail.elt.id)) return;
-    const one = slot(detail.elt.id);
+    const id = detail.requestConfig.elt.id; // detail.elt is an ancestor where the element was replaced
+    if (!slots.has(id)) return;
+    const one = slot(id);
     one.isBusy = false;
     one.last = performance.now();
-    const element = document.getElementById(detail.elt.id);
+    const element = document.getElementById(id);
     if (element?.dataset.live && (one.isDirty || one.ids.size)) schedule(element);
   });
   document.addEventListener("htmx:load", subscribe);

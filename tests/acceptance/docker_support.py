@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,22 +23,26 @@ from apps.workers.node.executors.base import Place
 from apps.workers.node.executors.docker import DockerExecutor
 from apps.workers.node.executors.docker_containers import LABEL_FOLDER
 from apps.workers.node.executors.docker_engine import Engine
+from apps.workers.node.executors.docker_images import LABEL_TASK_SET
 from apps.workers.node.hosts import ChildConnection
 from apps.workers.protocol import Claim, DeploymentReply, Finish, TaskOptions
 
 BASE_IMAGE = os.environ.get("TRIGGER_BASE_IMAGE", "python:3.12-slim")
 ADDRESS = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 TASKS = Path(__file__).parent / "container_tasks"
+TASK_SET = os.environ.setdefault("TRIGGER_TEST_TASK_SET", f"container tests {os.getpid()}")
+"""This session's own, also in the processes that it starts, so that its images can be told and removed."""
 END_SECONDS = 60.0
 MEMORY_BYTES = 256 * 1024 * 1024
 
 
 def missing_part() -> str:
     """Why tests with containers cannot run here; empty if they can."""
-    try:
-        client = docker.APIClient(ADDRESS, timeout=10)
-    except DockerException as error:
-        return f"no container engine answers on {ADDRESS}: {error}"
+    if ADDRESS.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as connection:  # the library leaks one where nobody listens
+            if connection.connect_ex(ADDRESS.removeprefix("unix://")):
+                return f"no container engine answers on {ADDRESS}"
+    client = docker.APIClient(ADDRESS, timeout=10)
     try:
         client.inspect_image(BASE_IMAGE)
     except DockerException as error:
@@ -85,7 +90,7 @@ def deployment_of(folder: Path, **overrides: Any) -> DeploymentReply:
     archive = build_archive(folder)
     fields: dict[str, Any] = {
         "deployment_id": uuid4(),
-        "task_set": "container tests",
+        "task_set": TASK_SET,
         "version": 1,
         "kind": "folder",
         "content_hash": sha256(archive).digest(),
@@ -124,8 +129,8 @@ class ContainerRun:
     def container(self) -> str:
         return self.attempt.container
 
-    async def start(self, deployment: DeploymentReply, memory_bytes: int) -> None:
-        name = f"test-{secrets.token_hex(6)}-1"
+    async def start(self, deployment: DeploymentReply, memory_bytes: int, name: str = "") -> None:
+        name = name or f"test-{secrets.token_hex(6)}-1"
         options = TaskOptions(memory_bytes=memory_bytes)
         self.place = await self._executor.acquire(deployment, self.attempt.claim.task, options, name)
         self.attempt.options = options
@@ -198,12 +203,13 @@ async def running(
     *,
     is_gated: bool = False,
     memory_bytes: int = MEMORY_BYTES,
+    attempt_name: str = "",
     **payload: Any,
 ) -> AsyncIterator[ContainerRun]:
     """An attempt of the task in a container of its own, which is gone when the block ends."""
     run = ContainerRun(executor, task, payload, is_gated=is_gated)
     try:
-        await run.start(deployment, memory_bytes)
+        await run.start(deployment, memory_bytes, attempt_name)
         yield run
     finally:
         await run.release()
@@ -215,3 +221,10 @@ def left_on_engine(client: docker.APIClient, folder: Path) -> tuple[list[str], l
     containers = [found["Names"][0] for found in client.containers(all=True, filters={"label": label})]
     volumes = [found["Name"] for found in client.volumes(filters={"label": label})["Volumes"] or []]
     return containers, volumes
+
+
+def remove_images(client: docker.APIClient) -> None:
+    """Removes what this session has built, newest first: an image under another cannot go before it."""
+    built = client.images(filters={"label": f"{LABEL_TASK_SET}={TASK_SET}"})
+    for image in sorted(built, key=lambda image: -image["Created"]):
+        client.remove_image(image["Id"], force=True)

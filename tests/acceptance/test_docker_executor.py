@@ -2,14 +2,10 @@
 
 import asyncio
 import hashlib
-import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
@@ -18,14 +14,13 @@ from docker.errors import NotFound
 
 from apps.workers.node.executors.base import ExecutorUnavailableError, StartFailedError
 from tests.acceptance.docker_support import (
-    ADDRESS,
+    BASE_IMAGE,
     MEMORY_BYTES,
     TASKS,
     deployment_of,
     left_on_engine,
     make_config,
     open_executor,
-    require_engine,
     running,
     write_folder,
 )
@@ -36,28 +31,14 @@ DEPLOYMENT = deployment_of(TASKS)
 NO_CAPABILITIES = "0" * 16
 
 
-@pytest.fixture
-def client() -> Iterator[docker.APIClient]:
-    require_engine()
-    client = docker.APIClient(ADDRESS)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A worker's folder; its path is short because sockets lie in it."""
-    folder = Path(tempfile.mkdtemp(prefix="tw-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.mark.asyncio
-async def test_attempt_completes_in_a_container_that_is_gone_afterwards(client: docker.APIClient, folder: Path) -> None:
-    async with open_executor(make_config(folder)) as executor:
+async def test_attempt_completes_in_a_container_that_is_gone_afterwards(
+    docker_client: docker.APIClient, worker_folder: Path
+) -> None:
+    async with open_executor(make_config(worker_folder)) as executor:
         async with running(executor, DEPLOYMENT, "greet", is_gated=True, name="Ada") as run:
             await run.at_checkpoint()
-            found = client.inspect_container(run.container)
+            found = docker_client.inspect_container(run.container)
             volume = next(mount["Name"] for mount in found["Mounts"] if mount["Type"] == "volume")
             await run.go_on()
             output = await run.returned()
@@ -68,17 +49,17 @@ async def test_attempt_completes_in_a_container_that_is_gone_afterwards(client: 
         assert found["Config"]["Labels"]["trigger-site.task"] == "greet"
         assert found["Name"] == "/" + found["Config"]["Labels"]["trigger-site.attempt"]
         with pytest.raises(NotFound):
-            client.inspect_container(run.container)
+            docker_client.inspect_container(run.container)
         with pytest.raises(NotFound):
-            client.inspect_volume(volume)
-        assert list((folder / "docker" / "s").iterdir()) == []
+            docker_client.inspect_volume(volume)
+        assert list((worker_folder / "docker" / "s").iterdir()) == []
 
 
 @pytest.mark.asyncio
 async def test_container_gives_the_task_nothing_but_its_folder_and_its_socket(
-    client: docker.APIClient, folder: Path
+    docker_client: docker.APIClient, worker_folder: Path
 ) -> None:
-    config = make_config(folder)
+    config = make_config(worker_folder)
     secret_hash = hashlib.sha256(config.worker_token.encode()).hexdigest()
 
     async with (
@@ -105,9 +86,9 @@ async def test_container_gives_the_task_nothing_but_its_folder_and_its_socket(
 
 
 @pytest.mark.asyncio
-async def test_number_of_processes_is_limited(client: docker.APIClient, folder: Path) -> None:
+async def test_number_of_processes_is_limited(docker_client: docker.APIClient, worker_folder: Path) -> None:
     async with (
-        open_executor(make_config(folder)) as executor,
+        open_executor(make_config(worker_folder)) as executor,
         running(executor, DEPLOYMENT, "fork-without-end", memory_bytes=2 * 1024**3) as run,
     ):
         count = await run.returned()
@@ -116,9 +97,9 @@ async def test_number_of_processes_is_limited(client: docker.APIClient, folder: 
 
 
 @pytest.mark.asyncio
-async def test_containers_cannot_reach_each_other(client: docker.APIClient, folder: Path) -> None:
+async def test_containers_cannot_reach_each_other(docker_client: docker.APIClient, worker_folder: Path) -> None:
     async with (
-        open_executor(make_config(folder)) as executor,
+        open_executor(make_config(worker_folder)) as executor,
         running(executor, DEPLOYMENT, "listen", is_gated=True) as listening,
     ):
         address = (await listening.at_checkpoint())["address"]
@@ -130,9 +111,9 @@ async def test_containers_cannot_reach_each_other(client: docker.APIClient, fold
 
 
 @pytest.mark.asyncio
-async def test_run_above_its_memory_limit_is_told_so(client: docker.APIClient, folder: Path) -> None:
+async def test_run_above_its_memory_limit_is_told_so(docker_client: docker.APIClient, worker_folder: Path) -> None:
     async with (
-        open_executor(make_config(folder)) as executor,
+        open_executor(make_config(worker_folder)) as executor,
         running(executor, DEPLOYMENT, "hoard", memory_bytes=64 * 1024 * 1024, megabytes=200) as run,
     ):
         finish = await run.finish()
@@ -143,13 +124,44 @@ async def test_run_above_its_memory_limit_is_told_so(client: docker.APIClient, f
 
 
 @pytest.mark.asyncio
-async def test_killed_container_is_a_crash_with_the_engines_reason(client: docker.APIClient, folder: Path) -> None:
+async def test_tasks_that_need_more_memory_to_load_than_there_is_say_so(
+    docker_client: docker.APIClient, worker_folder: Path, tmp_path: Path
+) -> None:
+    greedy = write_folder(tmp_path / "greedy", tasks="import trigger_sdk\nmodel = b'x' * 200_000_000\n")
+
+    async with open_executor(make_config(worker_folder)) as executor:
+        with pytest.raises(StartFailedError, match=r"memory limit|out of memory"):
+            async with running(executor, deployment_of(greedy), "any", memory_bytes=64 * 1024 * 1024):
+                pass
+
+
+@pytest.mark.asyncio
+async def test_attempts_name_that_is_taken_by_something_else_is_freed(
+    docker_client: docker.APIClient, worker_folder: Path
+) -> None:
+    name = f"test-{worker_folder.name}-1"
+    taken = docker_client.create_container(BASE_IMAGE, ["true"], name=name)["Id"]
+
     async with (
-        open_executor(make_config(folder)) as executor,
+        open_executor(make_config(worker_folder)) as executor,
+        running(executor, DEPLOYMENT, "greet", attempt_name=name, name="Ada") as run,
+    ):
+        assert (await run.returned())["greeting"] == "Hello, Ada."
+
+    with pytest.raises(NotFound):
+        docker_client.inspect_container(taken)
+
+
+@pytest.mark.asyncio
+async def test_killed_container_is_a_crash_with_the_engines_reason(
+    docker_client: docker.APIClient, worker_folder: Path
+) -> None:
+    async with (
+        open_executor(make_config(worker_folder)) as executor,
         running(executor, DEPLOYMENT, "greet", is_gated=True, name="Ada") as run,
     ):
         await run.at_checkpoint()
-        client.kill(run.container)
+        docker_client.kill(run.container)
         finish = await run.finish()
 
     assert finish.outcome == "crashed"
@@ -160,96 +172,90 @@ async def test_killed_container_is_a_crash_with_the_engines_reason(client: docke
 
 @pytest.mark.asyncio
 async def test_folder_that_does_not_import_fails_to_start_with_its_error(
-    client: docker.APIClient, folder: Path, tmp_path: Path
+    docker_client: docker.APIClient, worker_folder: Path, tmp_path: Path
 ) -> None:
     broken = write_folder(tmp_path / "broken", tasks="import trigger_sdk\nraise ZeroDivisionError('no tasks today')\n")
 
-    async with open_executor(make_config(folder)) as executor:
+    async with open_executor(make_config(worker_folder)) as executor:
         with pytest.raises(StartFailedError, match="ZeroDivisionError: no tasks today"):
             async with running(executor, deployment_of(broken), "greet", name="Ada"):
                 pass
 
-        assert left_on_engine(client, folder) == ([], [])
+        assert left_on_engine(docker_client, worker_folder) == ([], [])
 
 
 @pytest.mark.asyncio
 async def test_image_without_python_fails_to_start_with_the_engines_words(
-    client: docker.APIClient, folder: Path, tmp_path: Path
+    docker_client: docker.APIClient, worker_folder: Path, tmp_path: Path
 ) -> None:
     bare = write_folder(tmp_path / "bare", Dockerfile="FROM scratch\nCOPY tasks.py /\n", tasks="import trigger_sdk\n")
 
-    async with open_executor(make_config(folder)) as executor:
+    async with open_executor(make_config(worker_folder)) as executor:
         with pytest.raises(StartFailedError, match="python3"):
             async with running(executor, deployment_of(bare), "greet", name="Ada"):
                 pass
 
 
 @pytest.mark.asyncio
-async def test_killed_worker_leaves_nothing_after_the_next_start(client: docker.APIClient, folder: Path) -> None:
+async def test_killed_worker_leaves_nothing_after_the_next_start(
+    docker_client: docker.APIClient, worker_folder: Path
+) -> None:
     worker = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.acceptance.docker_worker", str(folder), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "tests.acceptance.docker_worker", str(worker_folder), stdout=asyncio.subprocess.PIPE
     )
     assert worker.stdout is not None
     container = (await asyncio.wait_for(worker.stdout.readline(), 60)).decode().strip()
-    assert client.inspect_container(container)["State"]["Running"]
+    assert docker_client.inspect_container(container)["State"]["Running"]
 
     worker.send_signal(signal.SIGKILL)
     await worker.wait()
 
     deadline = time.monotonic() + 10
-    while client.inspect_container(container)["State"]["Running"]:
+    while docker_client.inspect_container(container)["State"]["Running"]:
         assert time.monotonic() < deadline, "the agent outlives its worker"
         await asyncio.sleep(0.1)
-    async with open_executor(make_config(folder)):
-        assert left_on_engine(client, folder) == ([], [])
+    async with open_executor(make_config(worker_folder)):
+        assert left_on_engine(docker_client, worker_folder) == ([], [])
 
 
 @pytest.mark.asyncio
-async def test_only_one_worker_has_a_folder(client: docker.APIClient, folder: Path) -> None:
-    async with open_executor(make_config(folder)):
+async def test_only_one_worker_has_a_folder(docker_client: docker.APIClient, worker_folder: Path) -> None:
+    async with open_executor(make_config(worker_folder)):
         with pytest.raises(ExecutorUnavailableError, match="TRIGGER_WORKER_DIR"):
-            async with open_executor(make_config(folder)):
+            async with open_executor(make_config(worker_folder)):
                 pass
 
-    async with open_executor(make_config(folder)):
-        assert (folder / "docker" / "lock").exists()
+    async with open_executor(make_config(worker_folder)):
+        assert (worker_folder / "docker" / "lock").exists()
 
 
 @pytest.mark.asyncio
-async def test_engine_that_is_not_there_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/nobody.sock")
+async def test_engine_that_is_not_there_is_named(worker_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{worker_folder}/nobody.sock")
 
     with pytest.raises(ExecutorUnavailableError, match=r"nobody\.sock"):
-        async with open_executor(make_config(folder)):
+        async with open_executor(make_config(worker_folder)):
             pass
 
 
 @pytest.mark.asyncio
 async def test_container_that_nobody_holds_is_reaped(
-    client: docker.APIClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+    docker_client: docker.APIClient, worker_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("apps.workers.node.executors.docker.REAP_SECONDS", 0.05)
     async with (
-        open_executor(make_config(folder)) as executor,
+        open_executor(make_config(worker_folder)) as executor,
         running(executor, DEPLOYMENT, "greet", is_gated=True, name="Ada") as run,
     ):
         await run.at_checkpoint()
-        labels = client.inspect_container(run.container)["Config"]["Labels"]
-        image = client.inspect_container(run.container)["Image"]
-        client.create_container(image, ["true"], labels=labels, name=f"{labels['trigger-site.attempt']}-stray")
+        labels = docker_client.inspect_container(run.container)["Config"]["Labels"]
+        image = docker_client.inspect_container(run.container)["Image"]
+        docker_client.create_container(image, ["true"], labels=labels, name=f"{labels['trigger-site.attempt']}-stray")
 
         deadline = time.monotonic() + 20
-        while len(left_on_engine(client, folder)[0]) > 1:
+        while len(left_on_engine(docker_client, worker_folder)[0]) > 1:
             assert time.monotonic() < deadline, "the stray is still there"
             await asyncio.sleep(0.05)
 
         await run.go_on()
         assert (await run.returned())["greeting"] == "Hello, Ada."
-
-
-def test_worker_of_processes_never_loads_the_engines_library() -> None:
-    code = "import sys, apps.workers.node.__main__ as m; sys.exit('docker' in sys.modules or 'requests' in sys.modules)"
-
-    status = os.spawnle(os.P_WAIT, sys.executable, sys.executable, "-c", code, {"PYTHONPATH": ".:sdk/python"})
-
-    assert status == 0

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from trigger_site.local import socket_dir
+from trigger_site.local import socket_dir, worker_dir
 from trigger_site.processes import own_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -101,7 +101,8 @@ def start(folder: Path) -> Iterator[Callable[..., MakeRun]]:
     for run in runs:
         run.end()
     if (folder / "var" / "secrets").exists():
-        shutil.rmtree(socket_dir(folder / "var"), ignore_errors=True)
+        for path in (socket_dir(folder / "var"), worker_dir(folder / "var")):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def status_of(url: str) -> int:
@@ -243,7 +244,8 @@ def test_fresh_begins_with_an_empty_database(start: Callable[..., MakeRun]) -> N
 
 
 def test_folder_lock_is_free_when_its_owner_is_gone(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from trigger_site.processes import own_folder\n" + (
+    code = (
+        "import sys, time; from pathlib import Path; from trigger_site.processes import own_folder\n"
         "held = own_folder(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen(

@@ -20,21 +20,44 @@ from trigger_site.postgres_binaries import Binaries, PostgresError, account_for,
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="changes users, which only root can")
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+def open_folder() -> Path:
     """Short, because of the socket, and open to the database's user."""
     path = Path(tempfile.mkdtemp(prefix="trigger-pg-"))
     path.chmod(0o711)
+    return path
+
+
+@pytest.fixture(scope="module")
+def template() -> Iterator[Path]:
+    """A cluster's files as they are after the first start, because making them takes longer than all else."""
+    path = open_folder()
+    made = EmbeddedPostgres(path / "postgres", path / "socket", binaries=chosen_binaries())
+    made.start()
+    made.stop()
+    yield made.data_dir
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = open_folder()
     yield path
     shutil.rmtree(path)
 
 
 @pytest.fixture
-def cluster(folder: Path) -> Iterator[EmbeddedPostgres]:
+def new_cluster(folder: Path) -> Iterator[EmbeddedPostgres]:
     made = EmbeddedPostgres(folder / "postgres", folder / "socket", binaries=chosen_binaries())
     yield made
     made.stop()
     made.erase()
+
+
+@pytest.fixture
+def cluster(new_cluster: EmbeddedPostgres, template: Path) -> EmbeddedPostgres:
+    """A cluster that was started and stopped before."""
+    subprocess.run(["cp", "-Rp", str(template), str(new_cluster.data_dir)], check=True)
+    return new_cluster
 
 
 def ask(cluster: EmbeddedPostgres, question: str) -> object:
@@ -70,13 +93,13 @@ def test_data_survives_a_kill_of_the_database(cluster: EmbeddedPostgres) -> None
     assert ask(cluster, "SELECT answer FROM kept") == 42
 
 
-def test_it_is_durable_in_utc_and_utf8(cluster: EmbeddedPostgres) -> None:
-    cluster.start()
+def test_it_is_durable_in_utc_and_utf8(new_cluster: EmbeddedPostgres) -> None:
+    new_cluster.start()
 
-    assert ask(cluster, "SELECT current_setting('fsync')") == "on"
-    assert ask(cluster, "SELECT current_setting('timezone')") == "UTC"
-    assert ask(cluster, "SELECT current_setting('server_encoding')") == "UTF8"
-    assert ask(cluster, "SELECT upper('ä') || ('Z' < 'a')") == "Ätrue"
+    assert ask(new_cluster, "SELECT current_setting('fsync')") == "on"
+    assert ask(new_cluster, "SELECT current_setting('timezone')") == "UTC"
+    assert ask(new_cluster, "SELECT current_setting('server_encoding')") == "UTF8"
+    assert ask(new_cluster, "SELECT upper('ä') || ('Z' < 'a')") == "Ätrue"
 
 
 def test_it_listens_on_no_network(cluster: EmbeddedPostgres) -> None:
@@ -132,6 +155,7 @@ def test_programs_that_the_databases_user_cannot_reach_are_copied_out(folder: Pa
     closed = folder / "closed"
     for part in (wheel, wheel.with_name(f"{wheel.name}.libs")):
         shutil.copytree(part, closed / part.name, symlinks=True)
+    os.utime(closed / wheel.name / "pginstall" / "bin" / "postgres", (1, 1))  # another copy than a real one's
     closed.chmod(0o700)
     binaries = Binaries(closed / wheel.name / "pginstall" / "bin", find_binaries().major)
     hidden = EmbeddedPostgres(folder / "postgres", folder / "socket", binaries=binaries)
@@ -218,14 +242,14 @@ def test_cluster_of_another_major_version_is_refused_and_left_alone(cluster: Emb
     assert (cluster.data_dir / "PG_VERSION").read_text() == "9\n"
 
 
-def test_start_interrupted_while_creating_is_repeated_cleanly(cluster: EmbeddedPostgres) -> None:
-    half = cluster.data_dir.with_name("postgres.new")
+def test_start_interrupted_while_creating_is_repeated_cleanly(new_cluster: EmbeddedPostgres) -> None:
+    half = new_cluster.data_dir.with_name("postgres.new")
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")
 
-    cluster.start()
+    new_cluster.start()
 
-    assert ask(cluster, "SELECT 1") == 1
+    assert ask(new_cluster, "SELECT 1") == 1
     assert not half.exists()
 
 
@@ -240,13 +264,13 @@ def test_broken_cluster_is_explained_in_postgres_own_words(cluster: EmbeddedPost
     assert cluster.process is None
 
 
-def test_folder_of_somebody_else_in_place_of_the_socket_folder_is_refused(cluster: EmbeddedPostgres) -> None:
-    elsewhere = cluster.socket_dir.with_name("elsewhere")
+def test_folder_of_somebody_else_in_place_of_the_socket_folder_is_refused(new_cluster: EmbeddedPostgres) -> None:
+    elsewhere = new_cluster.socket_dir.with_name("elsewhere")
     elsewhere.mkdir()
-    cluster.socket_dir.symlink_to(elsewhere)
+    new_cluster.socket_dir.symlink_to(elsewhere)
 
     with pytest.raises(PostgresError, match="is not a folder of"):
-        cluster.start()
+        new_cluster.start()
 
 
 @AS_ROOT

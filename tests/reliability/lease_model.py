@@ -1,128 +1,26 @@
-"""A small model of the lease protocol: one run, two workers, any number of coordinators, a network that loses and repeats.
+"""A small model of the lease protocol: one run, two workers, any number of coordinators, a network that repeats and
+loses.
 
-Time is abstract: a lease may end whenever its worker cannot have renewed it. A request that was sent once may be carried
-out at any later moment and any number of times; each reply may be lost. `lease_search.py` visits every state.
+Time is abstract: a lease may end whenever its worker cannot have renewed it. A request that was sent once may be
+carried out at any later moment and any number of times; each reply may be lost. `lease_search.py` visits every state.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
 
-FINAL = frozenset({"completed", "dead_letter", "canceled"})
-ACTIVE = frozenset({"loading", "running", "saving", "finishing"})
-
-WEAKENINGS = {
-    "checkpoint_unfenced": "checkpoints are accepted from any attempt",
-    "finish_unfenced": "finishes are accepted from any attempt",
-    "fenced_by_worker": "the fence compares the worker instead of the token",
-    "finish_ignores_state": "the fence of a finish does not name the state",
-    "claim_ignores_state": "a claim takes a run that is running already",
-    "expiry_ignores_state": "an expired lease is ended without looking at the run again",
-    "repeat_poll_claims_anew": "a repeated poll is not answered with its earlier claims",
-    "repeat_poll_renews_nothing": "a claim is sent again whose lease is about to end",
-    "confirmation_ignored": "a claim that never arrived counts as a lost attempt",
-    "grace_ignored": "leases end as soon as the database is back",
-    "pulse_age_ignored": "leases end before anybody noticed that the database was away",
-    "acknowledged_before_commit": "a checkpoint is acknowledged and then not stored",
-    "repeat_refused": "a repeated finish is stale, since the run has no token any more",
-    "repeat_by_run_state": "a repeated finish is judged by the run's present state",
-    "no_expiry": "leases never end",
-    "unconfirmed_kept": "a claim that never arrived is kept",
-    "no_promotion": "nothing makes a retrying run pending",
-    "cancel_forgotten": "a lost attempt forgets that its run is to be canceled",
-    "suspicion_kept": "a contact does not end a suspicion",
-    "stale_load_empty": "a stale token loads no checkpoints instead of being refused",
-}
-
-
-class Violation(Exception):
-    """A property does not hold after the step; the text says which one."""
-
-
-class Attempt(NamedTuple):
-    """An attempt in the database (worker to answer) and in its worker (phase to finish)."""
-
-    worker: int
-    is_of_open_poll: bool
-    outcome: str = ""
-    is_confirmed: bool = False
-    answer: str = ""
-    """Ghost: what its first finish was told; every later one must be told the same."""
-    phase: str = "undelivered"
-    passed: int = 0
-    """Checkpoints that it restored or had acknowledged."""
-    sent: int = 0
-    """The last checkpoint that it ever sent."""
-    finish: str = ""
-    """The outcome that it ever sent."""
-
-
-class Node(NamedTuple):
-    """A worker. `is_silent` is a ghost: it made no contact since its connection broke."""
-
-    mode: str = "up"
-    poll: str = "first"
-    """A worker always keeps a poll open: first, or repeat after a lost reply."""
-    has_stray_poll: bool = False
-    """A copy of a poll that the worker no longer waits for may still be carried out."""
-    is_suspected: bool = False
-    is_silent: bool = False
-    pauses: int = 1
-    breaks: int = 1
-
-
-class State(NamedTuple):
-    run: str = "pending"
-    is_cancel_requested: bool = False
-    is_cancel_promised: bool = False
-    """Ghost: a cancel was accepted while the run was running."""
-    lease: str = ""
-    """over: it has run out; excused: it has run out while the database was away and the worker at work"""
-    database: str = "up"
-    """up, away, back (nobody noticed yet), grace"""
-    expiring: int = 0
-    """The attempt that a coordinator found expired and is about to end."""
-    checkpoints: tuple[int, ...] = ()
-    """The attempt that saved each one."""
-    attempts: tuple[Attempt, ...] = ()
-    nodes: tuple[Node, Node] = (Node(), Node(pauses=0, breaks=0))
-    cancels: int = 0
-    outages: int = 0
-    crashes: int = 0
-    strays: int = 0
-
-
-@dataclass(frozen=True)
-class Size:
-    """The bounds of a search; events that happen by themselves happen at most so often."""
-
-    attempts: int = 3
-    checkpoints: int = 1
-    failures: int = 2
-    kills: int = 3
-    cancels: int = 0
-    outages: int = 0
-    crashes: int = 0
-    strays: int = 0
-    pauses: tuple[int, int] = (1, 0)
-    breaks: tuple[int, int] = (0, 0)
-
-    def start(self) -> State:
-        nodes = (Node(pauses=self.pauses[0], breaks=self.breaks[0]), Node(pauses=self.pauses[1], breaks=self.breaks[1]))
-        return State(nodes=nodes, cancels=self.cancels, outages=self.outages, crashes=self.crashes, strays=self.strays)
-
-
-Step = tuple[str, State]
-
-
-def without_the_past(s: State) -> State:
-    """The state without what no later step can tell: fewer states, the same behaviour."""
-    if any(a.phase == "gone" and a.passed for a in s.attempts):
-        s = s._replace(attempts=tuple(a._replace(passed=0) if a.phase == "gone" else a for a in s.attempts))
-    if s.run not in FINAL:
-        return s
-    idle = tuple(Node(mode="up" if node.mode == "frozen" else node.mode, pauses=0, breaks=0) for node in s.nodes)
-    return State(run=s.run, checkpoints=s.checkpoints, attempts=s.attempts, nodes=idle, expiring=s.expiring)
+from tests.reliability.lease_state import (
+    ACTIVE,
+    FINAL,
+    WEAKENINGS,
+    Attempt,
+    Node,
+    Size,
+    State,
+    Step,
+    Violation,
+    live_attempt,
+    put,
+    put_node,
+)
 
 
 class Model:
@@ -136,7 +34,9 @@ class Model:
 
     def is_end(self, state: State) -> bool:
         """Final, or cut off by the bound on attempts."""
-        return state.run in FINAL or (len(state.attempts) == self.size.attempts and state.run in ("pending", "retrying"))
+        return state.run in FINAL or (
+            len(state.attempts) == self.size.attempts and state.run in ("pending", "retrying")
+        )
 
     def steps(self, state: State) -> Iterator[Step]:
         for index, node in enumerate(state.nodes):
@@ -149,29 +49,29 @@ class Model:
     # Workers and their polls.
 
     def _of_node(self, s: State, index: int, node: Node) -> Iterator[Step]:
-        if s.database != "away" and len(s.attempts) < self.size.attempts and node.has_stray_poll:
-            if self._is_claimable(s):
-                later = _put_node(s, index, node._replace(has_stray_poll=False))
-                yield f"stray poll of {index} claims", self._claimed(later, index, is_of_open_poll=False)
+        has_room = len(s.attempts) < self.size.attempts
+        if node.has_stray_poll and has_room and s.database != "away" and self._is_claimable(s):
+            later = put_node(s, index, node._replace(has_stray_poll=False))
+            yield f"stray poll of {index} claims", self._claimed(later, index, is_of_open_poll=False)
         if node.mode == "up":
             if node.pauses:
                 yield f"{index} freezes", self._frozen(s, index, node)
             if node.breaks and s.database == "up":
                 broken = node._replace(breaks=node.breaks - 1, is_suspected=True, is_silent=True)
-                yield f"connection of {index} breaks", _put_node(s, index, broken)
+                yield f"connection of {index} breaks", put_node(s, index, broken)
             if s.crashes and index == 0:
                 yield f"{index} dies", self._died(s, index, node)
         elif node.mode == "frozen":
-            yield f"{index} wakes", _put_node(s, index, node._replace(mode="up"))
+            yield f"{index} wakes", put_node(s, index, node._replace(mode="up"))
         if node.poll and s.database != "away":
             yield from self._poll_answered(s, index, node)
 
     def _poll_answered(self, s: State, index: int, node: Node) -> Iterator[Step]:
         """The poll is carried out; its reply arrives, or is lost and the worker will repeat it."""
         can_hear = node.mode == "up"
-        s = _put_node(s, index, self._contacted(node))
+        s = put_node(s, index, self._contacted(node))
         node = s.nodes[index]
-        live = _live(s)
+        live = live_attempt(s)
         stored = live if live and s.attempts[live - 1].worker == index and s.attempts[live - 1].is_of_open_poll else 0
         if node.poll == "repeat" and stored:
             if self.weak == "repeat_poll_claims_anew":
@@ -185,20 +85,20 @@ class Model:
         if self._is_claimable(s) and len(s.attempts) < self.size.attempts:
             claimed = self._claimed(s, index, is_of_open_poll=True)
             lost = claimed.nodes[index]._replace(poll="repeat", has_stray_poll=False)
-            yield f"{index} claims, reply lost", _put_node(claimed, index, lost)
+            yield f"{index} claims, reply lost", put_node(claimed, index, lost)
             if can_hear:
                 yield f"{index} claims", self._delivered(claimed, index, len(claimed.attempts))
         elif can_hear:
-            yield f"{index} gets nothing", _put_node(s, index, node._replace(poll="first"))
+            yield f"{index} gets nothing", put_node(s, index, node._replace(poll="first"))
             if s.strays and not node.has_stray_poll:
-                stray = _put_node(s, index, node._replace(poll="first", has_stray_poll=True))
+                stray = put_node(s, index, node._replace(poll="first", has_stray_poll=True))
                 yield f"{index} gets nothing, a copy of its poll is on its way", stray._replace(strays=s.strays - 1)
 
     def _is_claimable(self, s: State) -> bool:
         return s.run == "pending" or (self.weak == "claim_ignores_state" and s.run == "running")
 
     def _claimed(self, s: State, index: int, *, is_of_open_poll: bool) -> State:
-        if _live(s):
+        if live_attempt(s):
             raise Violation("a run was claimed while an attempt was alive")
         if s.is_cancel_promised:
             raise Violation("a run was claimed after its cancel had been accepted")
@@ -217,7 +117,7 @@ class Model:
             else a
             for n, a in enumerate(s.attempts, 1)
         )
-        return _put_node(s._replace(attempts=attempts), index, s.nodes[index]._replace(poll="first"))
+        return put_node(s._replace(attempts=attempts), index, s.nodes[index]._replace(poll="first"))
 
     def _contacted(self, node: Node) -> Node:
         if not (node.is_suspected or node.is_silent):
@@ -225,17 +125,15 @@ class Model:
         return node._replace(is_silent=False, is_suspected=node.is_suspected and self.weak == "suspicion_kept")
 
     def _frozen(self, s: State, index: int, node: Node) -> State:
-        live = _live(s)
+        live = live_attempt(s)
         if s.lease == "excused" and live and s.attempts[live - 1].worker == index:
             s = s._replace(lease="over")
-        return _put_node(s, index, node._replace(mode="frozen", pauses=node.pauses - 1))
+        return put_node(s, index, node._replace(mode="frozen", pauses=node.pauses - 1))
 
     def _died(self, s: State, index: int, node: Node) -> State:
-        attempts = tuple(
-            a._replace(phase="gone") if a.worker == index and a.phase in ACTIVE else a for a in s.attempts
-        )
+        attempts = tuple(a._replace(phase="gone") if a.worker == index and a.phase in ACTIVE else a for a in s.attempts)
         dead = node._replace(mode="dead", poll="", is_suspected=s.database == "up", is_silent=True)
-        return _put_node(s._replace(attempts=attempts, crashes=s.crashes - 1), index, dead)
+        return put_node(s._replace(attempts=attempts, crashes=s.crashes - 1), index, dead)
 
     # What an attempt does, and what it sent.
 
@@ -256,30 +154,30 @@ class Model:
         if a.phase == "loading" and s.database != "away":
             yield f"{number} loads", self._loaded(s, number, a)
         elif a.phase == "running" and a.passed < self.size.checkpoints:
-            yield f"{number} sends checkpoint", _put(s, number, a._replace(phase="saving", sent=a.passed + 1))
+            yield f"{number} sends checkpoint", put(s, number, a._replace(phase="saving", sent=a.passed + 1))
         elif a.phase == "running":
-            yield f"{number} completes", _put(s, number, a._replace(phase="finishing", finish="completed"))
+            yield f"{number} completes", put(s, number, a._replace(phase="finishing", finish="completed"))
         if a.phase == "running":
-            yield f"{number} fails", _put(s, number, a._replace(phase="finishing", finish="failed"))
-            yield f"{number} is given back", _put(s, number, a._replace(phase="finishing", finish="released"))
-        if a.phase in ("running", "saving") and s.is_cancel_requested and _live(s) == number:
-            yield f"{number} is told to cancel", _put(s, number, a._replace(phase="finishing", finish="canceled"))
+            yield f"{number} fails", put(s, number, a._replace(phase="finishing", finish="failed"))
+            yield f"{number} is given back", put(s, number, a._replace(phase="finishing", finish="released"))
+        if a.phase in ("running", "saving") and s.is_cancel_requested and live_attempt(s) == number:
+            yield f"{number} is told to cancel", put(s, number, a._replace(phase="finishing", finish="canceled"))
 
     def _loaded(self, s: State, number: int, a: Attempt) -> State:
-        if _live(s) == number:
-            return _put(s, number, a._replace(phase="running", passed=len(s.checkpoints)))
+        if live_attempt(s) == number:
+            return put(s, number, a._replace(phase="running", passed=len(s.checkpoints)))
         if self.weak == "stale_load_empty":
             if s.checkpoints:
                 raise Violation("code runs again that an acknowledged checkpoint had passed")
-            return _put(s, number, a._replace(phase="running"))
-        return _put(s, number, a._replace(phase="gone"))
+            return put(s, number, a._replace(phase="running"))
+        return put(s, number, a._replace(phase="gone"))
 
     def _beat(self, s: State, number: int, a: Attempt, node: Node) -> Iterator[Step]:
-        contacted = _put_node(s, a.worker, self._contacted(node))
-        if _live(s) == number:
-            yield f"{number} renews", _put(contacted, number, a._replace(is_confirmed=True))._replace(lease="")
+        contacted = put_node(s, a.worker, self._contacted(node))
+        if live_attempt(s) == number:
+            yield f"{number} renews", put(contacted, number, a._replace(is_confirmed=True))._replace(lease="")
         else:
-            yield f"{number} learns that it is stale", _put(contacted, number, a._replace(phase="gone"))
+            yield f"{number} learns that it is stale", put(contacted, number, a._replace(phase="gone"))
 
     def _passes_fence(self, s: State, number: int, a: Attempt, kind: str) -> bool:
         if self.weak == f"{kind}_unfenced":
@@ -288,15 +186,15 @@ class Model:
             return s.run == "running" and s.attempts[-1].worker == a.worker
         if self.weak == "finish_ignores_state" and kind == "finish":
             return number == len(s.attempts) and s.attempts[-1].outcome != "completed"
-        return _live(s) == number
+        return live_attempt(s) == number
 
     def _checkpoint(self, s: State, number: int, a: Attempt, key: int) -> Iterator[Step]:
         is_awaited = a.phase == "saving" and key == a.sent and s.nodes[a.worker].mode == "up"
         if not self._passes_fence(s, number, a, "checkpoint"):
             if is_awaited:
-                yield f"checkpoint of {number} is refused", _put(s, number, a._replace(phase="gone"))
+                yield f"checkpoint of {number} is refused", put(s, number, a._replace(phase="gone"))
             return
-        if _live(s) != number:
+        if live_attempt(s) != number:
             raise Violation("a checkpoint of an attempt that had ended was accepted")
         if key > len(s.checkpoints) and self.weak != "acknowledged_before_commit":
             s = s._replace(checkpoints=(*s.checkpoints, number))
@@ -305,11 +203,11 @@ class Model:
             return
         if key > len(s.checkpoints):
             raise Violation("an acknowledged checkpoint is not stored")
-        yield f"checkpoint of {number} is acknowledged", _put(s, number, a._replace(phase="running", passed=key))
+        yield f"checkpoint of {number} is acknowledged", put(s, number, a._replace(phase="running", passed=key))
 
     def _finish(self, s: State, number: int, a: Attempt) -> Iterator[Step]:
         if self._passes_fence(s, number, a, "finish"):
-            if _live(s) != number:
+            if live_attempt(s) != number:
                 raise Violation("a finish of an attempt that had ended was accepted")
             s = self._ended(s, number, a.finish)
             a, answer = s.attempts[number - 1], "ok"
@@ -317,10 +215,13 @@ class Model:
             answer = self._repeated_answer(s, a)
         if a.answer and a.answer != answer:
             raise Violation("a repeated finish got another answer than the first")
-        told = _put(s, number, a._replace(answer=answer))
+        told = put(s, number, a._replace(answer=answer))
         yield f"finish of {number} is carried out, reply lost", told
         if a.phase == "finishing" and s.nodes[a.worker].mode == "up":
-            yield f"finish of {number} is answered", _put(told, number, told.attempts[number - 1]._replace(phase="gone"))
+            yield (
+                f"finish of {number} is answered",
+                put(told, number, told.attempts[number - 1]._replace(phase="gone")),
+            )
 
     def _repeated_answer(self, s: State, a: Attempt) -> str:
         if self.weak == "repeat_refused":
@@ -353,7 +254,7 @@ class Model:
     # Time: leases, promotion, the database.
 
     def _of_time(self, s: State) -> Iterator[Step]:
-        live = _live(s)
+        live = live_attempt(s)
         if live and not s.lease:
             yield "the lease runs out", self._lease_over(s, live)
         if s.database != "away":
@@ -375,7 +276,7 @@ class Model:
         if not self._is_at_work(s, a):
             return s._replace(lease="over")
         if s.database == "up":
-            return _put(s, live, a._replace(phase="gone"))._replace(lease="over")
+            return put(s, live, a._replace(phase="gone"))._replace(lease="over")
         return s._replace(lease="excused")
 
     def _is_waiting_for_renewal(self, s: State, live: int) -> bool:
@@ -430,18 +331,3 @@ class Model:
                 "cancel requested",
                 s._replace(is_cancel_requested=True, is_cancel_promised=True, cancels=s.cancels - 1),
             )
-
-
-def _live(s: State) -> int:
-    """The number of the attempt that may write; 0 where there is none."""
-    if s.run == "running" and s.attempts and not s.attempts[-1].outcome:
-        return len(s.attempts)
-    return 0
-
-
-def _put(s: State, number: int, attempt: Attempt) -> State:
-    return s._replace(attempts=(*s.attempts[: number - 1], attempt, *s.attempts[number:]))
-
-
-def _put_node(s: State, index: int, node: Node) -> State:
-    return s._replace(nodes=(node, s.nodes[1]) if index == 0 else (s.nodes[0], node))

@@ -3,7 +3,8 @@
 from array import array
 from dataclasses import dataclass, field
 
-from tests.reliability.lease_model import Model, State, Violation, without_the_past
+from tests.reliability.lease_model import Model
+from tests.reliability.lease_state import State, Violation, without_the_past
 
 
 @dataclass
@@ -66,6 +67,12 @@ def _path(model: Model, states: list[State], parents: "array[int]", position: in
     path: list[str] = []
     while position > 0:
         parent = parents[position]
-        path.append(next(label for label, following in model.steps(states[parent]) if without_the_past(following) == states[position]))
+        path.append(
+            next(
+                label
+                for label, following in model.steps(states[parent])
+                if without_the_past(following) == states[position]
+            )
+        )
         position = parent
     return path[::-1]

@@ -146,6 +146,8 @@ class CoordinatorApi:
     async def _beat(self, body: bytes) -> wire.Message:
         beat = wire.decode(body, wire.Heartbeat)
         await self._touch(beat.worker_id, is_stopping=beat.is_stopping)
+        if beat.is_stopping:
+            self._dispatcher.release(beat.worker_id)
         if not beat.leases:
             return wire.HeartbeatReply(stale=[])
         rows = await self._database.run(
@@ -177,6 +179,8 @@ class CoordinatorApi:
 
     async def _stored(self, run_id: UUID, token: bytes) -> wire.Message:
         rows = await self._database.run(lambda connection: store.load(connection, run_id=run_id, token=token))
+        if rows is None:
+            raise RefusedError(409, "stale", "The attempt token is not the run's present one.")
         return wire.StoredCheckpoints(
             [
                 wire.StoredCheckpoint(

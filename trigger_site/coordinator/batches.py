@@ -10,7 +10,7 @@ import psycopg
 
 from apps.workers.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
 
-from .database import Connection, Database
+from .database import TOO_MUCH, Connection, Database, DatabaseAwayError
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,6 @@ REFUSED = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.ProgrammingError,
-    psycopg.errors.QueryCanceled,
     UnicodeError,
 )
 """What one bad item can raise; everything else is not the items' fault."""
@@ -58,6 +57,8 @@ class BatchWriter(Generic[Item]):
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+            if result.status == 503:
+                raise DatabaseAwayError(result.message)
         return [result for result in results if isinstance(result, Result)]
 
     async def _drain(self) -> None:
@@ -90,7 +91,10 @@ class BatchWriter(Generic[Item]):
     async def _write_batch(self, items: list[Item]) -> list[Result]:
         try:
             results = await self._database.run(lambda connection: self._write(connection, items))
-        except REFUSED as error:
+        except (*REFUSED, *TOO_MUCH) as error:
+            if len(items) == 1 and isinstance(error, psycopg.errors.QueryCanceled):
+                # Somebody held its row for too long, which is no reason to refuse what a task has done.
+                return [Result(503, "busy", _first_line(error))]
             if len(items) == 1:
                 logger.warning("coordinator.refuse: %s: %s", self._name, error)
                 return [Result(422, "invalid", _first_line(error))]

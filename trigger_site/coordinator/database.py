@@ -14,6 +14,16 @@ POOL_TIMEOUT_SECONDS = 3.0
 RETRIES = 3
 STATEMENT_TIMEOUT = "5s"
 
+TOO_MUCH = (
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.StatementTooComplex,
+    psycopg.errors.ProgramLimitExceeded,
+)
+"""Operational errors of one statement: the database is there, and asking again would end the same way."""
+
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+"""A server that takes no writes is one in the middle of a failover."""
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -54,9 +64,9 @@ class Database:
                 if attempt == RETRIES:
                     raise
                 await asyncio.sleep(0.01 * attempt)
-            except psycopg.errors.QueryCanceled:
+            except TOO_MUCH:
                 raise
-            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            except (*AWAY, PoolTimeout) as error:
                 raise DatabaseAwayError(str(error)) from error
         raise AssertionError("the loop returns or raises")
 

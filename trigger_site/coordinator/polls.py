@@ -76,7 +76,7 @@ class Dispatcher:
     async def hold(self, poll: Poll) -> PollReply:
         """The answer to a poll, at the latest after POLL_SECONDS; a worker's newer poll ends its older one."""
         if poll.is_repeat:
-            rows = await self._database.run(lambda c: claims.repeat(c, worker_id=poll.worker_id, poll_id=poll.poll_id))
+            rows = await self._database.run(partial(_repeat, poll=poll))
             if rows:
                 return PollReply(claims=[_claim_of(row) for row in rows])
         waiter = Waiter(poll, self._supersede(poll), asyncio.get_running_loop().create_future())
@@ -104,6 +104,12 @@ class Dispatcher:
                     older.answer(PollReply())
         return capacity
 
+    def release(self, worker_id: UUID) -> None:
+        """Answers the polls of a worker that stops, so that their end is no broken connection."""
+        for waiter in self._waiters:
+            if waiter.poll.worker_id == worker_id and not waiter.is_claiming:
+                waiter.answer(PollReply())
+
     async def run(self) -> None:
         """Serves the held polls until `stop`; a database that is away fails the held polls and nothing else."""
         while not self._is_stopping:
@@ -126,6 +132,7 @@ class Dispatcher:
     async def _serve(self) -> None:
         if self._is_cancel_due or time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._is_cancel_due, self._swept_at = False, time.monotonic()
+            await self._clear_suspicions()
             await self._answer_cancels()
             await self._database.run(claims.promote_due)
         hungry = [waiter for waiter in self._waiters if waiter.is_open and waiter.capacity > 0]
@@ -144,6 +151,11 @@ class Dispatcher:
             waiter.answer(PollReply(claims=[_claim_of(row) for row in rows]))
             announce_now(str(row.run_id) for row in rows)
 
+    async def _clear_suspicions(self) -> None:
+        """A held poll is a contact: a suspicion may come from another coordinator, or have overtaken the poll."""
+        workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
+        await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+
     async def _answer_cancels(self) -> None:
         workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
         rows = await self._database.run(lambda c: leases.requested_cancels(c, worker_ids=list(workers)))
@@ -152,6 +164,12 @@ class Dispatcher:
             unseen = [r.run_id for r in rows if r.worker_id == waiter.poll.worker_id and r.run_id not in seen]
             if unseen:
                 waiter.answer(PollReply(cancels=unseen))
+
+
+async def _repeat(connection: Connection, poll: Poll) -> list[Any]:
+    return await claims.repeat(
+        connection, worker_id=poll.worker_id, poll_id=poll.poll_id, confirm_seconds=CONFIRM_SECONDS
+    )
 
 
 async def _claim(connection: Connection, waiter: Waiter) -> list[Any]:

@@ -73,7 +73,7 @@ async def _listen(dispatcher: Dispatcher) -> None:
     while True:
         try:
             connection = await psycopg.AsyncConnection.connect(settings.LISTEN_DATABASE_URL, autocommit=True)
-            async with contextlib.aclosing(connection.notifies()) as notifies:
+            async with connection, contextlib.aclosing(connection.notifies()) as notifies:
                 for channel in (PENDING_CHANNEL, CANCEL_CHANNEL):
                     await connection.execute(f"LISTEN {channel}")
                 async for notice in notifies:

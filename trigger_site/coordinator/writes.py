@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connections
 
@@ -22,6 +23,7 @@ from .database import Connection, Database, DatabaseAwayError
 logger = logging.getLogger(__name__)
 
 STALE = Result(409, "stale", "The attempt token is not the run's present one.")
+FAILURES = frozenset(Outcome) - {Outcome.COMPLETED}
 MESSAGES = {
     "stale": STALE,
     "conflict": Result(409, "conflict", "The key was saved before with other data."),
@@ -63,10 +65,13 @@ class Writers:
     async def finishes(self, items: Sequence[Finish]) -> list[Result]:
         """Completions are batched on the loop; failures go through the verb, in a thread: they decide in Python."""
         completed = [item for item in items if item.outcome == Outcome.COMPLETED]
-        failed = [item for item in items if item.outcome != Outcome.COMPLETED]
+        failed = [item for item in items if item.outcome in FAILURES]
         done, ended = await asyncio.gather(self._completions.submit(completed), self._fail(failed))
-        done_results, ended_results = iter(done), iter(ended)
-        return [next(done_results if item.outcome == Outcome.COMPLETED else ended_results) for item in items]
+        results = {True: iter(done), False: iter(ended)}
+        return [
+            next(results[item.outcome == Outcome.COMPLETED]) if item.outcome in Outcome else _unknown_outcome(item)
+            for item in items
+        ]
 
     async def _fail(self, items: Sequence[Finish]) -> list[Result]:
         if not items:
@@ -132,8 +137,14 @@ async def write_completions(connection: Connection, items: Sequence[Finish]) -> 
         peak_memory_bytes=[item.peak_memory_bytes for item in items],
     )
     announce_now(str(item.run_id) for item in items)
-    completed = Result(200, state="completed")
-    return [STALE if row.is_stale and row.outcome != Outcome.COMPLETED else completed for row in rows]
+    return [_completion(row) for row in rows]
+
+
+def _completion(row: Any) -> Result | None:
+    if not row.is_stale or row.outcome == Outcome.COMPLETED:
+        return Result(200, state="completed")
+    # Stale and not ended: it waited for whoever ended it and read the attempt as it was before, so it has to ask again.
+    return None if row.outcome == "" else STALE
 
 
 def _fail_in_thread(ends: list[AttemptEnd]) -> list[Result]:
@@ -151,6 +162,10 @@ def _fail_in_thread(ends: list[AttemptEnd]) -> list[Result]:
     finally:
         connections.close_all()
     return [STALE if answer.is_stale else Result(200, state=answer.state) for answer in answers]
+
+
+def _unknown_outcome(item: Finish) -> Result:
+    return Result(422, "invalid", f"There is no outcome {item.outcome!r}.")
 
 
 def _end_of(item: Finish) -> AttemptEnd:

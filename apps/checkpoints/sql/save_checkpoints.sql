@@ -3,7 +3,7 @@
 --   carrieds text[] (JSON text or null), binds text[] (JSON list of names), hashes bytea[], sizes int[] (bytes);
 --   count_limit int (checkpoints per run).
 -- Returns: ord (position from 1), verdict: saved | repeated (same key, same content) | conflict | stale | limit |
---   retry (a concurrent statement holds the answer: run it again), index.
+--   retry (a concurrent statement took the key or the index: run it again), index.
 -- Locks: the runs, in id order, before anything is written. Relies on: runs_run_pkey, checkpoint_key_is_unique.
 WITH input AS (
     SELECT * FROM unnest(
@@ -33,7 +33,7 @@ WITH input AS (
     FROM numbered n
     WHERE n.index < %(count_limit)s
     ORDER BY n.run_id, n.index
-    ON CONFLICT (run_id, key) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING run_id, key, index
 ), progressed AS (
     UPDATE runs_run r

@@ -80,7 +80,7 @@ class Attempt:
         if self.failure is not None and not self.failure.get("stop_reason"):
             return Finish(
                 outcome="failed",
-                error=self.failure.get("error"),
+                error=_storable_error(self.failure.get("error")),
                 retry_after_seconds=_seconds(self.failure.get("retry_after_seconds")),
                 is_abort=bool(self.failure.get("is_abort")),
                 **common,
@@ -93,7 +93,7 @@ class Attempt:
     def _stop_error(self) -> dict[str, Any] | None:
         if self.stop_reason != "timed_out":
             return None
-        stack = ((self.failure or {}).get("error") or {}).get("stack", "")
+        stack = (_storable_error((self.failure or {}).get("error")) or {}).get("stack", "")
         message = f"The attempt ran longer than max_duration ({self.options.max_duration_seconds:g} s)."
         return {"type": "RunTimedOut", "message": message, "stack": stack}
 
@@ -116,6 +116,17 @@ def _death_message(end: ProcessEnd) -> str:
     if end.exit_code is not None:
         return f"The task's process exited with code {end.exit_code} and without a result."
     return "The process that ran the task is gone."
+
+
+def _storable_error(error: Any) -> dict[str, Any] | None:
+    if not isinstance(error, dict):
+        return None
+    return {name: storable(error.get(name, "")) for name in ("type", "message", "stack")}
+
+
+def storable(text: Any) -> str:
+    """The text without NUL and lone surrogates: it came from a task's process, and the database takes neither."""
+    return str(text).replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _seconds(value: Any) -> float | None:

@@ -112,7 +112,10 @@ class Coordinator:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(f"{self._url}: {error or type(error).__name__}") from error
         if status == 200:
-            return wire.decode(raw, reply)
+            try:
+                return wire.decode(raw, reply)
+            except msgspec.MsgspecError as error:
+                raise UnreachableError(f"{self._url} answered with something else: {error}") from error
         raise _refusal(status, raw)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import io
 import shutil
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from apps.workers.protocol import DeploymentReply
@@ -49,8 +49,42 @@ def unpack(deployment: DeploymentReply, folder: Path) -> Path:
     partial.mkdir(parents=True)
     try:
         with tarfile.open(fileobj=io.BytesIO(deployment.archive)) as archive:
-            archive.extractall(partial, filter="data")
+            extract(archive, partial)
     except (tarfile.TarError, OSError) as error:
         raise DeploymentError(f"The archive of {deployment.task_set} cannot be unpacked: {error}") from error
     partial.rename(target)
     return target
+
+
+def extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Writes files, folders and inner symbolic links; raises TarError for whatever else, or would leave the folder.
+
+    Stands for `tarfile.data_filter`, which Debian 12's Python 3.11.2 does not have.
+    """
+    root = folder.resolve()
+    links = []
+    for member in archive:
+        path = root / inner_name(member.name)
+        if member.issym():
+            links.append((path, member.linkname))
+        elif member.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+        elif member.isreg() and (content := archive.extractfile(member)) is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.read())
+            path.chmod(0o755 if member.mode & 0o100 else 0o644)
+        else:
+            raise tarfile.TarError(f"{member.name} is neither a file nor a folder nor a symbolic link")
+    for path, target in links:  # last, so that no file is written through one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+        if not path.resolve().is_relative_to(root):
+            raise tarfile.TarError(f"{path.relative_to(root)} is a link that leaves the folder")
+
+
+def inner_name(name: str) -> str:
+    """A member's name below the folder; raises TarError for one outside."""
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts:
+        raise tarfile.TarError(f"{name} lies outside the folder")
+    return "/".join(parts)

@@ -131,13 +131,15 @@ class Host:
 
     def welcome(self, connection: "Connection", frame: Frame) -> "ControlConnection":
         """Accepts the agent's control connection; raises WireError for a second one or a wrong secret."""
+        if self._control is not None:
+            raise WireError("a second control connection")
         major = str(frame.header.get("protocol", "")).split(".")[0]
         if major != PROTOCOL_VERSION.split(".")[0]:
             self.fail(f"The agent speaks protocol {frame.header.get('protocol')!r}, the worker {PROTOCOL_VERSION}.")
             raise WireError("unknown protocol version")
         given = str(frame.header.get("secret") or "")
-        if self._control is not None or not hmac.compare_digest(given.encode(), self._secret.encode()):
-            raise WireError("a second control connection, or a wrong secret")
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), self._secret.encode()):
+            raise WireError("a wrong secret")
         self._secret = self._secret or secrets.token_hex(32)
         self._control = ControlConnection(self, connection)
         self._control.send("welcome", secret=self._secret, isolation=self._isolation, variables=self._variables)

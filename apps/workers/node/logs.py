@@ -2,18 +2,20 @@
 
 import asyncio
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
 from apps.workers.protocol import LogBatch, LogItem
 
-from .attempts import Attempt
+from .attempts import Attempt, storable
 from .outbox import Sender
 
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024
 LINE_MAX_CHARACTERS = 64 * 1024
 ATTEMPT_MAX_BYTES = 10_000_000
+FIELDS_MAX_DEPTH = 16
 ATTEMPT_MAX_LINES = 50_000
 
 
@@ -34,9 +36,9 @@ class LogBuffer:
 
     def add(self, header: dict[str, Any]) -> None:
         """One line as a frame's header carries it."""
-        message = str(header.get("message", ""))[:LINE_MAX_CHARACTERS]
+        message = storable(header.get("message", ""))[:LINE_MAX_CHARACTERS]
         fields = header.get("fields")
-        encoded = None if not fields else json.dumps(fields, ensure_ascii=True).encode()
+        encoded = None if not fields else json.dumps(_storable_value(fields), ensure_ascii=True).encode()
         size = len(message) + len(encoded or b"")
         if self._line_count >= ATTEMPT_MAX_LINES or self._byte_count + size > ATTEMPT_MAX_BYTES:
             self._cut_lines += 1
@@ -44,7 +46,11 @@ class LogBuffer:
             return
         self._byte_count += size
         self._append(
-            str(header.get("level", "info")), str(header.get("source", "log")), message, encoded, header.get("at")
+            storable(header.get("level", "info")),
+            storable(header.get("source", "log")),
+            message,
+            encoded,
+            header.get("at"),
         )
 
     async def flush(self) -> None:
@@ -81,6 +87,21 @@ class LogBuffer:
 
     async def _deliver(self, batch: LogBatch) -> None:
         await self._sender.submit(batch)
+
+
+def _storable_value(value: Any, depth: int = 1) -> Any:
+    """The value as `jsonb` takes it; what it cannot hold becomes text, so that no line is lost for one field."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict | list) and depth > FIELDS_MAX_DEPTH:
+        return storable(json.dumps(value))
+    if isinstance(value, dict):
+        return {storable(name): _storable_value(item, depth + 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_storable_value(item, depth + 1) for item in value]
+    return value
 
 
 def _is_time(text: str) -> bool:

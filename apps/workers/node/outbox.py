@@ -12,6 +12,9 @@ from .coordinator import CoordinatorError, DatabaseAwayError, RefusedError, Unre
 
 BACKOFF_SECONDS = (0.1, 5.0)
 
+UNSENDABLE = (UnicodeError, OverflowError, TypeError)
+"""What encoding can raise where a task's process chose the values: a lone surrogate, a number beyond 64 bits."""
+
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
@@ -77,6 +80,10 @@ class Sender(Generic[Item]):
                     logger.error("worker.send kind=%s: %s", self._name, error)  # noqa: TRY400 - expected, no trace
                     return [Result(error.status, error.kind, str(error)) for _ in items]
                 problem: CoordinatorError = error
+            except UNSENDABLE as error:
+                if len(batch) > 1:
+                    return [(await self._deliver([entry]))[0] for entry in batch]
+                return [Result(422, "invalid", f"It cannot be sent: {error}")]
             except (UnreachableError, DatabaseAwayError) as error:
                 problem = error
             if all(future.done() for _, future in batch):

@@ -11,7 +11,7 @@ from trigger_sdk.wire import Frame
 
 from apps.workers import protocol as wire
 
-from .attempts import Attempt, ProcessEnd
+from .attempts import Attempt, ProcessEnd, storable
 from .deployments import DeploymentError, Deployments
 from .executors.base import Executor, Place, StartFailedError
 from .hosts import ChildConnection, HostError
@@ -162,7 +162,7 @@ class AttemptRun:
         if self.attempt.begun_at is not None:
             return
         self.attempt.begun_at = time.monotonic()
-        self.attempt.resumed_from = None if resumed_from is None else str(resumed_from)
+        self.attempt.resumed_from = None if resumed_from is None else storable(resumed_from)
         loop = asyncio.get_running_loop()
         self._limit = loop.call_later(self.attempt.options.max_duration_seconds, self.stop, "timed_out")
         self._telling = loop.call_later(TELL_START_SECONDS, lambda: self._spawn(self._tell_start()))

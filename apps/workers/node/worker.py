@@ -48,6 +48,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._polls: set[asyncio.Task[None]] = set()
         self._polled_capacity = -1
+        self._newest_poll: UUID | None = None
         self._changed = asyncio.Event()
         self._beat_now = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -66,19 +67,20 @@ class Worker:
         done, _ = await asyncio.wait({*loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {stopping}:
             task.result()  # a loop ends by an error alone
-        loops[0].cancel()
         await self._drain()
+        await self._say_goodbye()
         for task in (*loops, *self._polls, stopping):
             task.cancel()
         await asyncio.gather(*loops, *self._polls, stopping, return_exceptions=True)
-        await self._say_goodbye()
 
     def stop(self) -> None:
+        """Begins the drain: the open poll is replaced by one that asks for no more runs."""
         self._stopping.set()
+        self._changed.set()
 
     @property
     def _capacity(self) -> int:
-        return max(0, self._config.concurrency - len(self._runs))
+        return 0 if self._stopping.is_set() else max(0, self._config.concurrency - len(self._runs))
 
     async def _register(self) -> None:
         """Tells the coordinator of this worker; waits for a coordinator that is not there yet."""
@@ -115,9 +117,11 @@ class Worker:
         """Keeps one poll open; slots that become free meanwhile go out with a newer poll, which ends the older one."""
         while True:
             self._changed.clear()
-            if not self._polls or self._capacity > self._polled_capacity:
+            is_closing = self._stopping.is_set() and self._polled_capacity > 0
+            if not self._polls or self._capacity > self._polled_capacity or is_closing:
                 self._polled_capacity = self._capacity
                 poll = wire.Poll(self.id, uuid4(), self._capacity, cancels_seen=self._cancels_seen())
+                self._newest_poll = poll.poll_id
                 task = asyncio.create_task(self._poll(poll))
                 self._polls.add(task)
                 task.add_done_callback(self._poll_done)
@@ -128,7 +132,7 @@ class Worker:
 
     async def _poll(self, poll: wire.Poll) -> None:
         delay, longest = POLL_BACKOFF_SECONDS
-        while not self._stopping.is_set():
+        while True:
             try:
                 reply = await self._coordinator.poll(poll)
             except RefusedError as error:
@@ -142,7 +146,7 @@ class Worker:
                 # The reply may have been lost on its way, with claims in it.
                 poll.is_repeat = True
             else:
-                self._take(reply)
+                self._take(reply, is_newest=poll.poll_id == self._newest_poll)
                 return
 
     def _poll_done(self, task: "asyncio.Task[None]") -> None:
@@ -154,8 +158,10 @@ class Worker:
             logger.error("worker.poll: %s", error)
             self.stop()
 
-    def _take(self, reply: wire.PollReply) -> None:
-        self._polled_capacity = -1
+    def _take(self, reply: wire.PollReply, *, is_newest: bool) -> None:
+        # The answer to an older poll says that a newer one replaced it: that one still stands.
+        if is_newest:
+            self._polled_capacity = -1
         for claim in reply.claims:
             if claim.run_id not in self._runs or self._runs[claim.run_id].attempt.claim.token != claim.token:
                 self._begin(claim)

@@ -1,11 +1,12 @@
 -- Purpose: renew the leases that a worker says it holds, in one statement per heartbeat.
 -- Parameters: worker_id uuid, run_ids uuid[], tokens bytea[], lease_seconds int.
--- Returns: run_id, is_stale, is_cancel_requested for each lease named.
+-- Returns: run_id, is_stale, is_cancel_requested for each lease named. A worker may name a run's ended attempt beside
+--   its live one, so the answer is joined by the token, too.
 -- Locks: the runs, in id order. Relies on: runs_run_pkey.
 WITH input AS (
     SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
 ), ok AS MATERIALIZED (
-    SELECT r.id, r.attempt_count, r.is_cancel_requested
+    SELECT r.id, i.token, r.attempt_count, r.is_cancel_requested
     FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND r.state = 'running'
     WHERE r.worker_id = %(worker_id)s
     ORDER BY r.id
@@ -18,4 +19,4 @@ WITH input AS (
     FROM ok WHERE a.run_id = ok.id AND a.number = ok.attempt_count AND NOT a.is_confirmed
 )
 SELECT i.run_id, ok.id IS NULL AS is_stale, coalesce(ok.is_cancel_requested, false) AS is_cancel_requested
-FROM input i LEFT JOIN ok ON ok.id = i.run_id
+FROM input i LEFT JOIN ok ON ok.id = i.run_id AND ok.token = i.token

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trigger_sdk import codec
 from trigger_sdk.errors import CodecError
-from trigger_sdk.schema import annotations_of, bind_payload, parameters_of
+from trigger_sdk.schema import annotations_of, bind_payload, extra_name, parameters_of
 from trigger_sdk.shapes import restore as restore_shape
 
 if TYPE_CHECKING:
@@ -162,10 +162,14 @@ def _fill(run: ActiveRun, arguments: Mapping[str, Any]) -> None:
             message = f"the task {run.task.id} has no checkpoint {run.resume.key!r} to resume from"
             raise ResumeRefused(message, key=run.resume.key)
         return
-    for name, value in arguments.items():
+    parameters, extra = parameters_of(run.task.function), extra_name(run.task.function)
+    given = {name: value for name, value in arguments.items() if name in parameters}
+    if extra is not None:
+        given[extra] = {name: value for name, value in arguments.items() if name not in parameters}
+    for name, value in given.items():
         run.known[name] = codec.encode(value, annotation=plan.annotation(name), depth=1, at=(name,))
-    for name, parameter in parameters_of(run.task.function).items():
-        if name not in arguments:
+    for name, parameter in parameters.items():
+        if name not in given:
             try:
                 run.known[name] = codec.encode(parameter.default, annotation=plan.annotation(name), depth=1)
             except CodecError:

@@ -45,7 +45,8 @@ class ApiError(ClientError):
         self.detail: str = str(problem.get("detail") or "")
         self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
         fields = [f"{error.get('path')}: {error.get('message')}" for error in self.errors]
-        super().__init__("; ".join([self.detail or self.title, *fields]))
+        text = self.detail or self.title
+        super().__init__("; ".join([text, *(field for field in fields if field not in text)]))
 
 
 def find_server(url: str | None, api_key: str | None) -> tuple[str, str]:

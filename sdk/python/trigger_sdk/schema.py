@@ -47,11 +47,11 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return fillable
 
 
-def extra_annotation(function: Callable[..., Any]) -> Any:
-    """The annotation of `**kwargs`, Any if it has none; None if the function has no `**kwargs`."""
+def extra_name(function: Callable[..., Any]) -> str | None:
+    """The name of `**kwargs`, None if the function has none."""
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            return annotations_of(function).get(name, Any)
+            return name
     return None
 
 
@@ -80,13 +80,13 @@ def payload_schema(function: Callable[..., Any]) -> dict[str, Any]:
         elif isinstance(parameter.default, (str, int, float, bool, types.NoneType)):
             entry = {**entry, "default": parameter.default}
         properties[name] = entry
-    extra = extra_annotation(function)
+    extra = extra_name(function)
     schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object" if parameters or extra is not None else ["object", "null"],
         "properties": properties,
         "required": required,
-        "additionalProperties": False if extra is None else _schema(extra, definitions),
+        "additionalProperties": False if extra is None else _schema(hints.get(extra, Any), definitions),
     }
     return {**schema, "$defs": definitions} if definitions else schema
 
@@ -94,7 +94,7 @@ def payload_schema(function: Callable[..., Any]) -> dict[str, Any]:
 def bind_payload(function: Callable[..., Any], payload: Any) -> dict[str, Any]:
     """The keyword arguments for a payload, converted by annotation. PayloadError names the path of a misfit."""
     parameters = parameters_of(function)
-    extra = extra_annotation(function)
+    extra = extra_name(function)
     if payload is None and not parameters and extra is None:
         return {}
     if type(payload) is not dict:
@@ -109,7 +109,7 @@ def bind_payload(function: Callable[..., Any], payload: Any) -> dict[str, Any]:
                 known = ", ".join(parameters) or "none"
                 raise PayloadError(path_of([name]), f"is no parameter of the task (it has {known})")
     return {
-        name: convert(value, hints.get(name, Any) if name in parameters else extra, (name,))
+        name: convert(value, hints.get(name if name in parameters else extra or "", Any), (name,))
         for name, value in payload.items()
     }
 

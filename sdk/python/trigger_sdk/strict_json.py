@@ -22,7 +22,7 @@ from trigger_sdk.errors import (
 )
 
 MAX_DEPTH = 64
-MAX_VALUE_BYTES = 3 * 1024 * 1024
+MAX_VALUE_BYTES = 3_000_000
 MAX_INTEGER_DIGITS = 4_300
 """CPython's own default for turning text into an integer."""
 
@@ -33,11 +33,11 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_DIGITS = re.compile(rb"\d{%d}" % (MAX_INTEGER_DIGITS + 1))
 
 
-def parse_payload(text: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
+def parse_payload(text: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_VALUE_BYTES) -> Any:
     """The value of plain UTF-8 JSON text of at most 3 MB. Raises MalformedJson (not JSON) or CodecError (JSON, but
     with NUL, lone surrogates, NaN, Infinity, duplicate keys, integers over 4,300 digits or depth over 64)."""
-    if len(text) > MAX_VALUE_BYTES:
-        raise TooLarge("$", f"{len(text):,} bytes are over the limit of {MAX_VALUE_BYTES:,}")
+    if len(text) > max_bytes:
+        raise TooLarge("$", f"{len(text):,} bytes are over the limit of {max_bytes:,}")
     try:
         source = text.decode("utf-8")
     except UnicodeDecodeError as error:

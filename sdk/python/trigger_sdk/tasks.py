@@ -4,6 +4,7 @@
 """
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -119,7 +120,9 @@ def _register(task_id: str, function: Callable[..., Any], options: TaskOptions) 
         source = source_of(function)
     except SourceError as error:
         code = getattr(function, "__code__", None)
-        file, line = (code.co_filename, code.co_firstlineno) if code else (str(function), 1)
+        # What is no function has no place of its own: then the line that decorates it.
+        caller = sys._getframe(2)  # noqa: SLF001
+        file, line = (code.co_filename, code.co_firstlineno) if code else (caller.f_code.co_filename, caller.f_lineno)
         raise RegistrationError(file, line, 1, error.code, str(error)) from None
     _check_signature(source, function)
     _check_decorators(source)

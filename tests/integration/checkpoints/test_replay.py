@@ -24,7 +24,13 @@ EXACT = '{ "z":1e16,"a":-0.0, "price":10.10,"big":1180591620717411303424}'
 @pytest.fixture
 def original() -> Run:
     run = make_run(
-        state="dead_letter", payload=EXACT, queue="fast", priority=7, concurrency_key="c", max_attempts=9, error={"a": 1}
+        state="dead_letter",
+        payload=EXACT,
+        queue="fast",
+        priority=7,
+        concurrency_key="c",
+        max_attempts=9,
+        error={"a": 1},
     )
     make_attempt(run, outcome="failed")
     make_checkpoint(run, "order-fetched", data=EXACT, binds=["order"])
@@ -127,7 +133,7 @@ def test_over_http_a_replay_is_created_shown_and_audited(client: Client, origina
     assert f'"payload":{EXACT},' in response.content.decode()
     entry = AuditEntry.objects.get(action="runs.replay")
     assert entry.subject == original.public_id
-    assert entry.details == {"from_checkpoint": "order-fetched", "replay": shown["id"]}
+    assert entry.details == {"from_checkpoint": "order-fetched", "new_run": shown["id"]}
 
 
 @pytest.mark.parametrize(

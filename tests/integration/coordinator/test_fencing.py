@@ -116,9 +116,7 @@ def test_load_without_checkpoints_is_empty_for_the_present_token(coordinator: Co
     assert coordinator.stored(claim.run_id, claim.token) == []
 
 
-def test_lines_of_an_ended_attempt_are_taken_for_a_minute(
-    coordinator: Coordinator, stale: wire.Claim
-) -> None:
+def test_lines_of_an_ended_attempt_are_taken_for_a_minute(coordinator: Coordinator, stale: wire.Claim) -> None:
     (fresh,) = coordinator.log(log_of(stale, "last words"))
     Attempt.objects.filter(run_id=stale.run_id, number=1).update(finished_at="2001-01-01T00:00:00Z")
     (late,) = coordinator.log(log_of(stale, "from the grave", sequence=2))

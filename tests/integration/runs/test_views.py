@@ -51,7 +51,7 @@ def busy_run(**overrides: Any) -> Run:
 
 
 def query_count(act: Callable[[], Any]) -> int:
-    with CaptureQueriesContext(connection, ) as captured:
+    with CaptureQueriesContext(connection) as captured:
         act()
     return len(captured)
 
@@ -222,7 +222,7 @@ def test_large_value_is_drawn_on_demand(viewer: Client) -> None:
     opened = viewer.get(f"/runs/{run.public_id}/values/payload", headers=HTMX).text
     branch = viewer.get(f"/runs/{run.public_id}/values/payload?path=0&offset=99960", headers=HTMX).text
 
-    assert "Show 1.1 MB" in closed
+    assert "Show 1.2 MB" in closed
     assert len(closed) < 50_000
     assert len(opened) < 200_000
     assert "99999" in branch

@@ -42,7 +42,9 @@ def test_types_are_distinct() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("path", ["/api/", "/api/v2/runs", "/api/v1/", "/api/v1/nope", "/api/v1/runs/x/nope", "/api/%00"])
+@pytest.mark.parametrize(
+    "path", ["/api/", "/api/v2/runs", "/api/v1/", "/api/v1/nope", "/api/v1/runs/x/nope", "/api/%00"]
+)
 def test_unknown_addresses_are_problems(client: Client, path: str) -> None:
     for headers in ({}, bearer("viewer")):
         response = client.get(path, headers=headers)
@@ -55,7 +57,12 @@ def test_unknown_addresses_are_problems(client: Client, path: str) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("DELETE", "/runs", "GET"), ("PUT", "/runs/x", "GET"), ("GET", "/tasks/t/runs", "POST"), ("PATCH", "/tasks", "GET")],
+    [
+        ("DELETE", "/runs", "GET"),
+        ("PUT", "/runs/x", "GET"),
+        ("GET", "/tasks/t/runs", "POST"),
+        ("PATCH", "/tasks", "GET"),
+    ],
 )
 def test_unknown_methods_are_problems(client: Client, method: str, path: str, allowed: str) -> None:
     response = client.generic(method, f"/api/v1{path}", headers=bearer("admin"))
@@ -118,7 +125,9 @@ def test_the_description_is_for_keys_and_sessions_only(client: Client) -> None:
     assert page.status_code == 200
     for path in document["paths"]:
         assert path in page.content.decode()
-    assert "<script" not in page.content.decode().replace('<script src="/static/', "").replace('<script defer src="/static/', "")
+    assert "<script" not in page.content.decode().replace('<script src="/static/', "").replace(
+        '<script defer src="/static/', ""
+    )
     assert "//" not in re.sub(r"http://(testserver|127\.0\.0\.1)", "", _sources(page.content.decode()))
 
 

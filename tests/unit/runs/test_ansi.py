@@ -18,7 +18,8 @@ def test_numbers_of_a_true_colour_are_not_codes() -> None:
 
 
 @pytest.mark.parametrize(
-    "sequence", ["\x1b[2J", "\x1b[10;20H", "\x1b]0;title\x07", "\x1b]8;;http://evil\x1b\\", "\x1bM", "\x07", "\r", "\x1b[?25l"]
+    "sequence",
+    ["\x1b[2J", "\x1b[10;20H", "\x1b]0;title\x07", "\x1b]8;;http://evil\x1b\\", "\x1bM", "\x07", "\r", "\x1b[?25l"],
 )
 def test_other_sequences_are_dropped(sequence: str) -> None:
     text = "".join(piece.text for piece in pieces(f"a{sequence}b"))

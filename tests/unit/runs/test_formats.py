@@ -7,13 +7,22 @@ from apps.runs.templatetags.formats import byte_size, clock, duration, instant, 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.412, "412 ms"), (1.236, "1.24 s"), (42.04, "42.0 s"), (192, "3 min 12 s"), (7440, "2 h 04 min"), (273_600, "3 d 4 h")],
+    [
+        (0.412, "412 ms"),
+        (1.236, "1.24 s"),
+        (42.04, "42.0 s"),
+        (192, "3 min 12 s"),
+        (7440, "2 h 04 min"),
+        (273_600, "3 d 4 h"),
+    ],
 )
 def test_duration(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0, "0"), (0.25, "250 ms"), (1.5, "1.5 s"), (150, "2 min 30 s"), (7200, "2 h")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0"), (0.25, "250 ms"), (1.5, "1.5 s"), (150, "2 min 30 s"), (7200, "2 h")]
+)
 def test_offset(seconds: float, shown: str) -> None:
     assert offset(seconds) == shown
 

@@ -117,7 +117,7 @@ def test_work_after_the_last_checkpoint_of_a_failure_is_lost() -> None:
 def test_attempt_without_checkpoints_has_no_segment_rows() -> None:
     timeline = layout(Course(START, at(2)), [attempt(1, 0, 2, is_success=True)], [], now=at(9))
 
-    assert kinds(timeline) == ["attempt"]
+    assert kinds(timeline) == ["queued", "attempt"]
 
 
 def test_start_of_the_container_is_drawn_before_the_first_segment() -> None:
@@ -178,6 +178,14 @@ def test_ticks_avoid_collapsed_stretches_and_each_other() -> None:
     assert all(later - earlier >= 9 for earlier, later in zip(places, places[1:], strict=False))
 
 
+def test_corners_let_the_page_turn_places_back_into_times() -> None:
+    timeline = order_that_failed_at_the_payment()
+
+    corners = [(corner.offset_seconds, corner.x) for corner in timeline.corners]
+    assert [offset for offset, _ in corners] == [0, 1, 3, 5, 8]
+    assert corners[-1][1] == pytest.approx(98.5)
+
+
 def test_replay_restores_without_a_ghost_of_another_run() -> None:
     brought = boundary("order-fetched", 0, 0, -500)
     tries = [attempt(1, 1, 2, resumed_from="order-fetched", is_success=True)]
@@ -194,7 +202,7 @@ def test_many_segments_keep_both_ends_and_count_the_middle() -> None:
 
     timeline = layout(Course(START, at(20)), [attempt(1, 0, 20, is_success=True)], boundaries, now=at(30))
 
-    assert len(timeline.rows) == 1 + SEGMENTS_SHOWN + 1
+    assert len(timeline.rows) == 2 + SEGMENTS_SHOWN + 1
     assert row(timeline, "more").label == f"{1001 - SEGMENTS_SHOWN:,} more segments"
     assert len(row(timeline, "attempt").marks) < 200
 

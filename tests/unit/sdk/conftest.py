@@ -1,18 +1,19 @@
-"""Tasks that a test registers are gone after it."""
+"""Each test begins with an empty ledger; tasks that it registers are gone after it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-from tests.unit.sdk.sources import load_module
 from trigger_sdk.tasks import registry
+
+from tests.unit.sdk.sources import effects, load_module
 
 
 @pytest.fixture(autouse=True)
 def kept_registry() -> Iterator[None]:
     before = dict(registry)
+    effects.clear()
     yield
     registry.clear()
     registry.update(before)

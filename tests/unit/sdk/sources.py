@@ -1,12 +1,22 @@
-"""Task modules written by tests: real files, because the compiler reads them."""
+"""Task modules written by tests (real files, because the compiler reads them), and the ledger of their effects."""
 
+import copy
 import importlib.util
 import itertools
 import textwrap
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _numbers = itertools.count()
+effects: list[Any] = []
+"""What the tasks of a test did, in order; emptied before each test."""
+
+
+def effect(value: Any) -> Any:
+    # As it is now: a task may change the value later.
+    effects.append(copy.deepcopy(value))
+    return value
 
 
 def load_module(folder: Path, source: str) -> ModuleType:

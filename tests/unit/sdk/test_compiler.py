@@ -5,7 +5,6 @@ from collections.abc import Callable
 from types import ModuleType
 
 import pytest
-
 from trigger_sdk.errors import RegistrationError
 from trigger_sdk.tasks import registry
 
@@ -40,8 +39,7 @@ def test_name_that_would_not_exist_is_refused_in_the_words_of_the_contract(load:
     assert "t" not in registry
 
 
-# Each is the body of a task `t(a, b=1)` whose `def` stands on line 3; then the line and code of the refusal, and a part of
-# its message.
+# The body of a task `t(a, b=1)` whose `def` is line 3, then the line and code of the refusal, and a part of its text.
 REFUSED = {
     "read in a later checkpoint": ("x = 1; checkpoint('k'); checkpoint('m', x=x)", 4, "lost_name", "`x` is used"),
     "read by a nested function before": (
@@ -57,7 +55,30 @@ REFUSED = {
     "read in a loop": ("x = 1\ncheckpoint('k')\nfor i in a:\n  print(x)\n  x = i", 7, "lost_name", "`x`"),
     "read in finally": ("x = 1\ntry:\n  checkpoint('k')\nfinally:\n  print(x)", 8, "lost_name", "`x`"),
     "read in a handler": ("x = 1\ntry:\n  checkpoint('k')\n  a()\nexcept E: print(x)", 8, "lost_name", "`x`"),
-    "bound in one branch only": ("if a:\n  x = 1\n  checkpoint('k', x=x)\nelse: x = 2\ncheckpoint('m')\nreturn x", 9, "lost_name", "'m'"),  # fmt: skip
+    "bound in one branch only": (
+        "if a:\n  x = 1\n  checkpoint('k', x=x)\nelse: x = 2\ncheckpoint('m')\nreturn x",
+        9,
+        "lost_name",
+        "'m'",
+    ),
+    "saved in a try that may skip it": (
+        "x = 1\ntry: checkpoint('k', x=x)\nexcept E: pass\ncheckpoint('m')\nreturn x",
+        8,
+        "lost_name",
+        "resuming from 'm'",
+    ),
+    "saved in a with that may skip it": (
+        "x = a()\nwith suppress(E):\n  b()\n  checkpoint('k', x=x)\ncheckpoint('m')\nreturn x",
+        9,
+        "lost_name",
+        "resuming from 'm'",
+    ),
+    "read in finally on the way out": (
+        "x = 1\ntry:\n  checkpoint('k')\n  return a\nfinally: print(x)",
+        8,
+        "lost_name",
+        "`x`",
+    ),
     "bound by a loop": ("for x in a: pass\ncheckpoint('k')\nreturn x", 6, "lost_name", "`x`"),
     "bound by a walrus": ("if (x := a): pass\ncheckpoint('k')\nreturn x", 6, "lost_name", "`x`"),
     "bound by a case": ("match a:\n  case [x]: pass\ncheckpoint('k')\nreturn x", 7, "lost_name", "`x`"),
@@ -65,6 +86,24 @@ REFUSED = {
     "imported in a branch": ("if a:\n  import json\ncheckpoint('k')\nreturn json", 7, "lost_name", "`json`"),
     "rebound parameter": ("a = int(a)\ncheckpoint('k')\nreturn a", 6, "lost_name", "line 4 bound to it would be lost"),
     "import bound anew": ("import json\njson = 1\ncheckpoint('k')\nreturn json", 7, "lost_name", "`json`"),
+    "set by a nested function": (
+        "def f():\n  nonlocal x\n  x = 1\nf()\ncheckpoint('k')\nif a: x = 2\nreturn x",
+        10,
+        "lost_name",
+        "`x`",
+    ),
+    "with reads what a nested function binds": (
+        "n = 1\nwith a(n):\n  def f():\n    nonlocal n\n    n = 2\n  f()\n  checkpoint('k', n=n)\n  print(n)",
+        5,
+        "rerun_rebound",
+        "`n`, which a nested function binds anew",
+    ),
+    "with reads the name that it binds": (
+        "c = [1]\nwith a(c) as c:\n  checkpoint('k')\nreturn c",
+        5,
+        "lost_name",
+        "`c` is used on line 5",
+    ),
     "read of a caught error": (
         "try: a()\nexcept E as error: kept = error\ncheckpoint('k')\nreturn kept",
         7,
@@ -72,7 +111,11 @@ REFUSED = {
         "`kept`",
     ),
     "with target saved": (
-        "with a() as x:\n  checkpoint('k', x=x)\n  print(x)", 4, "rerun_saved", "`x` is bound on line 4"),
+        "with a() as x:\n  checkpoint('k', x=x)\n  print(x)",
+        4,
+        "rerun_saved",
+        "`x` is bound on line 4",
+    ),
     "import saved": ("import json\ncheckpoint('k', json=json)\nreturn json", 4, "rerun_saved", "`json`"),
     "with reads what is bound anew": (
         "n = 1\nwith a(n):\n  n = 2\n  checkpoint('k', n=n)\n  print(n)",
@@ -123,11 +166,12 @@ REFUSED = {
     "exec": ("exec('a')\ncheckpoint('k')", 4, "hidden_names", "`exec`"),
     "vars": ("vars()\ncheckpoint('k')", 4, "hidden_names", "`vars`"),
     "del": ("x = 1\ncheckpoint('k', x=x)\ndel x", 6, "deleted_name", "None instead"),
+    "del of a parameter": ("del a\ncheckpoint('k')", 4, "deleted_name", "`a` is restored when resuming"),
     "except as": ("x = 1\ncheckpoint('k', x=x)\ntry: a()\nexcept E as x: pass", 7, "deleted_name", "`x`"),
     "global": ("global G\nG = 1\ncheckpoint('k')", 5, "outer_assignment", "`G`"),
     "mutable default inside": ("def f(x=[]): pass\ncheckpoint('k')", 4, "mutable_default", "use None"),
     "unreachable": ("return 1\ncheckpoint('k')", 5, "unreachable", "never be reached"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("body", "line", "code", "part"), REFUSED.values(), ids=REFUSED.keys())

@@ -5,29 +5,16 @@ import functools
 import sys
 import traceback
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
-
-import trigger_sdk
 from trigger_sdk import checkpoint, task
 from trigger_sdk.context import StoredCheckpoint, run_task
-from trigger_sdk.errors import CheckpointMisplaced, ResumeRefused
+from trigger_sdk.errors import ResumeRefused
 from trigger_sdk.tasks import registry
 from trigger_sdk.testing import run
 
-effects: list[Any] = []
-
-
-def effect(value: Any) -> Any:
-    effects.append(value)
-    return value
-
-
-@pytest.fixture(autouse=True)
-def no_effects() -> None:
-    effects.clear()
+from tests.unit.sdk.sources import effect, effects
 
 
 class Database:
@@ -254,7 +241,7 @@ def test_method_with_private_name_and_class_cell_keeps_both() -> None:
         def work() -> list[str]:
             first = Orders.__secret
             checkpoint("k", first=first)
-            return [first, __class__.hello()]  # type: ignore[name-defined]  # noqa: F821
+            return [first, __class__.hello()]  # type: ignore[name-defined]
 
     assert run(Orders.work, crash_after="k").output == ["s", "base"]
 
@@ -282,222 +269,6 @@ def test_names_of_the_compiler_are_no_identifiers() -> None:
 
     assert added
     assert not any(name.isidentifier() for name in added)
-
-
-def test_list_changed_between_checkpoints_is_carried() -> None:
-    @task("mutating")
-    def mutating(data: dict[str, int]) -> list[Any]:
-        items = [1]
-        checkpoint("first", items=items)
-        items.append(2)
-        data["seen"] = 1
-        checkpoint("second")
-        effect("end")
-        return [items, data]
-
-    result = run(mutating, {"data": {"a": 0}}, crash_after="second")
-
-    assert result.output == [[1, 2], {"a": 0, "seen": 1}]
-    assert result.carried == {"second": {"items": [1, 2], "data": {"a": 0, "seen": 1}}}
-    assert run(mutating, {"data": {"a": 0}}, crash_after="first").output == result.output
-
-
-def test_unchanged_names_are_not_carried() -> None:
-    assert run(process_order, {"order_id": "A1"}).carried == {}
-
-
-def test_rebound_saved_name_is_carried() -> None:
-    @task("rebinding")
-    def rebinding() -> int:
-        count = 1
-        checkpoint("first", count=count)
-        count = count + 1
-        checkpoint("second")
-        return count
-
-    result = run(rebinding, crash_after="second")
-
-    assert result.output == 2
-    assert result.carried == {"second": {"count": 2}}
-
-
-def test_carried_name_is_rebound_to_its_decoded_copy() -> None:
-    @task("aliased")
-    def aliased() -> list[Any]:
-        items = [1]
-        checkpoint("first", items=items)
-        alias = items
-        alias.append(2)
-        checkpoint("second", alias=alias)
-        return [items is alias, items, alias]
-
-    assert run(aliased).output == run(aliased, crash_after="second").output == [False, [1, 2], [1, 2]]
-
-
-def test_changed_name_that_cannot_be_stored_is_an_error_at_the_checkpoint() -> None:
-    @task("unstorable")
-    def unstorable() -> None:
-        found = {"a": 1}
-        checkpoint("first", found=found)
-        found["lock"] = object()  # type: ignore[assignment]
-        checkpoint("second")
-
-    with pytest.raises(trigger_sdk.CodecError, match=r"\$\.found\.lock: `found` was changed .* 'second'"):
-        run(unstorable)
-
-
-def test_default_that_cannot_be_stored_is_restored_while_it_is_the_same() -> None:
-    @task("sentinel")
-    def sentinel(limit: Any = Ellipsis) -> bool:
-        checkpoint("k")
-        return limit is Ellipsis
-
-    assert run(sentinel, crash_after="k").output is True
-
-
-def test_expressions_are_stored_and_bind_nothing() -> None:
-    @task("shown")
-    def shown(order_id: str) -> str:
-        total = len(order_id)
-        checkpoint("k", {"total": total, "twice": total * 2})
-        return f"{order_id}{total}"
-
-    result = run(shown, {"order_id": "abc"}, crash_after="k")
-
-    assert result.output == "abc3"
-    assert result.checkpoints == {"k": {"total": 3, "twice": 6}}
-    assert result.stored[0].binds == ("total",)
-
-
-BRANCHES = """
-    from tests.unit.sdk.test_jump import effect
-
-    class Resource:
-        def __init__(self, name): self.name = name
-        def __enter__(self): return self
-        def __exit__(self, *error): pass
-
-    @task("branches")
-    def branches(kind: str, n: int = 3):
-        "Says which way it went."
-        import math
-        def half(x): return x / 2
-        if effect(kind == "a"):
-            a = effect("a1")
-            checkpoint("in-if", a=a)
-            effect(a + "2")
-        elif effect(kind == "b"):
-            with Resource("r") as r:
-                effect("b1")
-                checkpoint("in-with")
-                effect(r.name)
-            effect("b3")
-        else:
-            try:
-                effect("c1")
-                checkpoint("in-try")
-                effect("c2")
-            except ValueError:
-                effect("never")
-            else:
-                effect("c3")
-                checkpoint("in-else")
-                effect("c4")
-        match effect(n):
-            case 1:
-                checkpoint("one")
-                effect("one")
-            case int(found) if effect("guard"):
-                checkpoint("two", found=found)
-                effect(found)
-            case _:
-                effect("other")
-        effect("end")
-        return [kind, math.floor(half(n))]
-"""
-
-
-@pytest.mark.parametrize(
-    ("payload", "keys"),
-    [
-        ({"kind": "a"}, ["in-if", "two"]),
-        ({"kind": "b"}, ["in-with", "two"]),
-        ({"kind": "c", "n": 1}, ["in-try", "in-else", "one"]),
-    ],
-)
-def test_branches_are_entered_as_they_were(
-    load: Callable[[str], ModuleType], payload: dict[str, Any], keys: list[str]
-) -> None:
-    branches = load(BRANCHES).branches
-    whole = run(branches, payload)
-    expected = list(effects)
-    assert [stored.key for stored in whole.stored] == keys
-
-    for key in keys:
-        effects.clear()
-        result = run(branches, payload, crash_after=key)
-
-        assert effects == expected
-        assert result.output == whole.output
-    assert branches.__doc__ == "Says which way it went."
-
-
-def test_exception_behind_a_resume_reaches_the_handler_around_it() -> None:
-    @task("handled")
-    def handled() -> list[str]:
-        steps = ["start"]
-        try:
-            checkpoint("inside", steps=steps)
-            effect("work")
-            raise ValueError("bad")
-        except ValueError as error:
-            steps.append(str(error))
-        finally:
-            steps.append("finally")
-        return steps
-
-    assert run(handled, crash_after="inside").output == ["start", "bad", "finally"]
-    assert effects == ["work"]
-
-
-def test_nested_function_and_import_before_the_checkpoint_are_there_again() -> None:
-    @task("helpers")
-    def helpers(base: int) -> int:
-        import math
-
-        factor = math.gcd(12, 8)
-
-        def scaled(value: int) -> int:
-            return value * factor + base
-
-        checkpoint("k", factor=factor)
-        return scaled(math.floor(2.5))
-
-    assert run(helpers, {"base": 1}, crash_after="k").output == 9
-
-
-def test_recursive_call_of_the_task_cannot_save() -> None:
-    @task("recursive")
-    def recursive(depth: int) -> int:
-        checkpoint("k", depth=depth)
-        return depth if depth == 0 else recursive(depth - 1)
-
-    with pytest.raises(CheckpointMisplaced, match="'k' of .*recursive was reached outside the body"):
-        run(recursive, {"depth": 1})
-
-
-def helper_that_saves() -> None:
-    checkpoint("lost")  # type: ignore[unused-coroutine]
-
-
-def test_checkpoint_in_a_helper_is_misplaced_in_a_run_and_outside() -> None:
-    @task("helped")
-    def helped() -> None:
-        helper_that_saves()
-
-    for call in (helper_that_saves, helped, lambda: run(helped)):
-        with pytest.raises(CheckpointMisplaced, match="'lost'"):
-            call()
 
 
 def stored(key: str, index: int, data: bytes, *binds: str) -> StoredCheckpoint:

@@ -1,31 +1,29 @@
-"""Random programs: whatever the check accepts gives the same output and the same effects, crashed or not."""
+"""Random programs: whatever the check accepts has the same end and the same effects as plain Python, crashed or not."""
 
+import asyncio
 import itertools
+import random
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+import pytest
 
-from tests.unit.sdk.sources import load_module
+from tests.unit.sdk.sources import effects, load_module
 from trigger_sdk.errors import RegistrationError
 from trigger_sdk.tasks import registry
 from trigger_sdk.testing import run
 
 NAMES = ("a", "b", "c", "p")
 HEADER = """
-effects = []
-def effect(value):
-    effects.append(repr(value))
-    return value
+from tests.unit.sdk.sources import effect
 class Open:
     def __init__(self, value): self.value = value
-    def __enter__(self): return list(self.value)
+    def __enter__(self): return [len(type(self.value).__name__)]
     def __exit__(self, kind, error, trace): return kind is LookupError
 """
 
-names = st.sampled_from(NAMES)
 Block = list[str]
 
 
@@ -33,107 +31,151 @@ def indented(block: Block) -> Block:
     return ["    " + line for line in block]
 
 
-def saving(saved: set[str]) -> Block:
-    # The number is put in later: keys are unique.
-    return [f"checkpoint('KEY', {', '.join(f'{name}={name}' for name in sorted(saved))})".replace(", )", ")")]
+class Programs:
+    """Writes programs over the lists a, b, c and the parameter p; names are read, bound, changed and saved at random."""
 
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
 
-def with_block(name: str, target: str, body: Block) -> Block:
-    return [f"with Open({name}) as {target}:", *indented(body)]
+    def source(self, *, is_async: bool) -> str:
+        numbers = itertools.count()
+        body = ["a, b, c = [1], [2, 2], [3]", *self._block(3), *self._block(2), "return [a, b, c, p]"]
+        lines = [line.replace("KEY", f"k{next(numbers)}") if "KEY" in line else line for line in body]
+        if is_async:
+            lines = [line.replace("checkpoint(", "await checkpoint(") for line in lines]
+        head = ["@task('t')", f"{'async ' if is_async else ''}def t(p: list):"]
+        return HEADER + "\n".join([*head, *indented(lines)]) + "\n"
 
+    def _name(self) -> str:
+        return self._random.choice(NAMES)
 
-def try_block(body: Block, handler: Block, orelse: Block, final: Block, is_failing: bool) -> Block:
-    body = [*body, "raise KeyError"] if is_failing else body
-    lines = ["try:", *indented(body), "except KeyError:", *indented(handler), "else:", *indented(orelse)]
-    return [*lines, "finally:", *indented(final)] if final else lines
+    def _chance(self, share: float) -> bool:
+        return self._random.random() < share
 
+    def _block(self, depth: int) -> Block:
+        return list(itertools.chain(*(self._statement(depth) for _ in range(self._random.randint(1, 4)))))
 
-def match_block(name: str, bodies: tuple[Block, Block]) -> Block:
-    first, second = (indented(indented(body)) for body in bodies)
-    return [f"match {name}:", "    case [_, *c] if effect(c):", *first, "    case _:", *second]
+    def _statement(self, depth: int) -> Block:
+        if depth == 0 or self._chance(0.55):
+            return self._simple()
+        kind = self._random.choice([self._if, self._match, self._with, self._try, self._loop])
+        return kind(depth - 1)
 
+    def _simple(self) -> Block:
+        one, other = self._name(), self._name()
+        return self._random.choice(
+            [
+                [f"{one} = effect([{NAMES.index(one)}])"],
+                [f"{one} = {other} + [len({other})]"],
+                [f"{one}.append(len({one}))"],
+                [f"effect({one})"],
+                [f"for i in range(2): {one} = {one} + [i]"],
+                [f"def f(): return len({one})", "effect(f())"],
+                [f"def f(x=len({one})):", f"    nonlocal {other}", f"    {other} = {other} + [x]", "f()"],
+                ["import math as mod"],
+                [f"if {one}: import math as mod"],
+                ["effect(mod.floor(2.5))"],
+                [f"if (t := len({one})) > 2: {other} = [t]"],
+                [f"{one} = [q for q in {other}]"],
+                ["if len(a) > 4: return effect([a, b, c, p])"],
+                self._checkpoint(NAMES),
+                self._checkpoint(NAMES),
+                self._checkpoint([name for name in NAMES if self._chance(0.5)]),
+            ]
+        )
 
-def if_block(name: str, bodies: tuple[Block, Block]) -> Block:
-    return [f"if effect(len({name})) % 2:", *indented(bodies[0]), "else:", *indented(bodies[1])]
+    @staticmethod
+    def _checkpoint(saved: tuple[str, ...] | list[str]) -> Block:
+        arguments = ["'KEY'", *(f"{name}={name}" for name in saved)]
+        return [f"checkpoint({', '.join(arguments)})"]
 
+    def _if(self, depth: int) -> Block:
+        test = f"if effect(len({self._name()})) % 2:"
+        return [test, *indented(self._block(depth)), "else:", *indented(self._block(depth))]
 
-simple = st.one_of(
-    names.map(lambda name: [f"{name} = effect([{NAMES.index(name)}])"]),
-    st.tuples(names, names).map(lambda pair: [f"{pair[0]} = {pair[1]} + [len({pair[1]})]"]),
-    names.map(lambda name: [f"{name}.append(len({name}))"]),
-    names.map(lambda name: [f"effect({name})"]),
-    names.map(lambda name: [f"for i in range(2): {name} = {name} + [i]"]),
-    names.map(lambda name: [f"def f(): return len({name})", "effect(f())"]),
-    st.just(["return effect([a, b, c, p])"]),
-    st.sets(names, max_size=4).map(saving),
-    st.just(saving({"a", "b", "c"})),
-    st.just(saving({"a", "b", "c", "p"})),
-)
+    def _match(self, depth: int) -> Block:
+        first, second = indented(indented(self._block(depth))), indented(indented(self._block(depth)))
+        return [f"match {self._name()}:", "    case [_, *c] if effect(c):", *first, "    case _:", *second]
 
+    def _with(self, depth: int) -> Block:
+        target = self._random.choice(["w", "w", self._name()])
+        return [f"with Open({self._name()}) as {target}:", *indented(self._block(depth))]
 
-def blocks(statements: st.SearchStrategy[Block]) -> st.SearchStrategy[Block]:
-    return st.lists(statements, min_size=1, max_size=5).map(lambda many: list(itertools.chain(*many)))
+    def _try(self, depth: int) -> Block:
+        body = [*self._block(depth), *(["raise KeyError"] if self._chance(0.3) else [])]
+        handler, orelse = self._simple(), self._block(depth)
+        lines = ["try:", *indented(body), "except KeyError:", *indented(handler), "else:", *indented(orelse)]
+        return [*lines, "finally:", *indented(self._simple())] if self._chance(0.2) else lines
 
-
-def nested(statements: st.SearchStrategy[Block]) -> st.SearchStrategy[Block]:
-    body = blocks(statements)
-    return st.one_of(
-        st.builds(if_block, names, st.tuples(body, body)),
-        st.builds(match_block, names, st.tuples(body, body)),
-        st.builds(with_block, names, st.sampled_from(("w", *NAMES)), body),
-        st.builds(try_block, body, body, body, st.one_of(st.just([]), body), st.booleans()),
-    )
-
-
-programs = blocks(st.recursive(simple, nested, max_leaves=12))
-
-
-def write(program: Block, *, is_async: bool) -> str:
-    numbers = itertools.count()
-    lines = ["a, b, c = [1], [2, 2], [3]", *program, "return [a, b, c, p]"]
-    lines = [line.replace("KEY", f"k{next(numbers)}") if "KEY" in line else line for line in lines]
-    if is_async:
-        lines = [line.replace("checkpoint(", "await checkpoint(") for line in lines]
-    head = ["@task('t')", f"{'async ' if is_async else ''}def t(p: list):"]
-    return HEADER + "\n".join([*head, *indented(lines)]) + "\n"
+    def _loop(self, depth: int) -> Block:
+        leave = self._random.choice(["break", "continue", "pass"])
+        return ["for j in range(2):", *indented(self._simple()), f"    if j == {self._random.randrange(2)}: {leave}"]
 
 
 class Outcome:
-    """What can be seen of a run: its effects, its end, and what it stored."""
+    """What can be seen of a run: its effects, its end, and the keys that it saved."""
 
-    def __init__(self, module: Any, call: Callable[[], Any]) -> None:
-        module.effects.clear()
+    def __init__(self, call: Callable[[], tuple[Any, list[str]]]) -> None:
+        effects.clear()
         self.keys: list[str] = []
-        self.end: Any = None
         try:
-            result = call()
-            self.keys = [stored.key for stored in result.stored]
-            self.end = result.output
+            self.end, self.keys = call()
         except Exception as error:  # a program may fail, and then fails in the same way
-            self.keys = [stored.key for stored in error.trigger_result.stored]  # type: ignore[attr-defined]
+            result = getattr(error, "trigger_result", None)
+            self.keys = [stored.key for stored in result.stored] if result else []
             self.end = type(error)
-        self.effects = list(module.effects)
+        self.effects = [repr(value) for value in effects]
 
 
-# The effects of `finally` blocks run once more in a simulated crash; programs with them are compared by output alone.
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(program=programs, is_async=st.booleans())
-@example(program=["with Open(c) as c:", "    " + saving({"a", "b"})[0]], is_async=False)
-@example(program=["b.append(1)", *saving({"a", "b"}), "b.append(2)", *saving(set()), "effect(b)"], is_async=False)
-def test_crash_behind_any_checkpoint_changes_nothing(tmp_path_factory: Any, program: Block, is_async: bool) -> None:
+def outcome(module: ModuleType, crash_after: str | None = None) -> Outcome:
+    def call() -> tuple[Any, list[str]]:
+        result = run(module.t, {"p": [0]}, crash_after=crash_after)
+        return result.output, [stored.key for stored in result.stored]
+
+    return Outcome(call)
+
+
+def plain_outcome(source: str) -> Outcome:
+    """The program without this package: its checkpoints do nothing."""
+
+    async def nothing(*_: Any, **__: Any) -> None: ...
+
+    scope: dict[str, Any] = {"task": lambda _: lambda function: function}
+    scope["checkpoint"] = nothing if "async def" in source else (lambda *_, **__: None)
+    exec(source, scope)
+
+    def call() -> tuple[Any, list[str]]:
+        output = scope["t"]([0])
+        return (asyncio.run(output) if "async def" in source else output), []
+
+    return Outcome(call)
+
+
+def check_program(folder: Path, source: str) -> int:
+    """Compares one program with itself crashed behind each of its checkpoints; the number of crashes."""
     registry.pop("t", None)
-    folder: Path = tmp_path_factory.mktemp("program")
-    source = write(program, is_async=is_async)
     try:
         module = load_module(folder, source)
-    except RegistrationError:
-        return
-    whole = Outcome(module, lambda: run(module.t, {"p": [0]}))
-
+    except (RegistrationError, SyntaxError):
+        return 0
+    whole, plain = outcome(module), plain_outcome(source)
+    # A value that cannot be stored ends a run, and not plain Python.
+    if not isinstance(whole.end, type):
+        assert (whole.end, whole.effects) == (plain.end, plain.effects), source
     for key in whole.keys:
-        crashed = Outcome(module, lambda key=key: run(module.t, {"p": [0]}, crash_after=key))  # type: ignore[misc]
+        crashed = outcome(module, key)
 
-        assert crashed.end == whole.end, (key, source)
-        assert crashed.keys == whole.keys, (key, source)
+        assert (crashed.end, crashed.keys) == (whole.end, whole.keys), (key, source)
+        # A simulated crash runs `finally` blocks, which a real one does not.
         if "finally:" not in source:
             assert crashed.effects == whole.effects, (key, source)
+    return len(whole.keys)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crash_behind_any_checkpoint_changes_nothing(tmp_path: Path, seed: int) -> None:
+    programs = Programs(seed)
+
+    crashes = sum(check_program(tmp_path, programs.source(is_async=number % 5 == 0)) for number in range(60))
+
+    assert crashes >= 4

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NewType, NotRequired, Optional, TypedDict, Union
 
 import pytest
-
 from trigger_sdk.errors import PayloadError, RegistrationError
 from trigger_sdk.schema import bind_payload, payload_schema
 from trigger_sdk.tasks import registry, task
@@ -44,7 +43,7 @@ MOMENT = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
 TEXT = {"type": "string"}
 INTEGER = {"type": "integer"}
 
-# annotation, its schema, then pairs of a payload value and what the task gets, then pairs of a wrong value and its path.
+# An annotation, its schema, pairs of a payload value and what the task gets, pairs of a wrong value and its path.
 KINDS: list[tuple[Any, Any, list[tuple[Any, Any]], list[tuple[Any, str]]]] = [
     (str, TEXT, [("a", "a")], [(1, "$.x"), (None, "$.x")]),
     (int, INTEGER, [(1, 1), (2.0, 2)], [(1.5, "$.x"), (True, "$.x"), ("1", "$.x")]),
@@ -70,12 +69,13 @@ KINDS: list[tuple[Any, Any, list[tuple[Any, Any]], list[tuple[Any, str]]]] = [
         [([1], "$.x"), ([1, 2], "$.x[1]"), ([1, "a", 2], "$.x")],
     ),
     (tuple[int, ...], {"type": "array", "items": INTEGER}, [([1, 2], (1, 2))], [(["a"], "$.x[0]")]),
-    (dict[str, int], {"type": "object", "additionalProperties": INTEGER}, [({"a": 1}, {"a": 1})], [({"a": ""}, "$.x.a")]),
+    (dict[str, str], {"type": "object", "additionalProperties": TEXT}, [({"a": ""}, {"a": ""})], [({"a": 1}, "$.x.a")]),
     (Mapping[str, Any], {"type": "object", "additionalProperties": {}}, [({"a": []}, {"a": []})], [([], "$.x")]),
-    (Optional[int], {"anyOf": [INTEGER, {"type": "null"}]}, [(None, None), (1, 1)], [("a", "$.x")]),
+    (Optional[int],  # noqa: UP045
+     {"anyOf": [INTEGER, {"type": "null"}]}, [(None, None), (1, 1)], [("a", "$.x")]),
     (int | str, {"anyOf": [INTEGER, TEXT]}, [("1", "1"), (1, 1)], [(None, "$.x")]),
     (
-        Union[float, int],
+        Union[float, int],  # noqa: UP007
         {"anyOf": [{"type": "number"}, INTEGER]},
         [(1, 1), (1.5, 1.5)],
         [("a", "$.x")],

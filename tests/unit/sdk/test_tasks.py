@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
 from trigger_sdk import RetryAfter, current_run, idempotency_key, log
 from trigger_sdk.errors import RegistrationError, TaskOptionError
 from trigger_sdk.options import Retry

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-
 from trigger_sdk import RunCanceled, checkpoint, log, task
 from trigger_sdk.errors import PayloadError
 from trigger_sdk.testing import Result, run

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import OperationalError
 
 from apps.access.permissions import Actor
 from apps.runs.archives import build_archive
@@ -34,6 +35,8 @@ class Command(BaseCommand):
             self._refuse(rows or [{"place": str(path), "message": error.detail}], is_json=is_json)
         except InspectionError as error:
             self._refuse([{"place": str(path), "message": str(error)}], is_json=is_json)
+        except OperationalError as error:
+            self._refuse([{"place": "database", "message": str(error).strip()}], is_json=is_json)
         self._report(registration, [task["id"] for task in manifest["tasks"]], is_json=is_json)
 
     def _report(self, registration: Registration, tasks: list[str], *, is_json: bool) -> None:

@@ -63,7 +63,8 @@ class ContainerHost(Host):
             end = await verdict(self._engine, self.name)
         except EngineError as error:
             end = ProcessEnd(note=f"The container is gone, and the engine does not say why: {error}")
-        self.fail(end.note, end)
+        if self._control is None:  # else the agent lives and has connected again
+            self.fail(end.note, end)
 
 
 class DockerExecutor:

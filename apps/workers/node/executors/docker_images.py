@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trigger_sdk
 
+from apps.workers.node.deployments import inner_name
 from apps.workers.node.executors import image_setup
 from apps.workers.node.executors.base import StartFailedError
 from apps.workers.node.executors.docker_engine import Engine, EngineAwayError, EngineError
@@ -192,12 +193,9 @@ def _tar(files: dict[str, bytes], archive: bytes | None, prefix: str) -> bytes:
 def _add_archive(target: tarfile.TarFile, archive: bytes, prefix: str) -> None:
     with tarfile.open(fileobj=io.BytesIO(archive)) as source:
         for member in source:
-            # Refuses names and links that leave the folder.
-            safe = tarfile.data_filter(member, "/nowhere")
-            info = safe.replace(
-                name=prefix + safe.name,
-                mode=0o755 if member.isdir() or member.mode & 0o100 else 0o644,
-                uid=0, gid=0, uname="", gname="",
-                linkname=prefix + safe.linkname if safe.islnk() else safe.linkname,
-            )  # fmt: skip
+            if not (member.isreg() or member.isdir() or member.issym()):
+                raise tarfile.TarError(f"{member.name} is neither a file nor a folder nor a symbolic link")
+            info = tarfile.TarInfo(prefix + inner_name(member.name))
+            info.type, info.size, info.linkname = member.type, member.size, member.linkname
+            info.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
             target.addfile(info, source.extractfile(member) if member.isreg() else None)

@@ -5,7 +5,9 @@ Owns the questions and the memory of their answer; `select.py` owns what follows
 
 import asyncio
 import contextlib
+import functools
 import json
+import logging
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -23,7 +25,10 @@ from apps.workers.node.executors.image_setup import PYTHON_MIN
 MEMORY_BYTES = 64 * 1024 * 1024
 ERROR_LINES = 5
 POLL_SECONDS = 0.2
+REMOVE_SECONDS = 3.0
 EXIT_KILLED = 137
+
+logger = logging.getLogger(__name__)
 
 # First what can be said at once, then whether a process that takes half as much again as is allowed is killed.
 SCRIPT = f"""\
@@ -100,15 +105,22 @@ class Probe:
         name = f"trigger-probe-{secrets.token_hex(4)}"
         folder = socket_folder(self.config.folder / "docker", name[-4:] + ".p")
         said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        server = await asyncio.start_unix_server(lambda reader, _: _listen(reader, said), str(folder / SOCKET_NAME))
+        server = await asyncio.start_unix_server(functools.partial(_listen, said), str(folder / SOCKET_NAME))
         (folder / SOCKET_NAME).chmod(0o666)
         try:
             await self.engine.start_new(name, containers.container_config(self._spec(folder)))
             await self._judge(name, said)
         finally:
+            await self._remove(name)
             server.close()
             shutil.rmtree(folder, ignore_errors=True)
-            await asyncio.shield(self.engine.remove(name))
+
+    async def _remove(self, name: str) -> None:
+        """An engine that hangs must not hang the start; what is left is removed when a worker opens this folder."""
+        try:
+            await asyncio.wait_for(self.engine.remove(name), REMOVE_SECONDS)
+        except (TimeoutError, EngineError) as error:
+            logger.warning("workers.remove_container container=%s: %s", name, error or "no answer")
 
     def _spec(self, folder: Path) -> containers.ContainerSpec:
         return containers.ContainerSpec(
@@ -147,10 +159,13 @@ class Probe:
                 return None
 
 
-async def _listen(reader: asyncio.StreamReader, said: "asyncio.Queue[dict[str, Any] | None]") -> None:
+async def _listen(
+    said: "asyncio.Queue[dict[str, Any] | None]", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     while line := await reader.readline():
         said.put_nowait(json.loads(line))
     said.put_nowait(None)
+    writer.close()
 
 
 def _remembered(file: Path) -> dict[str, Any] | None:

@@ -66,10 +66,13 @@ def end_everything_else() -> None:
 
 
 def wipe_folders(folders: Collection[str] = WIPED_FOLDERS) -> list[str]:
-    """Empties the folders that a container's run may have written to; returns what could not be removed."""
+    """Empties the folders that a container's run may have written to; returns what could not be removed.
+
+    Under a read-only root these are mounts; a folder that is none belongs to something else, and is left alone.
+    """
     failed: list[str] = []
     for folder in folders:
-        if os.path.isdir(folder):
+        if os.path.ismount(folder):
             with os.scandir(folder) as entries:
                 for entry in entries:
                     failed += _remove(entry)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from trigger_sdk.errors import Problem, RegistrationError
+from trigger_sdk.errors import Problem, RegistrationError, TaskOptionError
 
 CONFIG_NAME = "trigger.toml"
 
@@ -88,9 +88,14 @@ def problems_of(folder: TaskFolder, module: str, error: BaseException) -> list[P
     if isinstance(error, SyntaxError) and error.filename:
         file = relative(folder, error.filename)
         return [Problem(file, error.lineno or 1, error.offset or 1, "syntax_error", error.msg)]
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+        message = f"the module {module!r} is named here, but there is no such file in the folder"
+        return [Problem(CONFIG_NAME, 1, 1, "missing_module", message)]
     file, line = _place(folder, module, error)
     if isinstance(error, ModuleNotFoundError) and error.name and not _is_in_folder(folder, error.name):
         return [Problem(file, line, 1, "missing_dependency", _missing(folder, error.name))]
+    if isinstance(error, TaskOptionError):
+        return [Problem(file, line, 1, "task_option", str(error))]
     message = traceback.format_exception_only(error)[-1].strip()
     return [Problem(file, line, 1, "import_error", message)]
 

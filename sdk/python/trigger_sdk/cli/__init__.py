@@ -1,4 +1,4 @@
-"""`trigger`: runs, logs and checks from the command line, over the HTTP API. Parses arguments and maps errors to codes."""
+"""`trigger`: runs, logs and checks from the command line. Parses arguments and turns errors into exit codes."""
 
 import argparse
 import sys
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `trigger runs | head`
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         code = EXIT_OK
     sys.exit(code)
 

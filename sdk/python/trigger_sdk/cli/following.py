@@ -18,8 +18,10 @@ def follow(run: Run, display: Display) -> None:
     watched.show_state()
     while not run.is_final:
         run.data = run.client.read(run.id, wait_seconds=STEP_SECONDS)
+        if run.state == "running":
+            watched.show_state()  # before its lines; any other state comes after the lines that led to it
+        watched.show_lines()
         if not run.is_final:
-            watched.show_lines()
             watched.show_state()
     time.sleep(LAST_LINES_SECONDS)
     watched.show_lines()

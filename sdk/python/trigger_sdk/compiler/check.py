@@ -36,9 +36,9 @@ class Check:
         self.source = source
         self.points = points
         self.local = local
-        arguments = {argument.arg for argument in parameters(source.node.args)}
-        self.graph = Graph(source.node.body, local, arguments, points)
-        self.saved = {name for point in points for name in point.binds}
+        self.parameters = {argument.arg for argument in parameters(source.node.args)}
+        self.graph = Graph(source.node.body, local, self.parameters, points)
+        self.restored = self.parameters | {name for point in points for name in point.binds}
         self.set_inside = local & set_by_nested_functions(source.node.body)
 
     def run(self) -> Iterator[Problem]:
@@ -90,7 +90,7 @@ class Check:
 
     def _lost_problem(self, point: Point, name: str, line: int, lost: Node | None) -> Problem:
         where = f"after resuming from '{point.key}' (line {point.line})"
-        if lost is not None and self._is_parameter(name):
+        if lost is not None and name in self.parameters:
             message = (
                 f"`{name}` is used on line {line} but what line {lost.line} bound to it would be lost {where}: "
                 "save it, or bind it after the checkpoint"
@@ -102,9 +102,6 @@ class Check:
             )
         file = self.source.file
         return Problem(file, line, 1, "lost_name", message)
-
-    def _is_parameter(self, name: str) -> bool:
-        return any(argument.arg == name for argument in parameters(self.source.node.args))
 
     def _reruns(self, point: Point, node: Node) -> Iterator[Problem]:
         facts = self.graph.facts_after(node)
@@ -224,12 +221,12 @@ class Check:
 
     def _deletions(self) -> Iterator[Problem]:
         for node in own_scope(self.source.node.body):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del) and node.id in self.saved:
-                message = f"`{node.id}` is saved in a checkpoint and cannot be deleted: bind it to None instead"
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del) and node.id in self.restored:
+                message = f"`{node.id}` is restored when resuming and cannot be deleted: bind it to None instead"
                 yield self._problem(node, "deleted_name", message)
-            if isinstance(node, ast.ExceptHandler) and node.name in self.saved:
+            if isinstance(node, ast.ExceptHandler) and node.name in self.restored:
                 message = (
-                    f"`{node.name}` is saved in a checkpoint, and `except … as {node.name}` deletes it: "
+                    f"`{node.name}` is restored when resuming, and `except … as {node.name}` deletes it: "
                     "use another name for the exception"
                 )
                 yield self._problem(node, "deleted_name", message)

@@ -37,6 +37,7 @@ class Plan:
         self.name = source.function.__qualname__
         self._index_of = {point.key: index for index, point in enumerate(self.points, 1)}
         self._function = source.function
+        self._extra_name = source.node.args.kwarg.arg if source.node.args.kwarg else None
         self._annotation_nodes = _annotations(source.node)
         self._annotations: dict[str, Any] = {}
         self._direct = Entry(self, None, 0, {})
@@ -77,6 +78,8 @@ class Plan:
         if found is _UNREAD:
             node = self._annotation_nodes.get(name)
             found = None if node is None else self._evaluate(node)
+            if found is not None and name == self._extra_name:
+                found = dict[str, found]  # type: ignore[valid-type]
             self._annotations[name] = found
         return found
 

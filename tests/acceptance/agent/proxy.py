@@ -3,6 +3,7 @@
 Frames are answered by a thread per connection; tests wait for frames by type, each wait with a deadline.
 """
 
+import contextlib
 import os
 import queue
 import secrets
@@ -125,9 +126,12 @@ class Proxy:
         self._listener.listen(64)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def start_agent(self, tasks: Path, *, prefix: Iterable[str] = (), **options: Any) -> subprocess.Popen[bytes]:
-        command = [*prefix, str(self.python), "-I", "-m", "trigger_sdk.agent", "serve"]
-        command += ["--socket-dir", str(self.folder), "--tasks", str(tasks)]
+    def start_agent(
+        self, tasks: Path, *, prefix: Iterable[str] = (), command: Sequence[str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        if command is None:
+            serve = ["-I", "-m", "trigger_sdk.agent", "serve", "--socket-dir", str(self.folder), "--tasks", str(tasks)]
+            command = [*prefix, str(self.python), *serve]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
         return self.process
 
@@ -146,6 +150,7 @@ class Proxy:
             if frame.type == type:
                 return frame
             seen.append(frame)
+            assert frame.type != "load_failed", frame.header["error"]["stack"]
 
     def run(
         self,
@@ -244,10 +249,8 @@ class Proxy:
 
 
 def _shut(connection: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # it is closed already
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it is closed already
     connection.close()
 
 

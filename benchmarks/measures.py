@@ -1,0 +1,118 @@
+"""The measurements: each takes a running site and returns the rows of its table."""
+
+import os
+import time
+from dataclasses import dataclass
+
+import psutil
+import psycopg
+
+from benchmarks.site import Site, percentile
+
+LATENCY_RUNS = 200
+COLD_RUNS = 15
+BURST_RUNS = 1000
+CHECKPOINT_RUNS = 20
+SETTLE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure with the goal that it is held against."""
+
+    name: str
+    value: float
+    unit: str
+    goal: str
+    circumstances: str
+
+
+def latency(site: Site) -> list[Row]:
+    """Trigger over HTTP until the task's first statement, one run at a time on an idle system."""
+    measured = _latencies_ms(site, LATENCY_RUNS)
+    around = f"{LATENCY_RUNS} runs one after the other, one HTTP connection, {_surroundings(site)}"
+    return [
+        Row("process: trigger → task code, p50", percentile(measured, 0.5), "ms", "≤ 30", around),
+        Row("process: trigger → task code, p99", percentile(measured, 0.99), "ms", "≤ 150", around),
+    ]
+
+
+def cold_start(site: Site) -> list[Row]:
+    """The same where each attempt gets a container of its own; the image is built before."""
+    measured = _latencies_ms(site, COLD_RUNS)
+    around = f"{COLD_RUNS} runs one after the other, {_surroundings(site)}"
+    return [Row("docker, cold: trigger → task code, p50", percentile(measured, 0.5), "ms", "≤ 500", around)]
+
+
+def burst(site: Site) -> list[Row]:
+    """No-op runs committed in one transaction, until the last one has completed; a forked process per run."""
+    site.client.trigger("noop").wait(60)
+    before = site.cpu_seconds()
+    committed_at = _trigger_at_once(site, BURST_RUNS)
+    seconds = _wait_for_burst(site, committed_at)
+    spent = site.cpu_seconds()
+    cpu = ", ".join(f"{role} {(spent[role] - before[role]) / BURST_RUNS * 1000:.1f}" for role in before)
+    around = f"CPU ms per run: {cpu}; {_surroundings(site)}"
+    return [
+        Row(f"{BURST_RUNS:,} no-op runs at once, all completed", seconds, "s", "≤ 8", around),
+        Row("… that is", BURST_RUNS / seconds, "runs/s", "≥ 125", ""),
+    ]
+
+
+def memory(site: Site) -> list[Row]:
+    """Resident memory of web, coordinator and worker when nothing runs, after they have worked."""
+    site.client.trigger("noop").wait(60)
+    time.sleep(SETTLE_SECONDS)
+    sizes = {role: site.processes()[role][0].memory_info().rss / 1e6 for role in ("web", "coordinator", "worker")}
+    around = ", ".join(f"{role} {size:.0f}" for role, size in sizes.items())
+    return [Row("web + coordinator + worker, resident, idle", sum(sizes.values()), "MB", "≤ 400", around)]
+
+
+def _latencies_ms(site: Site, count: int) -> list[float]:
+    for _ in range(3):
+        site.client.trigger("clock").wait(120)
+    measured = []
+    for _ in range(count):
+        sent_at = time.time()
+        run = site.client.trigger("clock").wait(60)
+        if run.state != "completed":
+            raise RuntimeError(f"{run.id} is {run.state}: {run.error}")
+        measured.append((float(run.output) - sent_at) * 1000)
+    return measured
+
+
+def _trigger_at_once(site: Site, count: int) -> float:
+    """Commits the runs in one transaction through the ORM's verb; returns the moment after the commit."""
+    os.environ["TRIGGER_DATABASE_URL"] = site.info["database_url"]
+    os.environ["DJANGO_SETTINGS_MODULE"] = "trigger_site.settings"
+    import django
+
+    django.setup()
+    from django.db import transaction
+
+    from apps.runs.lifecycle import trigger
+
+    with transaction.atomic():
+        for _ in range(count):
+            trigger("noop")
+    return time.monotonic()
+
+
+def _wait_for_burst(site: Site, committed_at: float) -> float:
+    unfinished = "SELECT count(*) FROM runs_run WHERE state <> 'completed'"
+    with psycopg.connect(site.info["database_url"], autocommit=True) as database:
+        while True:
+            row = database.execute(unfinished).fetchone()
+            if row is not None and row[0] == 0:
+                return time.monotonic() - committed_at
+            time.sleep(0.02)
+
+
+def _surroundings(site: Site) -> str:
+    with psycopg.connect(site.info["database_url"]) as database:
+        row = database.execute(
+            "SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"
+        ).fetchone()
+    connections = 0 if row is None else row[0]
+    cores = psutil.cpu_count()
+    return f"{connections} database connections, load {os.getloadavg()[0]:.1f} on {cores} cores"

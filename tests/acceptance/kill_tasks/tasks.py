@@ -1,0 +1,51 @@
+"""Tasks that write down what they did in a file outside the database, and wait where the test wants to hit them."""
+
+import os
+import time
+
+from trigger_sdk import Retry, checkpoint, current_run, task
+
+QUICK = Retry(max_attempts=5, initial=0.1, factor=1, max=0.1)
+
+
+def note(ledger: str, what: str) -> None:
+    with open(ledger, "a") as file:
+        file.write(f"{what} {current_run().attempt_number} {os.getpid()} {os.getppid()}\n")
+
+
+def wait_while(path: str) -> None:
+    """Returns at once unless the file exists; then waits until the test removes it."""
+    while os.path.exists(path):
+        time.sleep(0.01)
+
+
+@task(id="three-stages", retry=QUICK)
+def three_stages(ledger: str, gate: str, fail_once: bool = False):
+    note(ledger, "first")
+    first = [1, 2, 3]
+    checkpoint("first-done", {"first": first})
+    note(ledger, "second")
+    second = sum(first)
+    checkpoint("second-done", {"second": second})
+    note(ledger, "third")
+    wait_while(gate)
+    if fail_once and current_run().attempt_number == 1:
+        raise RuntimeError("the third stage failed once")
+    note(ledger, "end")
+    return {"first": first, "second": second}
+
+
+@task(id="holds", retry=QUICK)
+def holds(ledger: str, gate: str):
+    note(ledger, "begin")
+    try:
+        wait_while(gate)
+    finally:
+        note(ledger, "clean-up")
+    return "done"
+
+
+@task(id="too-long", retry=Retry(max_attempts=1), max_duration=1)
+def too_long(ledger: str, gate: str):
+    note(ledger, "begin")
+    wait_while(gate)

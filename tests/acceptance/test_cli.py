@@ -1,0 +1,140 @@
+"""The command line as a person uses it: processes against a running installation, their output and exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.installation import Installation, installation
+
+ROOT = Path(__file__).parents[2]
+TASKS = """
+from trigger_sdk import *
+from trigger_sdk import log
+import time
+
+@task(id="flaky", retry=Retry(initial=0))
+def flaky(name: str):
+    log.info("before", name=name)
+    checkpoint("begun")
+    if current_run().attempt_number == 1:
+        raise RuntimeError("not yet")
+    log.info("after")
+    return {"hello": name}
+
+@task(id="doomed")
+def doomed():
+    raise AbortRun("no way")
+
+@task(id="slow")
+def slow():
+    log.info("sleeping")
+    time.sleep(300)
+"""
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def site(new_database: str, tmp_path: Path) -> Iterator[Installation]:
+    (tmp_path / "tasks.py").write_text(TASKS)
+    with installation(new_database) as running:
+        running.manage("deploy", str(tmp_path))
+        running.start_worker()
+        yield running
+
+
+@pytest.fixture
+def trigger(site: Installation) -> Cli:
+    def call(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-c", "from trigger_sdk.cli import main; main()", *arguments],
+            env=os.environ
+            | {
+                "PYTHONPATH": str(ROOT / "sdk" / "python"),
+                "TRIGGER_URL": site.client.api.url,
+                "TRIGGER_API_KEY": site.client.api._headers["Authorization"].removeprefix("Bearer "),
+            },
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return call
+
+
+def test_run_is_started_followed_shown_and_replayed(trigger: Cli) -> None:
+    followed = trigger("run", "flaky", "--payload", "-", "--follow", stdin='{"name": "Ada"}')
+
+    assert followed.returncode == 0, followed.stderr
+    assert followed.stdout.count("before") == 1
+    assert "attempt 1 failed  RuntimeError: not yet" in followed.stdout
+    assert followed.stdout.index("before") < followed.stdout.index("not yet") < followed.stdout.index("after")
+    assert followed.stdout.splitlines()[-1].startswith("✔ completed")
+
+    (listed,) = map(json.loads, trigger("runs", "--task", "flaky", "--json").stdout.splitlines())
+    shown = trigger("show", listed["id"])
+    assert 'output    {"hello": "Ada"}' in shown.stdout
+    assert "attempt 2  completed  from begun" in shown.stdout
+    assert [line.split()[2] for line in trigger("logs", listed["id"]).stdout.splitlines()] == ["before", "after"]
+
+    replayed = trigger("replay", listed["id"], "--from", "begun", "--follow", "--json")
+    events = [json.loads(line) for line in replayed.stdout.splitlines()]
+    assert replayed.returncode == 0
+    assert [event["message"] for event in events if event["event"] == "log"] == ["after"]
+    assert events[-1]["run"]["replay_of"] == listed["id"]
+    assert trigger("runs", "--limit", "1").stdout.count("run_") == 1
+
+
+def test_exit_codes_tell_what_went_wrong(trigger: Cli, site: Installation) -> None:
+    doomed = trigger("run", "doomed", "--follow")
+    assert (doomed.returncode, doomed.stdout.splitlines()[-1].split()[1]) == (1, "dead_letter")
+
+    unknown = trigger("run", "flakey")
+    assert (unknown.returncode, "flakey" in unknown.stderr) == (3, True)
+    wrong = trigger("run", "flaky", "--payload", '{"name": 1}', "--json")
+    assert wrong.returncode == 3
+    assert json.loads(wrong.stdout)["errors"][0]["path"] == "payload.name"
+    assert trigger("show", "run_00000000000000000000000000").returncode == 3
+    assert trigger("run", "flaky", "--payload", "{").returncode == 2
+    assert trigger("run", "flaky", "--payload", "@/no/such/file").returncode == 2
+
+    for process in site.processes:
+        process.terminate()
+    for process in site.processes:
+        process.wait(30)
+    assert trigger("runs").returncode == 4
+
+
+def test_running_run_is_canceled(trigger: Cli) -> None:
+    started = trigger("run", "slow")
+    run_id = started.stdout.strip()
+    follower = trigger_in_background(trigger, run_id)
+
+    canceled = trigger("cancel", run_id)
+
+    assert canceled.returncode == 0
+    assert follower() == 0
+    assert json.loads(trigger("show", run_id, "--json").stdout)["state"] == "canceled"
+    assert trigger("cancel", run_id).returncode == 3
+
+
+def trigger_in_background(trigger: Cli, run_id: str) -> Callable[[], int]:
+    """Follows the log in a thread; the result waits for its end."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(trigger, "logs", "-f", run_id)
+
+    def result() -> int:
+        code = future.result(120).returncode
+        pool.shutdown()
+        return code
+
+    return result

@@ -1,0 +1,212 @@
+"""What a crash costs: real processes are killed in the middle, and a ledger outside the database tells what ran."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from trigger_sdk.client import Run
+
+from tests.acceptance.installation import Installation, installation, until
+
+TASKS = Path(__file__).parent / "kill_tasks"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a task noted: the stage, the attempt, its process and the agent above it."""
+
+    what: str
+    attempt: int
+    pid: int
+    agent: int
+
+
+class Ledger:
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger"
+        self.gate = folder / "gate"
+        self.gate.touch()
+
+    @property
+    def payload(self) -> dict[str, str]:
+        return {"ledger": str(self.path), "gate": str(self.gate)}
+
+    def entries(self) -> list[Entry]:
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        return [Entry(what, *map(int, numbers)) for what, *numbers in (line.split() for line in lines)]
+
+    def stages(self) -> list[tuple[str, int]]:
+        return [(entry.what, entry.attempt) for entry in self.entries()]
+
+    def wait_for(self, what: str, attempt: int = 1) -> Entry:
+        return until(lambda: next((e for e in self.entries() if (e.what, e.attempt) == (what, attempt)), None), what)
+
+    def open_gate(self) -> None:
+        self.gate.unlink()
+
+
+@pytest.fixture
+def site(new_database: str) -> Iterator[Installation]:
+    with installation(new_database) as site:
+        site.manage("deploy", str(TASKS))
+        yield site
+
+
+@pytest.fixture
+def worker(site: Installation) -> subprocess.Popen[bytes]:
+    return site.start_worker()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path)
+
+
+def outcomes(run: Run) -> list[str]:
+    return [attempt["outcome"] for attempt in run.attempts()]
+
+
+def assert_went_on_after_second(run: Run, ledger: Ledger, outcome: str) -> None:
+    """The run completed, restored what it had saved, and ran nothing before its last checkpoint again."""
+    run.wait(60)
+    assert run.state == "completed", run.data
+    assert run.output == {"first": [1, 2, 3], "second": 6}
+    assert ledger.stages() == [("first", 1), ("second", 1), ("third", 1), ("third", 2), ("end", 2)]
+    assert outcomes(run) == [outcome, "completed"]
+    assert run.attempts()[1]["resumed_from"] == "second-done"
+
+
+def test_exception_repeats_nothing_before_the_last_checkpoint(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    ledger.open_gate()
+
+    run = site.client.trigger("three-stages", {**ledger.payload, "fail_once": True})
+
+    assert_went_on_after_second(run, ledger, "failed")
+
+
+def test_killed_process_of_the_task_goes_on_from_its_checkpoint(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("three-stages", ledger.payload)
+    entry = ledger.wait_for("third")
+
+    os.kill(entry.pid, signal.SIGKILL)
+    ledger.open_gate()
+
+    assert_went_on_after_second(run, ledger, "crashed")
+
+
+def test_killed_agent_takes_its_task_along_and_the_run_goes_on(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("three-stages", ledger.payload)
+    entry = ledger.wait_for("third")
+
+    os.kill(entry.agent, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(entry.pid), "the task's process ends with its agent")
+    ledger.open_gate()
+
+    assert_went_on_after_second(run, ledger, "crashed")
+
+
+def test_killed_worker_loses_nothing_and_leaves_no_process(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("three-stages", ledger.payload)
+    entry = ledger.wait_for("third")
+
+    worker.kill()
+    worker.wait()
+    until(lambda: not psutil.pid_exists(entry.pid), "the agent ends the task of a dead worker")
+    site.start_worker()
+    ledger.open_gate()
+
+    assert_went_on_after_second(run, ledger, "lost")
+
+
+def test_killed_coordinator_interrupts_no_task(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("three-stages", ledger.payload)
+    ledger.wait_for("third")
+
+    site.processes[0].kill()
+    site.processes[0].wait()
+    ledger.open_gate()
+    ledger.wait_for("end")
+    site.start_coordinator()
+
+    assert run.wait(60).state == "completed"
+    assert ledger.stages() == [("first", 1), ("second", 1), ("third", 1), ("end", 1)]
+
+
+def test_attempt_whose_lease_was_given_away_is_killed(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("three-stages", ledger.payload)
+    zombie = ledger.wait_for("third")
+    until(lambda: run.attempts()[0]["started_at"], "the start is told")
+
+    site.query("UPDATE runs_run SET lease_end = now() - interval '1 second' WHERE state = 'running'")
+    ledger.wait_for("third", attempt=2)
+    until(lambda: not psutil.pid_exists(zombie.pid), "the stale attempt's process is killed")
+    ledger.open_gate()
+
+    assert_went_on_after_second(run, ledger, "lost")
+
+
+def test_cancel_of_a_running_run_lets_the_task_clean_up(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("holds", ledger.payload)
+    ledger.wait_for("begin")
+
+    run.cancel()
+
+    assert run.wait(60).state == "canceled"
+    assert ledger.stages() == [("begin", 1), ("clean-up", 1)]
+    assert outcomes(run) == ["canceled"]
+
+
+def test_cancel_of_a_pending_run_never_starts_it(site: Installation, ledger: Ledger) -> None:
+    run = site.client.trigger("holds", ledger.payload)
+
+    run.cancel()
+    site.start_worker()
+    ledger.open_gate()
+    other = site.client.trigger("holds", ledger.payload).wait(60)
+
+    assert (run.refresh().state, other.state) == ("canceled", "completed")
+    assert run.attempts() == []
+
+
+def test_attempt_beyond_its_duration_is_timed_out(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("too-long", ledger.payload).wait(60)
+
+    assert run.state == "dead_letter"
+    assert outcomes(run) == ["timed_out"]
+    assert run.error is not None
+    assert run.error["type"] == "RunTimedOut"
+
+
+def test_stopping_worker_gives_its_run_back_without_burning_an_attempt(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("three-stages", ledger.payload)
+    ledger.wait_for("third")
+
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(30)
+    site.start_worker()
+    ledger.open_gate()
+
+    assert_went_on_after_second(run, ledger, "released")

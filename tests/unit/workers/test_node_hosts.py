@@ -1,0 +1,239 @@
+"""The node's side of a host's socket: who may connect, and what a connection may say."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, FrameBuffer, encode_frame
+
+from apps.workers.node.attempts import ProcessEnd
+from apps.workers.node.hosts import ChildConnection, Host, HostError
+
+
+class Peer:
+    """The other end of a connection to the socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer, self._buffer = reader, writer, FrameBuffer()
+        self._frames: list[Frame] = []
+
+    def send(self, type: str, **header: Any) -> None:  # noqa: A002 - the field's own name
+        self._writer.write(encode_frame(type, **header))
+
+    async def receive(self) -> Frame | None:
+        """The next frame; None where the host has closed the connection."""
+        while not self._frames:
+            data = await asyncio.wait_for(self._reader.read(65536), 10)
+            if not data:
+                return None
+            self._frames += self._buffer.feed(data)
+        return self._frames.pop(0)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def closed(self) -> None:
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+PEERS: list[Peer] = []
+
+
+class Listener:
+    """Remembers what a host tells of a run."""
+
+    def __init__(self) -> None:
+        self.children: list[ChildConnection] = []
+        self.frames: list[Frame] = []
+        self.end: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
+
+    def connected(self, child: ChildConnection) -> None:
+        self.children.append(child)
+        child.send("go")
+
+    def frame(self, child: ChildConnection, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def output(self, header: dict[str, Any]) -> None: ...
+    def started(self, pid: int, kind: str) -> None: ...
+
+    def ended(self, end: ProcessEnd) -> None:
+        self.end.set_result(end)
+
+
+@asynccontextmanager
+async def a_host(folder: Path) -> AsyncIterator[Host]:
+    host = Host(folder, isolation="none", variables={"SECRET": "value"})
+    await host.listen()
+    try:
+        yield host
+    finally:
+        host.close()
+        while PEERS:
+            await PEERS.pop().closed()
+
+
+async def connect(folder: Path) -> Peer:
+    PEERS.append(Peer(*await asyncio.open_unix_connection(str(folder / SOCKET_NAME))))
+    return PEERS[-1]
+
+
+async def agent_of(folder: Path, **header: Any) -> Peer:
+    peer = await connect(folder)
+    peer.send("hello", protocol=PROTOCOL_VERSION, **header)
+    return peer
+
+
+async def ticket_of(agent: Peer) -> str:
+    frame = await agent.receive()
+    assert frame is not None
+    assert frame.type == "run"
+    return str(frame.header["ticket"])
+
+
+@pytest.mark.asyncio
+async def test_agent_is_welcomed_with_a_secret_and_becomes_ready(tmp_path: Path) -> None:
+    async with a_host(tmp_path) as host:
+        agent = await agent_of(tmp_path)
+        welcome = await agent.receive()
+        agent.send("ready", can_fork=False)
+        await host.wait_ready(10)
+
+        assert welcome is not None
+        assert (welcome.type, welcome.header["variables"]) == ("welcome", {"SECRET": "value"})
+        assert len(welcome.header["secret"]) == 64
+        assert (host.is_alive, host.can_fork) == (True, False)
+        agent.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", [PROTOCOL_VERSION, "9.0"])
+async def test_second_control_connection_is_refused_and_harms_nobody(tmp_path: Path, protocol: str) -> None:
+    """A task's process can reach the socket, too."""
+    async with a_host(tmp_path) as host:
+        agent = await agent_of(tmp_path)
+        await agent.receive()
+        listener = Listener()
+        host.run("run_1", None, listener)
+        intruder = await connect(tmp_path)
+
+        intruder.send("hello", protocol=protocol)
+
+        assert await intruder.receive() is None
+        assert (host.is_alive, host.run_count, listener.end.done()) == (True, 1, False)
+        agent.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("secret", ["", "wrong", "\ud800", None])
+async def test_agent_that_comes_back_needs_its_secret(tmp_path: Path, secret: str | None) -> None:
+    async with a_host(tmp_path) as host:
+        agent = await agent_of(tmp_path)
+        welcome = await agent.receive()
+        assert welcome is not None
+        agent.close()
+        while host.is_alive:
+            await asyncio.sleep(0)
+
+        stranger = await agent_of(tmp_path, secret=secret)
+        assert await stranger.receive() is None
+        back = await agent_of(tmp_path, secret=welcome.header["secret"])
+
+        answer = await back.receive()
+        assert answer is not None
+        assert answer.type == "welcome"
+        back.close()
+
+
+@pytest.mark.asyncio
+async def test_agent_of_another_protocol_fails_with_a_reason(tmp_path: Path) -> None:
+    async with a_host(tmp_path) as host:
+        agent = await connect(tmp_path)
+        agent.send("hello", protocol="9.0")
+
+        assert await agent.receive() is None
+        with pytest.raises(HostError, match=r"protocol '9\.0'"):
+            await host.wait_ready(10)
+
+
+@pytest.mark.asyncio
+async def test_ticket_is_good_once_and_only_if_it_was_given(tmp_path: Path) -> None:
+    async with a_host(tmp_path) as host:
+        agent = await agent_of(tmp_path)
+        await agent.receive()
+        listener = Listener()
+        host.run("run_1", None, listener)
+        ticket = await ticket_of(agent)
+
+        stranger = await connect(tmp_path)
+        stranger.send("ticket", ticket="0" * 64)
+        refused = await stranger.receive()
+        child = await connect(tmp_path)
+        child.send("ticket", ticket=ticket)
+        accepted = await child.receive()
+        thief = await connect(tmp_path)
+        thief.send("ticket", ticket=ticket)
+
+        assert refused is None
+        assert accepted is not None
+        assert accepted.type == "go"
+        assert await thief.receive() is None
+        assert len(listener.children) == 1
+        child.close()
+        agent.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "first", [b"\x00" * 64, b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", encode_frame("checkpoint")], ids=repr
+)
+async def test_other_first_words_are_refused(tmp_path: Path, first: bytes) -> None:
+    async with a_host(tmp_path):
+        peer = await connect(tmp_path)
+        peer._writer.write(first)
+
+        assert await peer.receive() is None
+
+
+@pytest.mark.asyncio
+async def test_frames_sent_before_death_are_read_before_the_end(tmp_path: Path) -> None:
+    async with a_host(tmp_path) as host:
+        agent = await agent_of(tmp_path)
+        await agent.receive()
+        listener = Listener()
+        host.run("run_1", None, listener)
+        ticket = await ticket_of(agent)
+        child = await connect(tmp_path)
+        child.send("ticket", ticket=ticket)
+        await child.receive()
+
+        for number in range(100):
+            child.send("log", message=str(number))
+        agent.send("exited", ticket=ticket, exit_code=None, signal=9)
+        child.close()
+        end = await asyncio.wait_for(listener.end, 10)
+
+        assert (end.signal, len(listener.frames)) == (9, 100)
+        agent.close()
+
+
+@pytest.mark.asyncio
+async def test_runs_end_with_their_agent(tmp_path: Path) -> None:
+    async with a_host(tmp_path) as host:
+        agent = await agent_of(tmp_path)
+        await agent.receive()
+        listener = Listener()
+        host.run("run_1", None, listener)
+
+        agent.close()
+
+        end = await asyncio.wait_for(listener.end, 10)
+        assert (end.exit_code, end.signal) == (None, None)
+        assert end.note
+        with pytest.raises(HostError):
+            host.run("run_2", None, Listener())

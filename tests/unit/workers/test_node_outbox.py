@@ -1,0 +1,197 @@
+"""Senders batch, repeat until they have an answer, and give up what nobody waits for any more."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from apps.workers.node import outbox
+from apps.workers.node.attempts import Attempt
+from apps.workers.node.coordinator import DatabaseAwayError, RefusedError, UnreachableError
+from apps.workers.node.logs import LogBuffer
+from apps.workers.node.outbox import Sender
+from apps.workers.protocol import BATCH_MAX_ITEMS, Claim, LogBatch, Result, encode
+
+OK = Result(200)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "BACKOFF_SECONDS", (0.001, 0.002))
+
+
+class Recorder:
+    """The other side: raises what it is told to, then answers each item with its own name."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.batches: list[list[str]] = []
+        self.failures = list(failures)
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def send(self, items: list[str]) -> list[Result]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        return [Result(200, message=item) for item in items]
+
+    def sender(self, size: int = 1) -> "Sender[str]":
+        return Sender("test", self.send, lambda _: size)
+
+
+async def together(sender: "Sender[str]", names: list[str]) -> list[Result]:
+    return await asyncio.gather(*[sender.submit(name) for name in names])
+
+
+@pytest.mark.asyncio
+async def test_idle_sender_sends_at_once_and_batches_what_comes_meanwhile() -> None:
+    other = Recorder()
+    other.gate.clear()
+    sender = other.sender()
+
+    first = asyncio.create_task(sender.submit("a"))
+    while not other.batches:
+        await asyncio.sleep(0)
+    rest = asyncio.create_task(together(sender, ["b", "c"]))
+    await asyncio.sleep(0)
+    other.gate.set()
+
+    assert [result.message for result in (await first, *await rest)] == ["a", "b", "c"]
+    assert other.batches == [["a"], ["b", "c"]]
+
+
+@pytest.mark.asyncio
+async def test_batch_is_bounded_by_items_and_by_bytes() -> None:
+    names = [str(number) for number in range(BATCH_MAX_ITEMS + 1)]
+    many, large = Recorder(), Recorder()
+
+    await together(many.sender(), names)
+    await together(large.sender(size=3_000_000), ["a", "b", "c"])
+
+    assert [len(batch) for batch in many.batches] == [BATCH_MAX_ITEMS, 1]
+    assert large.batches == [["a", "b"], ["c"]]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "failure", [UnreachableError("gone"), DatabaseAwayError("away"), RefusedError(500, "internal-error", "oops")]
+)
+async def test_unanswered_batch_is_repeated(failure: Exception) -> None:
+    other = Recorder(failure, failure)
+
+    results = await together(other.sender(), ["a", "b"])
+
+    assert [result.message for result in results] == ["a", "b"]
+    assert other.batches == [["a", "b"]] * 3
+
+
+@pytest.mark.asyncio
+async def test_refused_batch_is_not_repeated() -> None:
+    other = Recorder(RefusedError(401, "worker-token-wrong", "no"))
+
+    results = await together(other.sender(), ["a", "b"])
+
+    assert [(result.status, result.code) for result in results] == [(401, "worker-token-wrong")] * 2
+    assert len(other.batches) == 1
+
+
+@pytest.mark.asyncio
+async def test_sender_gives_up_what_was_canceled_and_goes_on() -> None:
+    other = Recorder(*[UnreachableError("gone")] * 3)
+    sender = other.sender()
+    given_up = asyncio.create_task(sender.submit("a"))
+    while not other.batches:
+        await asyncio.sleep(0)
+
+    given_up.cancel()
+    result = await sender.submit("b")
+
+    assert result.message == "b"
+    assert given_up.cancelled()
+    assert len(other.batches) <= 5
+
+
+@pytest.mark.asyncio
+async def test_item_that_cannot_be_encoded_fails_alone() -> None:
+    async def send(items: list[str]) -> list[Result]:
+        encode(items)
+        return [OK for _ in items]
+
+    results = await together(Sender("test", send, len), ["a", "\ud800", "b"])
+
+    assert [result.status for result in results] == [200, 422, 200]
+
+
+# Log lines.
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.batches: list[LogBatch] = []
+        self.sender: Sender[LogBatch] = Sender("logs", self.send, lambda _: 1)
+        self.buffer = LogBuffer(Attempt(Claim(uuid4(), "run_1", 2, b"t", "t", uuid4(), b"{}", 3)), self.sender)
+
+    async def send(self, items: list[LogBatch]) -> list[Result]:
+        encode(items)
+        self.batches += items
+        return [OK for _ in items]
+
+    @property
+    def lines(self) -> list[tuple[int, str]]:
+        return [(line.sequence, line.message) for batch in self.batches for line in batch.lines]
+
+
+@pytest.mark.asyncio
+async def test_lines_are_numbered_and_sent_by_a_flush() -> None:
+    sink = Sink()
+    sink.buffer.add({"message": "one", "level": "error", "source": "stdout", "at": "2026-01-02T03:04:05+00:00"})
+    sink.buffer.add({"message": "two", "at": "nonsense"})
+
+    await sink.buffer.flush()
+
+    assert sink.lines == [(1, "one"), (2, "two")]
+    (first, second) = sink.batches[0].lines
+    assert (first.level, first.source, first.at) == ("error", "stdout", "2026-01-02T03:04:05+00:00")
+    assert second.at.endswith("+00:00")
+    assert sink.batches[0].attempt == 2
+
+
+@pytest.mark.asyncio
+async def test_cut_log_ends_with_one_marker_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.workers.node.logs.ATTEMPT_MAX_LINES", 3)
+    sink = Sink()
+    for number in range(10):
+        sink.buffer.add({"message": f"line {number}"})
+
+    await sink.buffer.flush()
+    await sink.buffer.flush()
+
+    assert [message for _, message in sink.lines[:3]] == ["line 0", "line 1", "line 2"]
+    assert len(sink.lines) == 4
+    assert "7 lines with 42 characters" in sink.lines[3][1]
+
+
+@pytest.mark.asyncio
+async def test_log_is_bounded_by_bytes_and_lines_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.workers.node.logs.ATTEMPT_MAX_BYTES", 100_000)
+    sink = Sink()
+    for _ in range(3):
+        sink.buffer.add({"message": "x" * 200_000})
+
+    await sink.buffer.flush()
+
+    assert [len(message) for _, message in sink.lines[:1]] == [64 * 1024]
+    assert len(sink.lines) == 2
+
+
+@pytest.mark.asyncio
+async def test_odd_fields_and_text_are_made_safe() -> None:
+    sink = Sink()
+    sink.buffer.add({"message": "\ud800\x00", "fields": {"a": float("nan"), "b\x00": ["\udfff"], "c": float("-inf")}})
+
+    await sink.buffer.flush()
+
+    (line,) = sink.batches[0].lines
+    assert line.message == "?\N{REPLACEMENT CHARACTER}"
+    assert line.fields == rb'{"a": "nan", "b\ufffd": ["?"], "c": "-inf"}'
