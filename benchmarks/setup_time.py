@@ -9,9 +9,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from trigger_sdk import Client
+
 from benchmarks.measures import Row
 from benchmarks.site import ROOT, free_port
-from trigger_sdk import Client
 
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
@@ -35,7 +36,8 @@ def make_run() -> list[Row]:
 
 def _time_start(clone: Path, log_path: Path) -> tuple[float, float]:
     """Seconds until the site is ready, and until a triggered example has completed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TRIGGER_", "VIRTUAL_ENV"))}
+    hidden = ("TRIGGER_", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     arguments = f"--port {free_port()} --no-browser"
     info_path = clone / "var" / "dev.json"
     began_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""A site of its own for a measurement: `manage.py dev` on an empty folder and a free port, with the benchmark's tasks."""
+"""A site of its own for a measurement: `manage.py dev` on an empty folder and a free port, with benchmark tasks."""
 
 import json
 import os

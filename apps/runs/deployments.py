@@ -15,10 +15,9 @@ from django.db import transaction
 from apps.access import audit
 from apps.access.permissions import Action, Actor
 from apps.runs.errors import DeploymentRefused, FieldError
-from apps.runs.models import MAX_ATTEMPTS_LIMIT, TASK_ID_MAX_LENGTH, Deployment, Task, TaskVersion
+from apps.runs.models import MAX_ATTEMPTS_LIMIT, QUEUE_MAX_LENGTH, TASK_ID_MAX_LENGTH, Deployment, Task, TaskVersion
 from apps.runs.statements import statement
 
-QUEUE_MAX_LENGTH = 128
 TASK_SET_MAX_LENGTH = 128
 
 LOCK_DEPLOYMENTS = statement(__file__, "lock_deployments")

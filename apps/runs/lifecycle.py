@@ -19,7 +19,15 @@ from django.db.models.functions import Now
 
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError, IllegalMove, OptionInvalid, RunNotFound, TaskNotFound, TaskRetired
-from apps.runs.models import MAX_ATTEMPTS_LIMIT, PRIORITY_RANGE, Run, RunValue, Task
+from apps.runs.models import (
+    CONCURRENCY_KEY_MAX_LENGTH,
+    MAX_ATTEMPTS_LIMIT,
+    PRIORITY_RANGE,
+    QUEUE_MAX_LENGTH,
+    Run,
+    RunValue,
+    Task,
+)
 from apps.runs.payloads import encode_payload, validate_payload
 from apps.runs.retry import EndedAttempt, Move, RetryCurve, next_move
 from apps.runs.statements import statement
@@ -54,9 +62,9 @@ def trigger(
     validate_payload(payload, terms.payload_schema)
     run = Run(
         task_id=task,
-        queue=_short_text("queue", queue or terms.options.get("queue") or task),
+        queue=_short_text("queue", queue or terms.options.get("queue") or task, QUEUE_MAX_LENGTH),
         priority=_within("priority", priority, *PRIORITY_RANGE),
-        concurrency_key=_short_text("concurrency_key", concurrency_key),
+        concurrency_key=_short_text("concurrency_key", concurrency_key, CONCURRENCY_KEY_MAX_LENGTH),
         max_attempts=_max_attempts(max_attempts, terms.options),
     )
     rows = INSERT_RUNS.run(
@@ -86,11 +94,11 @@ class TaskTerms:
 def task_terms(task_id: str) -> TaskTerms:
     """The task as its newest deployment declares it; raises TaskNotFound or TaskRetired."""
     rows = TASK_TERMS.run(task_id=task_id) if "\x00" not in task_id else []
-    if rows and not rows[0].is_retired:
-        return TaskTerms(json.loads(rows[0].options), rows[0].payload_schema)
-    if rows:
+    if not rows:
+        refuse_unknown_task(task_id)
+    if rows[0].is_retired:
         raise TaskRetired(f"The task {task_id!r} is not in the newest deployment of its task set.")
-    refuse_unknown_task(task_id)
+    return TaskTerms(json.loads(rows[0].options), rows[0].payload_schema)
 
 
 def refuse_unknown_task(task_id: str) -> NoReturn:
@@ -239,8 +247,7 @@ def _within(option: str, value: int, low: int, high: int) -> int:
     return value
 
 
-def _short_text(option: str, text: str) -> str:
-    limit = int(Run._meta.get_field(option).max_length or 0)
+def _short_text(option: str, text: str, limit: int) -> str:
     if len(text) > limit:
         _refuse_option(option, f"may have {limit} characters, not {len(text)}")
     if "\x00" in text:

@@ -12,6 +12,8 @@ from apps.runs.querysets import RunQuerySet
 from apps.runs.states import FINAL_STATES, Outcome, RunState
 
 TASK_ID_MAX_LENGTH = 128
+QUEUE_MAX_LENGTH = 128
+CONCURRENCY_KEY_MAX_LENGTH = 256
 PRIORITY_RANGE = (-100, 100)
 MAX_ATTEMPTS_LIMIT = 250
 
@@ -83,9 +85,9 @@ class Run(models.Model):
         Deployment, null=True, on_delete=models.PROTECT, related_name="runs", help_text="Bound at the first claim."
     )
     state = models.CharField(max_length=16, choices=RunState, default=RunState.PENDING)
-    queue = models.CharField(max_length=128)
+    queue = models.CharField(max_length=QUEUE_MAX_LENGTH)
     priority = models.SmallIntegerField(default=0)
-    concurrency_key = models.CharField(max_length=256, blank=True)
+    concurrency_key = models.CharField(max_length=CONCURRENCY_KEY_MAX_LENGTH, blank=True)
     max_attempts = models.PositiveSmallIntegerField(default=3)
     attempt_count = models.PositiveIntegerField(default=0)
     progress_attempt = models.PositiveIntegerField(

@@ -33,5 +33,5 @@ class WorkerFleet:
 
 
 def _isolation_note(notes: list[str]) -> str:
-    reason = next(filter(None, notes), "")
-    return f"Tasks run as child processes: they are not isolated.{f' {reason}' if reason else ''}"
+    """The newest worker's own words, which say what runs the tasks and why."""
+    return next(filter(None, notes), "Tasks run as child processes, without isolation.")

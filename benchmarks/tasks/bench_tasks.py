@@ -8,18 +8,18 @@ KILOBYTE = "x" * 1000
 
 
 @task(id="noop")
-def noop():
-    return None
+def noop() -> None:
+    return
 
 
 @task(id="sleepy", max_duration=120)
-def sleepy(seconds: float = 1.0):
+def sleepy(seconds: float = 1.0) -> dict[str, float]:
     time.sleep(seconds)
     return {"slept_seconds": seconds}
 
 
 @task(id="steps10")
-def steps10():
+def steps10() -> dict[str, int]:
     """Ten checkpoints of one kilobyte each."""
     data = KILOBYTE
     checkpoint("step-1", {"data": data})
@@ -36,6 +36,6 @@ def steps10():
 
 
 @task(id="clock")
-def clock():
+def clock() -> float:
     """When its first statement ran: Unix seconds by this node's clock."""
     return time.time()

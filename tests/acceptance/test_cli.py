@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def trigger(site: Installation) -> Cli:
     return call
 
 
-def test_run_is_started_followed_shown_and_replayed(trigger: Cli) -> None:
+def test_run_is_started_followed_shown_replayed_and_canceled(trigger: Cli) -> None:
     followed = trigger("run", "flaky", "--payload", "-", "--follow", stdin='{"name": "Ada"}')
 
     assert followed.returncode == 0, followed.stderr
@@ -90,6 +91,12 @@ def test_run_is_started_followed_shown_and_replayed(trigger: Cli) -> None:
     assert [event["message"] for event in events if event["event"] == "log"] == ["after"]
     assert events[-1]["run"]["replay_of"] == listed["id"]
     assert trigger("runs", "--limit", "1").stdout.count("run_") == 1
+
+    running = trigger("run", "slow").stdout.strip()
+    follower = trigger_in_background(trigger, running)
+    assert trigger("cancel", running).returncode == 0
+    assert follower() == 0
+    assert json.loads(trigger("show", running, "--json").stdout)["state"] == "canceled"
 
 
 def test_exit_codes_tell_what_went_wrong(trigger: Cli, site: Installation) -> None:
@@ -112,23 +119,8 @@ def test_exit_codes_tell_what_went_wrong(trigger: Cli, site: Installation) -> No
     assert trigger("runs").returncode == 4
 
 
-def test_running_run_is_canceled(trigger: Cli) -> None:
-    started = trigger("run", "slow")
-    run_id = started.stdout.strip()
-    follower = trigger_in_background(trigger, run_id)
-
-    canceled = trigger("cancel", run_id)
-
-    assert canceled.returncode == 0
-    assert follower() == 0
-    assert json.loads(trigger("show", run_id, "--json").stdout)["state"] == "canceled"
-    assert trigger("cancel", run_id).returncode == 3
-
-
 def trigger_in_background(trigger: Cli, run_id: str) -> Callable[[], int]:
     """Follows the log in a thread; the result waits for its end."""
-    from concurrent.futures import ThreadPoolExecutor
-
     pool = ThreadPoolExecutor(1)
     future = pool.submit(trigger, "logs", "-f", run_id)
 

@@ -72,7 +72,11 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
         process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", "trigger_site.asgi:application", "--port", str(port)],
             cwd=ROOT,
-            env={**os.environ, "TRIGGER_DATABASE_URL": database_url(), "TRIGGER_LISTEN_DATABASE_URL": settings.LISTEN_DATABASE_URL},
+            env={
+                **os.environ,
+                "TRIGGER_DATABASE_URL": database_url(),
+                "TRIGGER_LISTEN_DATABASE_URL": settings.LISTEN_DATABASE_URL,
+            },
             stdout=output,
             stderr=output,
         )

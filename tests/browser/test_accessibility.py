@@ -15,7 +15,12 @@ HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacke
 
 
 def full_run() -> Run:
-    error = {"type": "shop.PaymentDeclined", "message": "declined", "stack": "Traceback\n" + "x" * 200, "reason": "spent"}
+    error = {
+        "type": "shop.PaymentDeclined",
+        "message": "declined",
+        "stack": "Traceback\n" + "x" * 200,
+        "reason": "spent",
+    }
     make_worker(executor_note="No engine answers.")
     make_task("process-order", resume_points=[{"key": "order-fetched", "line": 1, "names": []}])
     run = make_run("process-order", state="dead_letter", error=error)
@@ -24,7 +29,17 @@ def full_run() -> Run:
     make_attempt(run, outcome="failed", error=error, resumed_from="order-fetched")
     make_log_line(run, "\x1b[31mred\x1b[0m " + "long " * 60, level="error")
     make_log_line(run, "quiet", level="debug", fields={"amount": "288.80"})
-    for state in ("running", "pending", "retrying", "completed", "canceled", "expired", "waiting", "delayed", "discarded"):
+    for state in (
+        "running",
+        "pending",
+        "retrying",
+        "completed",
+        "canceled",
+        "expired",
+        "waiting",
+        "delayed",
+        "discarded",
+    ):
         make_run("process-order", state=state)
     return run
 

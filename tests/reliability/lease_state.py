@@ -116,8 +116,12 @@ def without_the_past(s: State) -> State:
         s = s._replace(attempts=tuple(a._replace(passed=0) if a.phase == "gone" else a for a in s.attempts))
     if s.run not in FINAL:
         return s
-    idle = tuple(Node(mode="up" if node.mode == "frozen" else node.mode, pauses=0, breaks=0) for node in s.nodes)
-    return State(run=s.run, checkpoints=s.checkpoints, attempts=s.attempts, nodes=idle, expiring=s.expiring)
+    nodes = (_idle(s.nodes[0]), _idle(s.nodes[1]))
+    return State(run=s.run, checkpoints=s.checkpoints, attempts=s.attempts, nodes=nodes, expiring=s.expiring)
+
+
+def _idle(node: Node) -> Node:
+    return Node(mode="up" if node.mode == "frozen" else node.mode, pauses=0, breaks=0)
 
 
 def live_attempt(s: State) -> int:

@@ -74,3 +74,6 @@ class Database:
 async def _configure(connection: Connection) -> None:
     await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
     await connection.execute("SET idle_in_transaction_session_timeout = '10s'")
+    # A plan that was cached while the tables were empty would go on reading them whole when they are full; every
+    # statement of a coordinator has an index to go by.
+    await connection.execute("SET enable_seqscan = off")

@@ -32,7 +32,8 @@ WITH candidate AS MATERIALIZED (
     SELECT id, attempt_count, deployment_id, token, worker_id, %(poll_id)s, '', false, '', '', trigger_now()
     FROM claimed
 )
-SELECT r.id AS run_id, r.attempt_count AS attempt, r.token, r.task_id, r.deployment_id, v.payload::text AS payload,
-       r.max_attempts, r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints
-FROM claimed r JOIN runs_value v ON v.run_id = r.id
+SELECT r.id AS run_id, r.attempt_count AS attempt, r.token, r.task_id, r.deployment_id,
+       (SELECT v.payload::text FROM runs_value v WHERE v.run_id = r.id) AS payload, r.max_attempts,
+       r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints
+FROM claimed r
 ORDER BY r.priority DESC, r.id

@@ -14,7 +14,7 @@ WITH ok AS MATERIALIZED (
     FROM ok WHERE r.id = ok.id
     RETURNING r.*
 )
-SELECT r.id AS run_id, r.attempt_count AS attempt, r.token, r.task_id, r.deployment_id, v.payload::text AS payload,
-       r.max_attempts, r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints
-FROM renewed r JOIN runs_value v ON v.run_id = r.id
-ORDER BY r.priority DESC, r.id
+SELECT r.id AS run_id, r.attempt_count AS attempt, r.token, r.task_id, r.deployment_id,
+       (SELECT v.payload::text FROM runs_value v WHERE v.run_id = r.id) AS payload, r.max_attempts,
+       r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints
+FROM renewed r ORDER BY r.priority DESC, r.id

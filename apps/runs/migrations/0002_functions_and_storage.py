@@ -15,14 +15,17 @@ ALTER TABLE runs_run SET (
 ALTER TABLE runs_attempt SET (fillfactor = 80);
 """
 
+DEFAULTS = """
+ALTER TABLE runs_run RESET (
+    fillfactor, autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay);
+ALTER TABLE runs_attempt RESET (fillfactor);
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("runs", "0001_initial")]
 
     operations = [
         migrations.RunSQL(CLOCK, "DROP FUNCTION trigger_now()"),
-        migrations.RunSQL(
-            STORAGE,
-            "ALTER TABLE runs_run RESET (fillfactor, autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay); ALTER TABLE runs_attempt RESET (fillfactor)",
-        ),
+        migrations.RunSQL(STORAGE, DEFAULTS),
     ]

@@ -50,6 +50,15 @@ class AsyncClient:
     def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
         self.sync = Client(url, api_key)
 
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.sync.close()
+
     async def trigger(self, task: str, payload: Any = None, **options: Any) -> AsyncRun:
         return AsyncRun(self, (await asyncio.to_thread(self.sync.trigger, task, payload, **options)).data)
 

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import select
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,7 +76,7 @@ def _development_server(start: Path) -> tuple[str, str] | None:
 
 
 class HttpApi:
-    """One server, with a kept connection per thread."""
+    """One server, for any number of threads; connections are kept for the next request."""
 
     def __init__(self, url: str, api_key: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         parts = urlsplit(url)
@@ -90,7 +89,7 @@ class HttpApi:
         self._port = parts.port
         self._base = parts.path.rstrip("/") + API_PATH
         self._headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
-        self._local = threading.local()
+        self._idle: list[http.client.HTTPConnection] = []
 
     def get(self, path: str, query: Mapping[str, Any] | None = None, *, wait_seconds: float = 0) -> Any:
         """Reads; tries again twice where the server does not answer or says 503."""
@@ -110,11 +109,9 @@ class HttpApi:
         return self._request("POST", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
 
     def close(self) -> None:
-        """Closes this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        """Closes the kept connections; a later request opens new ones."""
+        while self._idle:
+            self._idle.pop().close()
 
     def _request(self, method: str, path: str, body: bytes | None, timeout_seconds: float) -> Any:
         connection = self._connection(timeout_seconds)
@@ -126,22 +123,23 @@ class HttpApi:
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
-            self.close()
+            connection.close()
             raise Unreachable(f"{self.url} does not answer: {error or type(error).__name__}") from error
-        if response.will_close:
-            self.close()
+        except BaseException:
+            connection.close()  # an answer that is half read would be taken for the next request's
+            raise
+        self._idle.append(connection)
         return _answer(response, content)
 
     def _connection(self, timeout_seconds: float) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None and connection.sock is not None and not _is_stale(connection):
-            connection.sock.settimeout(timeout_seconds)
-            return connection
-        self.close()
+        while self._idle:
+            kept = self._idle.pop()
+            if kept.sock is not None and not _is_stale(kept):
+                kept.sock.settimeout(timeout_seconds)
+                return kept
+            kept.close()
         kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=timeout_seconds)
-        self._local.connection = connection
-        return connection
+        return kind(self._host, self._port, timeout=timeout_seconds)
 
 
 def _is_stale(connection: http.client.HTTPConnection) -> bool:

@@ -250,7 +250,8 @@ def test_cancel_reaches_the_worker_by_its_poll_once(
     cancel(claim.run_id)
 
     assert answer(poll, wire.PollReply).cancels == [claim.run_id]
-    monkeypatch.setattr(polls, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(polls, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(polls, "POLL_SECONDS", 0.5)
     seen = coordinator.poll(worker_id, cancels_seen=[claim.run_id])
     assert answer(seen, wire.PollReply).cancels == []
 

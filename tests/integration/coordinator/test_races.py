@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from tests.coordinator_harness import (
     claimed_run,
     finish_of,
     run_of,
+    start_of,
     until,
 )
 
@@ -42,6 +44,10 @@ def waiting_count() -> int:
         return int(cursor.fetchone()[0])
 
 
+def is_waiting_count(expected: int) -> bool:
+    return waiting_count() == expected
+
+
 def in_order(url: str, run_id: UUID, *calls: Callable[[], Any]) -> list[Any]:
     """Carries the calls out side by side so that all of them wait for the run's row, in this order."""
 
@@ -56,7 +62,7 @@ def in_order(url: str, run_id: UUID, *calls: Callable[[], Any]) -> list[Any]:
         with held(url, run_id):
             for number, work in enumerate(calls, 1):
                 futures.append(pool.submit(call, work))
-                until(lambda expected=number: waiting_count() == expected, "the call waits for the row")
+                until(partial(is_waiting_count, number), "the call waits for the row")
         return [future.result(20) for future in futures]
 
 
@@ -233,24 +239,30 @@ def test_other_data_at_the_second_coordinator_is_a_conflict(
     assert (saved.status, conflict.status, conflict.code) == (200, 409, "conflict")
 
 
-def test_batches_that_name_runs_in_opposite_orders_do_not_deadlock(
-    coordinator: Coordinator, other: Coordinator, worker_id: UUID
+@pytest.mark.parametrize("kind", ["start", "save", "complete", "fail", "beat"])
+def test_runs_of_a_batch_are_locked_in_the_order_of_their_ids(
+    committed: str, coordinator: Coordinator, worker_id: UUID, kind: str
 ) -> None:
-    claims = [claimed_run(coordinator, worker_id) for _ in range(20)]
+    """In any other order two coordinators deadlock. Whoever waits for the lower run must not hold the higher one."""
+    claims = [claimed_run(coordinator, worker_id) for _ in range(2)]
+    low, high = sorted(claims, key=lambda claim: claim.run_id)
+    calls: dict[str, Callable[[], object]] = {
+        "start": lambda: coordinator.starts(start_of(high), start_of(low)),
+        "save": lambda: coordinator.save(checkpoint_of(high), checkpoint_of(low)),
+        "complete": lambda: coordinator.finish(finish_of(high), finish_of(low)),
+        "fail": lambda: coordinator.finish(finish_of(high, "failed"), finish_of(low, "failed")),
+        "beat": lambda: coordinator.beat(
+            worker_id, wire.Lease(high.run_id, high.token), wire.Lease(low.run_id, low.token)
+        ),
+    }
 
-    def save(target: Coordinator, order: list[wire.Claim], round_number: int) -> list[wire.Result]:
-        return target.save(*[checkpoint_of(claim, f"{id(target)}-{round_number}") for claim in order])
-
-    with ThreadPoolExecutor(2) as pool:
-        futures = [
-            pool.submit(save, target, order, round_number)
-            for round_number in range(10)
-            for target, order in ((coordinator, claims), (other, claims[::-1]))
-        ]
-        results = [result for future in futures for result in future.result(20)]
-
-    assert {result.status for result in results} == {200}
-    assert Checkpoint.objects.count() == 20 * 20
+    with ThreadPoolExecutor(1) as pool:
+        with held(committed, low.run_id):
+            waiting = pool.submit(calls[kind])
+            until(lambda: waiting_count() == 1)
+            with psycopg.connect(committed) as session:
+                session.execute("SELECT 1 FROM runs_run WHERE id = %s FOR NO KEY UPDATE NOWAIT", (high.run_id,))
+        waiting.result(20)
 
 
 def test_finish_that_waits_too_long_for_its_row_is_not_refused(

@@ -35,7 +35,13 @@ class Socket:
     """The browser's end. `channels.testing` has one, but imports daphne, which we do not have."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        scope = {"type": "websocket", "path": "/ws/dashboard", "query_string": b"", "headers": headers, "subprotocols": []}
+        scope = {
+            "type": "websocket",
+            "path": "/ws/dashboard",
+            "query_string": b"",
+            "headers": headers,
+            "subprotocols": [],
+        }
         self._peer = ApplicationCommunicator(application, scope)
 
     async def connect(self) -> bool:

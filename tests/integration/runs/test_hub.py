@@ -41,7 +41,11 @@ async def heard(subscription: Subscription) -> list[Change]:
 
 
 async def test_change_reaches_those_who_asked_for_it(database_server: str) -> None:
-    async with listening(database_server) as listener, listener.subscribed(FIRST) as one, listener.subscribed(ALL_RUNS) as every:
+    async with (
+        listening(database_server) as listener,
+        listener.subscribed(FIRST) as one,
+        listener.subscribed(ALL_RUNS) as every,
+    ):
         await notify(database_server, f"{SECOND},{FIRST}")
 
         assert [change.run_id for change in await heard(one)] == [FIRST]

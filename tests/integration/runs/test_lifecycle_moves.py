@@ -1,5 +1,6 @@
 """The verbs that end attempts and cancel runs: success, wrong state, and what each one leaves behind."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from tests.factories import make_attempt, make_run, make_task
 pytestmark = pytest.mark.django_db
 
 
-def running(**overrides: object) -> tuple[Run, bytes]:
+def running(**overrides: Any) -> tuple[Run, bytes]:
     run = make_run(state=RunState.RUNNING, **overrides)
     attempt = make_attempt(run)
     return run, bytes(attempt.token)

@@ -21,6 +21,15 @@ def work(order_id: str, count: int = 1):
 """
 
 
+LOSES_A_NAME = """from trigger_sdk import task, checkpoint
+@task(id="a")
+def f():
+    client = object()
+    checkpoint("k")
+    return client
+"""
+
+
 def inspect(folder: Path) -> tuple[int, dict[str, Any], str]:
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'sdk' / 'python')!r}); "
     code += "from trigger_sdk.agent.__main__ import main; sys.exit(main(sys.argv[1:]))"
@@ -84,8 +93,7 @@ def test_tests_beside_the_tasks_are_not_imported(tmp_path: Path) -> None:
             "memory",
         ),
         (
-            "from trigger_sdk import task, checkpoint\n@task(id='a')\ndef f():\n"
-            "    client = object()\n    checkpoint('k')\n    return client\n",
+            LOSES_A_NAME,
             6,
             "lost_name",
             "`client` is used on line 6",

@@ -45,7 +45,7 @@ class Peer:
                 # Without a word about it, as a server does that closes idle connections.
                 self.close_connection = peer.closes_after_answer
 
-            do_GET = do_POST = answer
+            do_GET = do_POST = answer  # noqa: N815 - the names that the base class calls
 
             def log_message(self, *_: object) -> None:
                 """Nothing is printed between the tests' own lines."""
@@ -56,9 +56,8 @@ class Peer:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def will_answer(self, *answers: tuple[int, Any]) -> None:
-        self.answers = [
-            (status, body if isinstance(body, bytes) else json.dumps(body).encode()) for status, body in answers
-        ]
+        contents = [body if isinstance(body, bytes) else json.dumps(body).encode() for _, body in answers]
+        self.answers = [(status, content) for (status, _), content in zip(answers, contents, strict=True)]
 
 
 @pytest.fixture
@@ -148,7 +147,7 @@ def test_connection_is_kept_and_replaced_when_the_server_has_closed_it(peer: Pee
 
 def wait_until_closed(client: Client) -> None:
     """The end of the stream needs a moment to arrive."""
-    connection: socket.socket = client.api._local.connection.sock
+    connection: socket.socket = client.api._idle[0].sock
     connection.settimeout(10)
     assert connection.recv(1, socket.MSG_PEEK) == b""
 
@@ -203,11 +202,11 @@ def test_async_client_does_the_same(peer: Peer) -> None:
     peer.will_answer((201, RUN), (200, done), *logs, (200, {"items": [RUN], "next_cursor": None}))
 
     async def scenario() -> tuple[str, list[str], list[str]]:
-        client = AsyncClient(peer.url, "key")
-        run = await (await client.trigger("t", {"a": 1})).wait(timeout=5)
-        lines = [line["message"] async for line in run.logs()]
-        found = [run.id async for run in client.runs(limit=1)]
-        return run.state, lines, found
+        async with AsyncClient(peer.url, "key") as client:
+            run = await (await client.trigger("t", {"a": 1})).wait(timeout=5)
+            lines = [line["message"] async for line in run.logs()]
+            found = [run.id async for run in client.runs(limit=1)]
+            return run.state, lines, found
 
     assert asyncio.run(scenario()) == ("completed", ["a"], ["run_1"])
 

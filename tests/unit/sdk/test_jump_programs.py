@@ -9,11 +9,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
-from tests.unit.sdk.sources import effects, load_module
 from trigger_sdk.errors import RegistrationError
 from trigger_sdk.tasks import registry
 from trigger_sdk.testing import run
+
+from tests.unit.sdk.sources import effects, load_module
 
 NAMES = ("a", "b", "c", "p")
 HEADER = """
@@ -32,7 +32,7 @@ def indented(block: Block) -> Block:
 
 
 class Programs:
-    """Writes programs over the lists a, b, c and the parameter p; names are read, bound, changed and saved at random."""
+    """Writes programs over the lists a, b, c and the parameter p, which read, bind, change and save them at random."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)

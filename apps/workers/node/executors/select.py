@@ -18,7 +18,7 @@ PULL_SECONDS = 300.0
 async def select_executor(config: Config) -> Executor:
     """The executor, not opened yet; raises ExecutorUnavailableError where `docker` was asked for and cannot be had."""
     if config.executor == "process":
-        return ProcessExecutor(config.folder, "Tasks run as processes, without isolation, because that was asked for.")
+        return ProcessExecutor(config.folder, "Tasks run as child processes, without isolation, as was asked for.")
     engine = Engine(os.environ)
     is_required = config.executor == "docker"
     try:
@@ -27,7 +27,7 @@ async def select_executor(config: Config) -> Executor:
         engine.close()
         if is_required:
             raise ExecutorUnavailableError(f"TRIGGER_EXECUTOR is docker, but {error}.") from error
-        return ProcessExecutor(config.folder, f"Tasks run as processes, without isolation: {error}.")
+        return ProcessExecutor(config.folder, f"Tasks run as child processes, without isolation: {error}.")
     return DockerExecutor(config, engine, f"Tasks run in containers ({found}).")
 
 

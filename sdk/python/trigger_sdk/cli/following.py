@@ -31,7 +31,7 @@ def follow(run: Run, display: Display) -> None:
 
 def follow_logs(run: Run, display: Display) -> None:
     """Prints log lines only, until the run is final."""
-    watched = _Watched(run, display)
+    watched = _Watched(run, display, is_log_only=True)
     watched.show_lines()
     while not run.is_final:
         run.data = run.client.read(run.id, wait_seconds=STEP_SECONDS)
@@ -41,8 +41,9 @@ def follow_logs(run: Run, display: Display) -> None:
 
 
 class _Watched:
-    def __init__(self, run: Run, display: Display) -> None:
+    def __init__(self, run: Run, display: Display, *, is_log_only: bool = False) -> None:
         self.run = run
+        self.is_log_only = is_log_only
         self.display = display
         self._cursor: str | None = None
         self._shown: tuple[str, int] | None = None
@@ -52,8 +53,10 @@ class _Watched:
         while True:
             lines, self._cursor = self.run.client.log_page(self.run.id, after=self._cursor)
             for line in lines:
+                if line["attempt"] > self._ended_attempts + 1 and not self.is_log_only:
+                    self.show_attempts(before=line["attempt"])
                 if self.display.is_json:
-                    self.display.value({"event": "log", **line})
+                    self.display.value(line if self.is_log_only else {"event": "log", **line})
                 else:
                     self.display.log_line(line)
             if not lines:
@@ -71,17 +74,17 @@ class _Watched:
             return
         self.display.state(self.run.data, note=self._note())
 
-    def show_attempts(self) -> None:
-        """A line for each attempt that has ended since the last call; on the JSON side too."""
-        if self.run.attempt_count == 0:
+    def show_attempts(self, before: int | None = None) -> None:
+        """A line for each attempt that has ended since the last call, or for those before a number."""
+        if self.run.attempt_count == 0 and before is None:
             return
-        ended = [attempt for attempt in self.run.attempts() if attempt["outcome"]]
+        ended = [a for a in self.run.attempts() if a["outcome"] and (before is None or a["number"] < before)]
         for attempt in ended[self._ended_attempts :]:
             if self.display.is_json:
                 self.display.value({"event": "attempt", **attempt})
             elif attempt["outcome"] != "completed":
                 self.display.text(_attempt_text(attempt, self.display))
-        self._ended_attempts = len(ended)
+        self._ended_attempts = max(self._ended_attempts, len(ended))
 
     def show_end(self) -> None:
         if self.display.is_json:
