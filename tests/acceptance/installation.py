@@ -1,4 +1,4 @@
-"""A real installation for a test: coordinator, web and workers as processes of `manage.py`, each of which can be killed."""
+"""A real installation for a test: coordinator, web and workers as processes of `manage.py` that can be killed."""
 
 import os
 import secrets
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import psycopg
-
 from trigger_sdk import Client
 
 ROOT = Path(__file__).resolve().parents[2]

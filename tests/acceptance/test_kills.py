@@ -210,3 +210,17 @@ def test_stopping_worker_gives_its_run_back_without_burning_an_attempt(
     ledger.open_gate()
 
     assert_went_on_after_second(run, ledger, "released")
+
+
+def test_output_that_cannot_be_stored_fails_the_attempt_and_no_other(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    ledger.open_gate()
+    neighbours = [site.client.trigger("holds", ledger.payload) for _ in range(5)]
+
+    run = site.client.trigger("garbles").wait(60)
+
+    assert (run.state, outcomes(run)) == ("dead_letter", ["failed"])
+    assert run.error is not None
+    assert run.error["type"] == "OutputRefused"
+    assert [neighbour.wait(60).state for neighbour in neighbours] == ["completed"] * 5

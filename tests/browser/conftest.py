@@ -1,4 +1,4 @@
-"""A real site for a real browser: uvicorn on the tests' database, Chromium, a signed-in page that fails on complaints."""
+"""A real site for a real browser: uvicorn on the tests' database, Chromium, a page that fails on complaints."""
 
 import os
 import shutil
@@ -32,10 +32,15 @@ START_SECONDS = 60.0
 BASE_URL_WARNING = "ignore:Session-scoped fixtures defined as instance methods:pytest.PytestRemovedIn10Warning"
 """pytest-base-url, which pytest-playwright brings, is written for an older pytest."""
 
-CHROMIUM_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update"
-    " --disable-sync --no-first-run"
-).split()
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 def chromium() -> str | None:

@@ -1,4 +1,4 @@
-"""Pages in both themes and both widths: axe finds nothing, nothing is wider than the window, hostile data stays text."""
+"""Pages in both themes and widths: axe finds nothing, nothing is wider than the window, hostile data stays text."""
 
 import json
 from typing import Any

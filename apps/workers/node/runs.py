@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from trigger_sdk.wire import Frame
 
 from apps.workers import protocol as wire
@@ -20,6 +21,8 @@ from .outbox import Sender
 
 STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0
+OK = 200
+UNSTORABLE = (413, 422)
 TELL_START_SECONDS = 0.05
 """A run that ends sooner tells its start with its finish."""
 
@@ -59,15 +62,25 @@ class AttemptRun:
             finish = await self._execute()
         except (StartFailedError, DeploymentError, HostError) as error:
             finish = self._start_failure(str(error))
-        if self._limit is not None:
-            self._limit.cancel()
-        if self.attempt.stop_reason != "stale":
-            await self._log.flush()
-            result = await self._tools.finishes.submit(finish)
-            if result.status != 200:
-                logger.warning("worker.finish_refused run.id=%s: %s", self.attempt.public_run_id, result.message)
-        if self._place is not None:
-            await self._tools.executor.release(self._place)
+        finally:
+            if self._limit is not None:
+                self._limit.cancel()
+        try:
+            if self.attempt.stop_reason != "stale":
+                await self._log.flush()
+                await self._deliver(finish)
+        finally:
+            if self._place is not None:
+                await self._tools.executor.release(self._place)
+
+    async def _deliver(self, finish: wire.Finish) -> None:
+        result = await self._tools.finishes.submit(finish)
+        if result.status in UNSTORABLE and finish.outcome == "completed":
+            error = {"type": "OutputRefused", "message": f"The output cannot be stored: {result.message}", "stack": ""}
+            failed = msgspec.structs.replace(finish, outcome="failed", output=None, error=error)
+            result = await self._tools.finishes.submit(failed)
+        if result.status != OK:
+            logger.warning("worker.finish_refused run.id=%s: %s", self.attempt.public_run_id, result.message)
 
     def stop(self, reason: str, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
         """Ends the attempt: canceled, timed_out, interrupted or stale. The first reason stands, but stale beats all."""
@@ -197,7 +210,7 @@ class AttemptRun:
             )
         )
         child.end_answer()
-        if result.status == 200:
+        if result.status == OK:
             child.send("saved", sequence=header.get("sequence"), index=result.index)
         else:
             child.send("refused", sequence=header.get("sequence"), code=result.code, message=result.message)

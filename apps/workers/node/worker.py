@@ -49,6 +49,7 @@ class Worker:
         self._polls: set[asyncio.Task[None]] = set()
         self._polled_capacity = -1
         self._newest_poll: UUID | None = None
+        self._unknown_cancels: set[UUID] = set()
         self._changed = asyncio.Event()
         self._beat_now = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -191,12 +192,15 @@ class Worker:
             self._changed.set()
 
     def _cancels_seen(self) -> list[UUID]:
-        return [run_id for run_id, run in self._runs.items() if run.attempt.stop_reason]
+        return [*self._unknown_cancels, *(run_id for run_id, run in self._runs.items() if run.attempt.stop_reason)]
 
     def _cancel(self, run_ids: list[UUID]) -> None:
         for run_id in run_ids:
             if run_id in self._runs:
                 self._runs[run_id].stop("canceled")
+            else:
+                # Its claim was lost on its way: saying so keeps the next poll from being answered with it at once.
+                self._unknown_cancels.add(run_id)
 
     # Leases.
 
@@ -228,6 +232,7 @@ class Worker:
             logger.warning("worker.beat: %s", error)
             return False
         self._away_since = None
+        self._unknown_cancels.clear()
         stale = set(reply.stale)
         for run in runs:
             if run.attempt.claim.run_id in stale:

@@ -49,3 +49,12 @@ def holds(ledger: str, gate: str):
 def too_long(ledger: str, gate: str):
     note(ledger, "begin")
     wait_while(gate)
+
+
+@task(id="garbles", retry=Retry(max_attempts=1))
+def garbles():
+    """A hostile task: what it says it returns is no JSON."""
+    from trigger_sdk import codec
+
+    codec.encode = lambda *_, **__: b'{"never": '
+    return "seen by nobody"

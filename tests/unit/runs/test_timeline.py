@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -175,7 +176,7 @@ def test_ticks_avoid_collapsed_stretches_and_each_other() -> None:
     offsets = [tick.offset_seconds for tick in timeline.ticks]
     places = [tick.x for tick in timeline.ticks]
     assert all(offset <= 1 or offset >= 3601 for offset in offsets)
-    assert all(later - earlier >= 9 for earlier, later in zip(places, places[1:], strict=False))
+    assert all(later - earlier >= 9 for earlier, later in pairwise(places))
 
 
 def test_corners_let_the_page_turn_places_back_into_times() -> None:
