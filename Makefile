@@ -28,7 +28,7 @@ lint: setup-development  ## ruff, mypy, import contracts, Django's checks, migra
 	.venv/bin/mypy
 	PYTHONPATH=sdk/python .venv/bin/lint-imports --no-cache
 	$(MANAGE) check --fail-level WARNING
-	$(MANAGE) makemigrations --check --dry-run
+	$(PYTHON) .ci/check_migrations.py
 	$(PYTHON) .ci/check_templates.py
 
 bench: setup-development  ## the figures of the README, as a table

@@ -1,7 +1,7 @@
 // The live channel: the socket says which topics changed, and the elements with data-live="<topic>" refetch themselves.
 // An element asks at most every 250 ms; a hidden tab is silent; while the socket is down the page polls.
 (() => {
-  const GAP = 250, JITTER = 120, POLL = 4000, RETRY = [500, 10000];
+  const GAP = 250, JITTER = 120, POLL = 4000, SETTLE = 50, RETRY = [500, 10000];
   const state = document.getElementById("live-state");
   const slots = new Map();
   let socket, retry = RETRY[0], polling, subscribed = [];
@@ -25,8 +25,9 @@
     if (!element || !element.dataset.live) return;
     if (document.hidden || one.isBusy) { one.isDirty = true; return; }
     one.isDirty = false;
-    one.isBusy = true;
     htmx.trigger(element, "live");
+    // An element that was swapped in a moment ago does not listen before htmx has settled it.
+    if (!one.isBusy) one.timer = setTimeout(refetch, SETTLE, id);
   };
   const schedule = (element) => {
     const one = slot(element.id);
@@ -85,8 +86,10 @@
   };
 
   document.addEventListener("htmx:configRequest", ({ detail }) => {
-    if (!("liveRows" in detail.elt.dataset)) return;
+    if (!detail.elt.dataset.live) return;
     const one = slot(detail.elt.id);
+    one.isBusy = true;
+    if (!("liveRows" in detail.elt.dataset)) return;
     detail.parameters.ids = [...one.ids].join(",");
     one.ids.clear();
   });

@@ -94,6 +94,22 @@ def test_run_page_follows_state_checkpoints_logs_and_output(signed_in: Page, sit
     expect_no_reload(signed_in)
 
 
+def test_no_change_is_lost_when_many_come_at_once(signed_in: Page, site: str) -> None:
+    run = make_run(state="running")
+    make_attempt(run)
+    open_live(signed_in, f"{site}/runs/{run.public_id}")
+
+    for number in range(40):
+        make_checkpoint(run, f"page-{number}")
+        make_log_line(run, f"line {number}")
+        announce_now([str(run.id)])
+        signed_in.wait_for_timeout(7)  # spread over several refetches, so that some fall into a swap
+
+    expect(signed_in.locator(".checkpoint")).to_have_count(40)
+    expect(signed_in.locator(".log-line")).to_have_count(40)
+    expect_no_reload(signed_in)
+
+
 def test_what_the_viewer_opened_stays_open_through_an_update(signed_in: Page, site: str) -> None:
     error = {"type": "ValueError", "message": "no", "stack": "Traceback"}
     run = make_run(state="retrying", error=error)

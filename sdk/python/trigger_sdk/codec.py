@@ -4,10 +4,8 @@ What is written is read back equal, or refused with the path. Dataclasses, pydan
 as plain JSON where an annotation names them, and take their shape again from that annotation (`shapes.py`).
 """
 
-import base64
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +19,7 @@ from trigger_sdk.errors import (
     TooLarge,
     UnsupportedType,
 )
+from trigger_sdk.forms import READERS, WRITERS, RefusedError
 from trigger_sdk.strict_json import (
     MAX_DEPTH,
     MAX_INTEGER_DIGITS,
@@ -45,22 +44,6 @@ __all__ = [
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 _SAFE_BITS = 14_284
 """Every integer of so many bits has at most 4,300 digits."""
-_DURATION = (
-    r"(?P<sign>-?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)(?:\.(?P<fraction>\d{1,6}))?S)?)?\Z"
-)
-
-
-class _RefusedError(Exception):
-    """Travels up from the place of a problem; each container adds its key, so no path is built for good values."""
-
-    def __init__(self, error: type[CodecError], message: str) -> None:
-        self.error = error
-        self.message = message
-        self.segments: list[str | int] = []
-
-    def at(self, prefix: list[str | int]) -> CodecError:
-        return self.error(path_of([*prefix, *reversed(self.segments)]), self.message)
 
 
 def encode(value: Any, *, annotation: Any = None, depth: int = 0, at: tuple[str | int, ...] = ()) -> bytes:
@@ -78,7 +61,7 @@ def encode(value: Any, *, annotation: Any = None, depth: int = 0, at: tuple[str 
             raise type(error)(path_of(list(at)) + error.path[1:], error.message) from None
     try:
         text = _write(_lower(value, depth)).encode("utf-8")
-    except _RefusedError as refused:
+    except RefusedError as refused:
         raise refused.at(list(at)) from None
     if len(text) > MAX_VALUE_BYTES:
         raise TooLarge(path_of(list(at)), f"{len(text):,} bytes are over the limit of {MAX_VALUE_BYTES:,}")
@@ -111,49 +94,25 @@ def decode(text: bytes) -> Any:
         return value
     try:
         return _lift(value)
-    except _RefusedError as refused:
+    except RefusedError as refused:
         raise refused.at([]) from None
-
-
-def format_duration(value: Any) -> str:
-    """ISO 8601, in seconds only: `PT93784.5S`."""
-    micros = value.days * 86_400_000_000 + value.seconds * 1_000_000 + value.microseconds
-    seconds, fraction = divmod(abs(micros), 1_000_000)
-    tail = f".{fraction:06d}".rstrip("0") if fraction else ""
-    return f"{'-' if micros < 0 else ''}PT{seconds}{tail}S"
-
-
-def parse_duration(text: str) -> Any:
-    """A timedelta from ISO 8601 weeks, days, hours, minutes and seconds; ValueError for anything else."""
-    from datetime import timedelta
-
-    match = re.match(_DURATION, text, re.ASCII)
-    if match is None or text.rstrip("-").endswith(("P", "T")):
-        raise ValueError(f"{text!r} is not an ISO 8601 duration such as PT90S")
-    units = ("weeks", "days", "hours", "minutes", "seconds")
-    parts = {unit: int(match[unit] or 0) for unit in units}
-    try:
-        value = timedelta(**parts, microseconds=int((match["fraction"] or "").ljust(6, "0")))
-    except OverflowError:
-        raise ValueError(f"{text!r} is longer than a timedelta can hold") from None
-    return -value if match["sign"] else value
 
 
 def _lower(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind is str:
         if problem := text_problem(value):
-            raise _RefusedError(TextRefused, problem)
+            raise RefusedError(TextRefused, problem)
         return value
     if value is None or kind is bool:
         return value
     if kind is int:
         if value.bit_length() > _SAFE_BITS and abs(value) >= 10**MAX_INTEGER_DIGITS:
-            raise _RefusedError(IntegerTooLong, f"an integer of over {MAX_INTEGER_DIGITS:,} digits")
+            raise RefusedError(IntegerTooLong, f"an integer of over {MAX_INTEGER_DIGITS:,} digits")
         return value
     if kind is float:
         if not math.isfinite(value):
-            raise _RefusedError(NotFinite, f"{value} cannot be stored")
+            raise RefusedError(NotFinite, f"{value} cannot be stored")
         return value
     if kind is dict:
         return _lower_dict(value, depth)
@@ -168,7 +127,7 @@ def _lower_list(value: Any, depth: int) -> list[Any]:
     for index, item in enumerate(value):
         try:
             lowered.append(_lower(item, depth + 1))
-        except _RefusedError as refused:
+        except RefusedError as refused:
             refused.segments.append(index)
             raise
     return lowered
@@ -181,12 +140,12 @@ def _lower_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     lowered: dict[str, Any] = {}
     for key, item in value.items():
         if type(key) is not str:
-            raise _RefusedError(UnsupportedType, f"the key {key!r} is of type {type(key).__name__}; keys must be str")
+            raise RefusedError(UnsupportedType, f"the key {key!r} is of type {type(key).__name__}; keys must be str")
         if problem := text_problem(key):
-            raise _RefusedError(TextRefused, f"the key {key!r}: {problem}")
+            raise RefusedError(TextRefused, f"the key {key!r}: {problem}")
         try:
             lowered[key] = _lower(item, depth + 1)
-        except _RefusedError as refused:
+        except RefusedError as refused:
             refused.segments.append(key)
             raise
     return {"$type": "dict", "value": lowered} if is_wrapped else lowered
@@ -194,7 +153,7 @@ def _lower_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
 
 def _check_depth(depth: int) -> None:
     if depth >= MAX_DEPTH:
-        raise _RefusedError(TooDeep, f"values are nested over {MAX_DEPTH} levels deep")
+        raise RefusedError(TooDeep, f"values are nested over {MAX_DEPTH} levels deep")
 
 
 def _lower_special(value: Any, kind: type, depth: int) -> dict[str, Any]:
@@ -206,9 +165,9 @@ def _lower_special(value: Any, kind: type, depth: int) -> dict[str, Any]:
         # Sorted by their text: the order of a set differs between processes, and stored texts are compared.
         return {"$type": "set", "value": sorted(_lower_list(value, depth + 1), key=_write)}
     name = f"{kind.__module__}.{kind.__qualname__}"
-    write = _WRITERS.get(name)
+    write = WRITERS.get(name)
     if write is None:
-        raise _RefusedError(UnsupportedType, _unsupported(value, kind))
+        raise RefusedError(UnsupportedType, _unsupported(value, kind))
     _check_depth(depth)
     return {"$type": name.rpartition(".")[2].lower(), **write(value)}
 
@@ -223,33 +182,6 @@ def _unsupported(value: Any, kind: type) -> str:
     return f"a {shown} cannot be stored"
 
 
-def _write_datetime(value: Any) -> dict[str, Any]:
-    form: dict[str, Any] = {"value": value.isoformat()}
-    zone = getattr(value.tzinfo, "key", None)
-    if isinstance(zone, str):
-        form["zone"] = zone
-    if value.fold:
-        form["fold"] = 1
-    return form
-
-
-def _write_decimal(value: Any) -> dict[str, Any]:
-    if not value.is_finite():
-        raise _RefusedError(NotFinite, f"Decimal {value} cannot be stored")
-    return {"value": str(value)}
-
-
-_WRITERS: dict[str, Any] = {
-    "datetime.datetime": _write_datetime,
-    "datetime.time": _write_datetime,
-    "datetime.date": lambda value: {"value": value.isoformat()},
-    "datetime.timedelta": lambda value: {"value": format_duration(value)},
-    "decimal.Decimal": _write_decimal,
-    "uuid.UUID": lambda value: {"value": str(value)},
-    "builtins.bytes": lambda value: {"value": base64.b64encode(value).decode()},
-}
-
-
 def _lift(value: Any) -> Any:
     if type(value) is list:
         return [_lift_at(index, item) for index, item in enumerate(value)]
@@ -258,56 +190,20 @@ def _lift(value: Any) -> Any:
     if "$type" not in value:
         return {key: _lift_at(key, item) for key, item in value.items()}
     name, inner = value["$type"], value.get("value")
-    read = _READERS.get(name) if isinstance(name, str) else None
-    if read is None:
-        raise _RefusedError(CodecError, f"the type {name!r} is unknown")
+    if not isinstance(name, str) or (name not in READERS and name not in _CONTAINERS):
+        raise RefusedError(CodecError, f"the type {name!r} is unknown")
     try:
-        return read(inner, value)
+        return _CONTAINERS[name](inner) if name in _CONTAINERS else READERS[name](inner, value)
     except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
-        raise _RefusedError(CodecError, f"{inner!r:.80} is not a stored {name}: {error}") from None
+        raise RefusedError(CodecError, f"{inner!r:.80} is not a stored {name}: {error}") from None
 
 
 def _lift_at(key: str | int, item: Any) -> Any:
     try:
         return _lift(item)
-    except _RefusedError as refused:
+    except RefusedError as refused:
         refused.segments.append(key)
         raise
-
-
-def _read_datetime(kind: str) -> Any:
-    def read(inner: Any, form: dict[str, Any]) -> Any:
-        import datetime
-
-        value = getattr(datetime, kind).fromisoformat(inner)
-        fold = form.get("fold", 0)
-        if "zone" in form:
-            from zoneinfo import ZoneInfo
-
-            value = value.replace(tzinfo=ZoneInfo(form["zone"]))
-        return value.replace(fold=fold) if fold else value
-
-    return read
-
-
-def _read_date(inner: Any, form: dict[str, Any]) -> Any:
-    from datetime import date
-
-    return date.fromisoformat(inner)
-
-
-def _read_decimal(inner: Any, form: dict[str, Any]) -> Any:
-    from decimal import Decimal
-
-    if not isinstance(inner, str):
-        raise TypeError("a text is needed")
-    return Decimal(inner)
-
-
-def _read_uuid(inner: Any, form: dict[str, Any]) -> Any:
-    from uuid import UUID
-
-    return UUID(inner)
 
 
 def _items(inner: Any) -> list[Any]:
@@ -322,15 +218,8 @@ def _entries(inner: Any) -> dict[str, Any]:
     return {key: _lift_at(key, item) for key, item in inner.items()}
 
 
-_READERS: dict[str, Any] = {
-    "datetime": _read_datetime("datetime"),
-    "time": _read_datetime("time"),
-    "date": _read_date,
-    "timedelta": lambda inner, form: parse_duration(inner),
-    "decimal": _read_decimal,
-    "uuid": _read_uuid,
-    "bytes": lambda inner, form: base64.b64decode(inner, validate=True),
-    "tuple": lambda inner, form: tuple(_items(inner)),
-    "set": lambda inner, form: set(_items(inner)),
-    "dict": lambda inner, form: _entries(inner),
+_CONTAINERS: dict[str, Any] = {
+    "tuple": lambda inner: tuple(_items(inner)),
+    "set": lambda inner: set(_items(inner)),
+    "dict": lambda inner: _entries(inner),
 }

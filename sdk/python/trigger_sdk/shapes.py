@@ -211,7 +211,7 @@ def _scalars() -> dict[Any, Callable[[Any, Path], Any]]:
     import decimal
     import uuid
 
-    from trigger_sdk.codec import parse_duration
+    from trigger_sdk.forms import parse_duration
 
     def text(kind: type, read: Callable[[str], Any], word: str) -> Callable[[Any, Path], Any]:
         return _from_text(lambda: kind, read, word)
@@ -244,8 +244,6 @@ _SCALARS = _Scalars()
 
 
 def _to_enum(value: Any, kind: type[enum.Enum], path: Path) -> Any:
-    if type(value) is kind:
-        return value
     for member in kind:
         if member.value == value and type(member.value) is type(value):
             return member
@@ -253,8 +251,6 @@ def _to_enum(value: Any, kind: type[enum.Enum], path: Path) -> Any:
 
 
 def _to_model(value: Any, kind: Any, path: Path) -> Any:
-    if type(value) is kind:
-        return value
     try:
         return kind.model_validate(value)
     except ValueError as error:
@@ -265,8 +261,6 @@ def _to_model(value: Any, kind: Any, path: Path) -> Any:
 
 
 def _to_dataclass(value: Any, kind: Any, path: Path) -> Any:
-    if type(value) is kind:
-        return value
     hints = class_hints(kind)
     fields = {field.name: field for field in _fields(kind, path)}
     missing = dataclasses.MISSING

@@ -169,13 +169,20 @@ def test_checkpoint_after_a_caught_stop_raises_it_again(proxy: Proxy, tmp_path: 
 
 def test_stop_while_the_database_is_away_does_not_wait_for_it(proxy: Proxy, tmp_path: Path) -> None:
     source = """
+import asyncio
+async def say_that_the_loop_runs():
+    await asyncio.sleep(0.1)
+    print("waiting")
+
 @task(id="save")
 async def save():
+    asyncio.create_task(say_that_the_loop_runs())
     await checkpoint("first")
 """
     proxy.ready(folder_with(tmp_path / "tasks", source))
     attempt = proxy.run("save", folder=tmp_path, answer=lambda *_: None)
     attempt.wait("checkpoint")
+    attempt.wait_line("waiting")
 
     proxy.stop(attempt, "interrupted", 20)
     failed = attempt.wait("failed", 5)
@@ -251,7 +258,8 @@ def litter():
     proxy.ready(folder_with(tmp_path / "tasks", source))
     bystander_file = Path("/tmp") / f"bystander-{os.getpid()}"
     bystander_file.write_text("mine")
-    with subprocess.Popen(["sleep", "600"]) as bystander:
+    bystander = subprocess.Popen(["sleep", "600"])
+    try:
         attempt = proxy.run("litter", folder=tmp_path)
         attempt.end()
 
@@ -259,8 +267,10 @@ def litter():
         assert all(process_is_gone(pid) for pid in left)
         assert bystander.poll() is None
         assert bystander_file.read_text() == "mine"
+    finally:
         bystander.kill()
-    bystander_file.unlink()
+        bystander.wait()
+        bystander_file.unlink()
 
 
 def test_parallel_runs_do_not_end_each_others_processes(proxy: Proxy, tmp_path: Path) -> None:

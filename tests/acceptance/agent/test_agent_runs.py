@@ -354,6 +354,34 @@ def look():
     assert "anon_inode" not in targets
 
 
+def test_childs_memory_does_not_hold_the_agents_secret(proxy: Proxy, tmp_path: Path) -> None:
+    source = """
+import re
+@task(id="search")
+def search(plant: bool):
+    planted = "-t3rc3s"[::-1] * 3 if plant else ""
+    found = 0
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            bounds, rights = line.split()[:2]
+            start, end = (int(bound, 16) for bound in bounds.split("-"))
+            if not rights.startswith("rw"):
+                continue
+            memory.seek(start)
+            found += len(re.findall(rb"(?:s3cr3t-){3}", memory.read(end - start)))
+    return found, len(planted)
+"""
+    proxy.ready(folder_with(tmp_path / "tasks", source))
+
+    found = [
+        json.loads(proxy.run("search", b'{"plant": %s}' % plant, folder=tmp_path).wait("completed").body)["value"][0]
+        for plant in (b"false", b"true")
+    ]
+
+    assert found[0] == 0
+    assert found[1] > 0, "the search does not even find what lies there"
+
+
 def test_another_process_of_the_same_user_cannot_read_the_agents_memory(proxy: Proxy, as_nobody: AsNobody) -> None:
     source = """
 @task(id="look")

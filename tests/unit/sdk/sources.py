@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+NAMES = "from trigger_sdk import task, checkpoint, log"
 _numbers = itertools.count()
 effects: list[Any] = []
 """What the tasks of a test did, in order; emptied before each test."""
@@ -19,10 +20,10 @@ def effect(value: Any) -> Any:
     return value
 
 
-def load_module(folder: Path, source: str) -> ModuleType:
-    """Writes the text below a line that imports the SDK's names, so that its first line is line 2, and imports it."""
+def load_module(folder: Path, source: str, first_line: str = NAMES) -> ModuleType:
+    """Writes the text below one line, which imports the SDK's names, and imports the module."""
     path = folder / f"tasks_{next(_numbers)}.py"
-    path.write_text("from trigger_sdk import task, checkpoint, log\n" + textwrap.dedent(source).lstrip("\n"))
+    path.write_text(first_line + "\n" + textwrap.dedent(source).lstrip("\n"))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

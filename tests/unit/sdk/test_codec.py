@@ -79,7 +79,7 @@ def test_entries_encoded_apart_are_the_text_of_the_whole(data: dict[str, Any]) -
 def test_forms_are_those_of_the_contract() -> None:
     assert encode(decimal.Decimal("10.10")) == b'{"$type":"decimal","value":"10.10"}'
     assert encode({"$type": 1}) == b'{"$type":"dict","value":{"$type":1}}'
-    assert encode({3, 1, 2}) == b'{"$type":"set","value":[1,2,3]}'
+    assert encode({"f", "b", "e", "a", "d", "c"}) == b'{"$type":"set","value":["a","b","c","d","e","f"]}'
     assert encode(datetime.timedelta(days=-1, microseconds=1)) == b'{"$type":"timedelta","value":"-PT86399.999999S"}'
     assert encode(("é", b"\xff")) == '{"$type":"tuple","value":["é",{"$type":"bytes","value":"/w=="}]}'.encode()
 
@@ -163,6 +163,14 @@ def test_value_that_cannot_be_stored_is_refused_with_its_path(
 def test_values_at_the_limits_are_stored() -> None:
     for value in (nested(64), 10**4300 - 1, -(10**4300) + 1, "x" * 2_999_998):
         assert decode(encode(value)) == value
+
+
+def test_depth_counts_the_wrap_of_a_dict_with_a_type_key() -> None:
+    value = {"$type": nested(62)}
+
+    assert decode(encode(value)) == value
+    with pytest.raises(errors.TooDeep):
+        encode({"$type": nested(63)})
 
 
 @pytest.mark.parametrize("depth", [63, 64])

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from trigger_sdk.errors import RegistrationError
 from trigger_sdk.tasks import registry
+
+from tests.unit.sdk.sources import load_module
 
 Load = Callable[[str], ModuleType]
 
@@ -301,6 +304,20 @@ def test_points_name_what_is_saved_and_what_is_needed(load: Load) -> None:
         ("one", 5, ("x", "y"), ("x", "y", "size"), ("x",)),
         ("two", 6, (), (), ("x",)),
     ]
+
+
+def test_future_imports_of_the_file_hold_in_the_new_code(tmp_path: Path) -> None:
+    source = """
+        from trigger_sdk import task, checkpoint
+
+        @task("t")
+        def t():
+            checkpoint("k")
+            def inner(x: Missing): return x
+            return inner(1)
+    """
+
+    assert load_module(tmp_path, source, "from __future__ import annotations").t() == 1
 
 
 def test_changed_file_is_refused(load: Load, tmp_path: object) -> None:

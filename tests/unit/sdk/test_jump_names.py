@@ -71,6 +71,26 @@ def test_carried_name_is_rebound_to_its_decoded_copy() -> None:
     assert run(aliased).output == run(aliased, crash_after="second").output == [False, [1, 2], [1, 2]]
 
 
+def test_name_is_carried_once_and_no_longer_shared_afterwards() -> None:
+    shared: list[Any] = []
+
+    @task("carried-once")
+    def carried_once() -> list[int]:
+        items = [1]
+        checkpoint("first", items=items)
+        items.append(2)
+        shared.append(items)
+        checkpoint("second")
+        shared[0].append(3)
+        checkpoint("third")
+        return items
+
+    result = run(carried_once)
+
+    assert result.output == [1, 2]
+    assert result.carried == {"second": {"items": [1, 2]}}
+
+
 def test_changed_name_that_cannot_be_stored_is_an_error_at_the_checkpoint() -> None:
     @task("unstorable")
     def unstorable() -> None:

@@ -82,6 +82,22 @@ def test_task_that_swallows_the_crash_still_crashes() -> None:
     assert seen == ["swallowed"]
 
 
+def test_nothing_is_saved_behind_a_crash_that_the_task_swallows() -> None:
+    @task("saving-on")
+    def saving_on() -> None:
+        number = 1
+        try:
+            checkpoint("one", number=number)
+        except BaseException:
+            number = 2
+        checkpoint("two", number=number)
+
+    result = run(saving_on, crash_after="one")
+
+    assert result.checkpoints == {"one": {"number": 1}, "two": {"number": 1}}
+    assert [(stored.key, stored.index) for stored in result.stored] == [("one", 0), ("two", 1)]
+
+
 def test_unknown_or_unreached_crash_point_is_an_error() -> None:
     @task("branching")
     def branching(go: bool) -> None:

@@ -105,7 +105,7 @@ class Check:
 
     def _reruns(self, point: Point, node: Node) -> Iterator[Problem]:
         facts = self.graph.facts_after(node)
-        for number, origin in enumerate(point.reruns):
+        for origin in point.reruns:
             rerun = self.graph.node_of[origin]
             for name in sorted(rerun.names.binds):
                 if SAVED in facts.get(name, ()):
@@ -116,9 +116,7 @@ class Check:
             for name, line in rerun.names.reads.items():
                 if SAVED in facts.get(name, ()) or name in self.set_inside:
                     yield from self._rebound(point, rerun, node, name)
-                elif (
-                    lost := self._lost((rerun.before or {}).get(name, frozenset()), point.reruns[:number])
-                ) is not None:
+                elif (lost := self._lost((rerun.before or {}).get(name, frozenset()), point.reruns)) is not None:
                     yield self._lost_problem(point, name, line, lost)
 
     def _conflict(self, point: Point, rerun: Node, name: str) -> Problem:
