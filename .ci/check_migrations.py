@@ -23,8 +23,8 @@ def main() -> int:
     changes = detector.changes(graph=loader.graph)
     for label, migrations in changes.items():
         for migration in migrations:
-            print(f"{label}: no migration for {', '.join(map(str, migration.operations))}")  # noqa: T201
-    print(f"{len(loader.graph.nodes)} migrations, {len(changes)} apps with changes that have none")  # noqa: T201
+            print(f"{label}: no migration for {', '.join(map(str, migration.operations))}")
+    print(f"{len(loader.graph.nodes)} migrations, {len(changes)} apps with changes that have none")
     return 1 if changes else 0
 
 
