@@ -47,8 +47,14 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of this folder and puts them at the end.
+
+    Playwright keeps an event loop running in its process until the session ends, and no other loop can start beside it.
+    """
     here = [item for item in items if item.path.parent == Path(__file__).parent]
+    items[:] = [*(item for item in items if item not in here), *here]
     for item in here:
         item.add_marker(pytest.mark.browser)
         item.add_marker(pytest.mark.filterwarnings(BASE_URL_WARNING))

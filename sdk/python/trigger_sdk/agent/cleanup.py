@@ -3,6 +3,7 @@
 Under the process executor the agent shares the machine with everybody else, so it ends its own descendants only.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -82,12 +83,9 @@ def wipe_folders(folders: Collection[str] = WIPED_FOLDERS) -> list[str]:
 def _remove(entry: "os.DirEntry[str]") -> list[str]:
     if os.path.ismount(entry.path):
         return []
-    failed: list[str] = []
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, onerror=lambda _, path, __: failed.append(path))
-        else:
+    if entry.is_dir(follow_symlinks=False):
+        shutil.rmtree(entry.path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
             os.unlink(entry.path)
-    except OSError:
-        failed.append(entry.path)
-    return failed
+    return [entry.path] if os.path.lexists(entry.path) else []
