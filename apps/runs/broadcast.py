@@ -55,18 +55,29 @@ class Notifier:
             batch = [self._queue.get()]
             while not self._queue.empty():
                 batch.append(self._queue.get())
+            database = self._deliver(batch, database)
+            for _ in batch:
+                self._queue.task_done()
+            time.sleep(COALESCE_SECONDS)
+
+    def _deliver(self, batch: list[tuple[str, str]], database: psycopg.Connection | None) -> psycopg.Connection | None:
+        """Sends the batch, over a new connection where the old one turns out to be dead; returns the one to keep."""
+        for is_last_try in (database is None, True):
             try:
-                if database is None or database.closed:
+                if database is None:
                     database = psycopg.connect(self._database_url, autocommit=True, prepare_threshold=None)
                 _send(database, batch)
             except psycopg.Error as error:
-                # Receivers poll, so what is lost here arrives late and nothing else.
-                logger.warning("broadcast.failed: %s", error)
+                if database is not None:
+                    database.close()
                 database = None
-            finally:
-                for _ in batch:
-                    self._queue.task_done()
-            time.sleep(COALESCE_SECONDS)
+                if is_last_try:
+                    # Receivers poll, so what is lost here arrives late and nothing else.
+                    logger.warning("broadcast.failed: %s", error)
+                    return None
+            else:
+                return database
+        return None
 
 
 def _send(database: psycopg.Connection, batch: Iterable[tuple[str, str]]) -> None:

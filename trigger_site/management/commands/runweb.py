@@ -1,5 +1,6 @@
 """`manage.py runweb`: the web process (dashboard, HTTP API, live pages)."""
 
+import warnings
 from typing import Any
 
 import uvicorn
@@ -18,6 +19,8 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=settings.TRIGGER_PORT)
 
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+        # WhiteNoise reads its files in chunks, which Django reports once per process; the files are small.
+        warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
         uvicorn.run(
             "trigger_site.asgi:application",
             host=host,

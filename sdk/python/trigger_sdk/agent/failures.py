@@ -15,6 +15,13 @@ _SDK = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _BEFORE_USERS = (_SDK, _LIBRARY + "asyncio" + os.sep, _LIBRARY + "importlib" + os.sep, "<frozen importlib")
 
+_shown_relative_to: list[str] = []
+
+
+def show_relative_to(folder: str) -> None:
+    """From now on files of this folder are named in stacks as they are in the user's own copy of it."""
+    _shown_relative_to.append(folder.rstrip(os.sep) + os.sep)
+
 
 def describe(error: BaseException) -> dict[str, Any]:
     """`{type, message, stack}`, free of what Postgres cannot store; frames of the SDK are left out."""
@@ -61,6 +68,9 @@ def _leave_out_platform(report: traceback.TracebackException, seen: set[int]) ->
 def _own_frames(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
     first = next((i for i, frame in enumerate(frames) if not frame.filename.startswith(_BEFORE_USERS)), 0)
     own = [frame for frame in frames[first:] if not frame.filename.startswith((_SDK, "<frozen importlib"))]
+    for frame in own:
+        for folder in _shown_relative_to:
+            frame.filename = frame.filename.removeprefix(folder)
     if len(own) <= 2 * FRAMES_KEPT:
         return own
     note = f"… {len(own) - 2 * FRAMES_KEPT} frames left out …"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from trigger_sdk.agent.failures import show_relative_to
 from trigger_sdk.errors import Problem, RegistrationError, TaskOptionError
 
 CONFIG_NAME = "trigger.toml"
@@ -67,6 +68,7 @@ def import_module(folder: TaskFolder, name: str) -> ModuleType:
 def load_tasks(path: str) -> list[str]:
     """Imports the whole folder for running; the ids of its tasks. Raises what the first failing import raises."""
     folder = read_folder(path)
+    show_relative_to(folder.path)
     for name in folder.modules:
         import_module(folder, name)
     from trigger_sdk.tasks import registry
