@@ -32,6 +32,9 @@ class Waiter:
     capacity: int
     reply: "asyncio.Future[PollReply]" = field(repr=False)
     is_claiming: bool = False
+    is_ending: bool = False
+    """To be answered with nothing as soon as the claim that is under way for it has brought nothing."""
+    successor: "Waiter | None" = field(default=None, repr=False)
 
     @property
     def is_open(self) -> bool:
@@ -40,6 +43,20 @@ class Waiter:
     def answer(self, reply: PollReply) -> None:
         if self.is_open:
             self.reply.set_result(reply)
+
+    def end(self) -> None:
+        """Answers with nothing, but loses nothing that is being claimed for it right now."""
+        self.is_ending = True
+        if not self.is_claiming:
+            self.answer(PollReply())
+
+    def claimed(self, claims: list[Claim]) -> None:
+        """A claim for this poll is over; what it left of its capacity goes to the poll that replaced it."""
+        self.is_claiming = False
+        if self.successor is not None:
+            self.successor.capacity += self.capacity - len(claims)
+        if claims or self.is_ending:
+            self.answer(PollReply(claims=claims))
 
 
 class Dispatcher:
@@ -62,8 +79,7 @@ class Dispatcher:
         """Answers every held poll with nothing, so that workers go to another coordinator."""
         self._is_stopping = True
         for waiter in self._waiters:
-            if not waiter.is_claiming:
-                waiter.answer(PollReply())
+            waiter.end()
         self._wake.set()
 
     @property
@@ -79,9 +95,12 @@ class Dispatcher:
             rows = await self._database.run(partial(_repeat, poll=poll))
             if rows:
                 return PollReply(claims=[_claim_of(row) for row in rows])
-        waiter = Waiter(poll, self._supersede(poll), asyncio.get_running_loop().create_future())
+        waiter = Waiter(poll, poll.capacity, asyncio.get_running_loop().create_future())
+        self._supersede(waiter)
         self._waiters.append(waiter)
         self._wake.set()
+        if self._is_stopping:
+            waiter.end()
         try:
             await asyncio.wait({waiter.reply}, timeout=POLL_SECONDS)
             while waiter.is_open and waiter.is_claiming:
@@ -93,22 +112,20 @@ class Dispatcher:
             waiter.reply.cancel()
             self._waiters.remove(waiter)
 
-    def _supersede(self, poll: Poll) -> int:
-        """Ends the worker's older polls; what one of them is claiming right now comes off the new one's capacity."""
-        capacity = poll.capacity
+    def _supersede(self, newer: Waiter) -> None:
+        """Ends the worker's older polls; what one of them may be claiming now comes off the new one's capacity."""
         for older in self._waiters:
-            if older.poll.worker_id == poll.worker_id and older.is_open:
-                if older.is_claiming:
-                    capacity -= older.capacity
-                else:
-                    older.answer(PollReply())
-        return capacity
+            if older.poll.worker_id == newer.poll.worker_id and older.is_open:
+                if older.is_claiming and older.successor is None:
+                    older.successor = newer
+                    newer.capacity -= older.capacity
+                older.end()
 
     def release(self, worker_id: UUID) -> None:
         """Answers the polls of a worker that stops, so that their end is no broken connection."""
         for waiter in self._waiters:
-            if waiter.poll.worker_id == worker_id and not waiter.is_claiming:
-                waiter.answer(PollReply())
+            if waiter.poll.worker_id == worker_id:
+                waiter.end()
 
     async def run(self) -> None:
         """Serves the held polls until `stop`; a database that is away fails the held polls and nothing else."""
@@ -142,14 +159,14 @@ class Dispatcher:
             if not waiter.is_open:
                 continue
             waiter.is_claiming = True
+            found: list[Claim] = []
             try:
-                rows = await self._database.run(partial(_claim, waiter=waiter))
+                found = [_claim_of(row) for row in await self._database.run(partial(_claim, waiter=waiter))]
             finally:
-                waiter.is_claiming = False
-            if not rows:
+                waiter.claimed(found)
+            if not found:
                 return
-            waiter.answer(PollReply(claims=[_claim_of(row) for row in rows]))
-            announce_now(str(row.run_id) for row in rows)
+            announce_now(str(claim.run_id) for claim in found)
 
     async def _clear_suspicions(self) -> None:
         """A held poll is a contact: a suspicion may come from another coordinator, or have overtaken the poll."""
