@@ -1,4 +1,4 @@
-"""An agent as it is deployed: an isolated interpreter (`-I`) of a virtual environment that has only the SDK."""
+"""An agent as it is deployed, in an isolated interpreter (`-I`) whose environment has only the SDK, and its tasks."""
 
 import os
 import pwd
@@ -17,6 +17,15 @@ import pytest
 from tests.acceptance.agent.proxy import Proxy
 
 SDK_FOLDER = Path(__file__).parents[3] / "sdk" / "python"
+
+# Tests of stacks count on its three lines.
+HEAD = "from trigger_sdk import *\nfrom trigger_sdk import log\nimport os, subprocess, sys, time\n"
+
+
+def folder_with(path: Path, source: str) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "tasks.py").write_text(HEAD + source)
+    return path
 
 
 @pytest.fixture(scope="session")
