@@ -71,6 +71,11 @@ def outcomes(run: Run) -> list[str]:
     return [attempt["outcome"] for attempt in run.attempts()]
 
 
+def wait_for_told_start(run: Run) -> None:
+    """From then on the attempt counts as begun: lost before, it would be given back as `released`."""
+    until(lambda: run.attempts()[0]["started_at"], "the start is told")
+
+
 def assert_went_on_after_second(run: Run, ledger: Ledger, outcome: str) -> None:
     """The run completed, restored what it had saved, and ran nothing before its last checkpoint again."""
     run.wait(60)
@@ -121,6 +126,7 @@ def test_killed_worker_loses_nothing_and_leaves_no_process(
 ) -> None:
     run = site.client.trigger("three-stages", ledger.payload)
     entry = ledger.wait_for("third")
+    wait_for_told_start(run)
 
     worker.kill()
     worker.wait()
@@ -152,7 +158,7 @@ def test_attempt_whose_lease_was_given_away_is_killed(
 ) -> None:
     run = site.client.trigger("three-stages", ledger.payload)
     zombie = ledger.wait_for("third")
-    until(lambda: run.attempts()[0]["started_at"], "the start is told")
+    wait_for_told_start(run)
 
     site.query("UPDATE runs_run SET lease_end = now() - interval '1 second' WHERE state = 'running'")
     ledger.wait_for("third", attempt=2)

@@ -86,6 +86,7 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
             env={
                 **os.environ,
                 "TRIGGER_DATABASE_URL": database_url(),
+                "TRIGGER_SECRET_KEY": settings.SECRET_KEY,
                 "TRIGGER_LISTEN_DATABASE_URL": settings.LISTEN_DATABASE_URL,
             },
             stdout=output,
