@@ -35,7 +35,15 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **dj_database_url.parse(DATABASE_URL or "postgres://unset.invalid/trigger"),
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": env.int("TRIGGER_DATABASE_POOL", 8), "timeout": 10}},
+        "OPTIONS": {
+            "pool": {
+                "min_size": 1,
+                "max_size": env.int("TRIGGER_DATABASE_POOL", 8),
+                "timeout": 10,
+                # The pauses between attempts double until then: the longer, the later it is back after an outage.
+                "reconnect_timeout": 2,
+            }
+        },
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

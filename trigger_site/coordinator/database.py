@@ -11,6 +11,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 POOL_MAX_SIZE = 4
 POOL_TIMEOUT_SECONDS = 3.0
+RECONNECT_TIMEOUT_SECONDS = 2.0
+"""The pool doubles the pause between its attempts until then, and begins anew at the next request: with its default of
+five minutes it would stay without a connection for a minute after an outage of one."""
 RETRIES = 3
 STATEMENT_TIMEOUT = "5s"
 
@@ -43,6 +46,7 @@ class Database:
             min_size=1,
             max_size=POOL_MAX_SIZE,
             timeout=POOL_TIMEOUT_SECONDS,
+            reconnect_timeout=RECONNECT_TIMEOUT_SECONDS,
             open=False,
             configure=_configure,
             kwargs={"autocommit": True, "connect_timeout": 3},

@@ -15,6 +15,7 @@ from apps.workers.protocol import (
 )
 
 CONFIRM_MARGIN_SECONDS = 2.0
+SECONDS_MAX = 1e12
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class ProcessEnd:
     peak_memory_bytes: int | None = None
     is_out_of_memory: bool = False
     note: str = ""
+    is_unstarted: bool = False
+    """No process could be started at all; the note says why."""
 
 
 @dataclass(slots=True)
@@ -130,4 +133,5 @@ def storable(text: Any) -> str:
 
 
 def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 <= value < float("inf") else None
+    # Compared before it is converted: an int of a hostile frame may be beyond every float.
+    return float(value) if isinstance(value, int | float) and 0 <= value < SECONDS_MAX else None

@@ -11,6 +11,7 @@ from apps.workers import protocol as wire
 REQUEST_SECONDS = 15.0
 POLL_REQUEST_SECONDS = wire.POLL_SECONDS + 10.0
 DEPLOYMENT_REQUEST_SECONDS = 60.0
+SERVER_FAULT = 500
 
 Reply = TypeVar("Reply", bound=wire.Message)
 
@@ -20,7 +21,7 @@ class CoordinatorError(Exception):
 
 
 class UnreachableError(CoordinatorError):
-    """No answer: refused, broken or timed out. The call may or may not have been carried out."""
+    """No answer that counts: refused, broken, timed out, failed. The call may or may not have been carried out."""
 
 
 class DatabaseAwayError(CoordinatorError):
@@ -123,8 +124,11 @@ def _refusal(status: int, raw: bytes) -> CoordinatorError:
     try:
         problem = wire.decode(raw, wire.Problem)
     except msgspec.MsgspecError:
-        return RefusedError(status, "not-a-coordinator", f"{raw[:100]!r}")
+        problem = wire.Problem("not-a-coordinator", f"{raw[:100]!r}")
     kind = problem.type.removeprefix("/problems/")
     if kind == "database-away":
         return DatabaseAwayError(problem.detail)
+    if status >= SERVER_FAULT:
+        # A coordinator that failed, or a balancer without one: neither has judged the call.
+        return UnreachableError(f"{problem.detail} ({status} {kind})")
     return RefusedError(status, kind, problem.detail)

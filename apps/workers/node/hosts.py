@@ -22,6 +22,11 @@ AGENT_SILENCE_SECONDS = 45.0
 IN_FLIGHT_MAX = 32
 """Frames of one child that wait for an answer before its socket is read no further."""
 
+STRANGERS_MAX = 16
+"""Connections that have not said yet who they are, beyond the runs that are still to connect: a task can reach the
+socket, and its connections are descriptors of the worker."""
+FIRST_FRAME_MAX_BYTES = 64 * 1024
+
 LAST_FRAMES_SECONDS = 5.0
 """How long an ended run's socket is read for what it still holds; a process that escaped may keep it open."""
 
@@ -56,6 +61,9 @@ class Host:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._runs: dict[str, RunListener] = {}
         self._children: dict[str, ChildConnection] = {}
+        self._strangers: set[Connection] = set()
+        self._stops: dict[str, dict[str, Any]] = {}
+        """What was asked of the agent and may not have reached it, by the run's ticket."""
         self._server: asyncio.Server | None = None
         self._pinging: asyncio.Task[None] | None = None
         self._heard_at = 0.0
@@ -90,7 +98,7 @@ class Host:
             self._server.close()
         if self._pinging is not None:
             self._pinging.cancel()
-        for connection in (self._control, *self._children.values()):
+        for connection in (self._control, *self._children.values(), *self._strangers):
             if connection is not None:
                 connection.close()
         self.fail("The worker closed it.")
@@ -106,8 +114,11 @@ class Host:
 
     def stop(self, ticket: str, reason: str, grace_seconds: float) -> None:
         """Ends a run's process: SIGTERM with the reason, SIGKILL after the grace."""
-        if self._control is not None and ticket in self._runs:
-            self._control.send("stop", ticket=ticket, reason=reason, grace_seconds=grace_seconds)
+        if ticket not in self._runs:
+            return
+        self._stops[ticket] = {"reason": reason, "grace_seconds": grace_seconds}
+        if self._control is not None:
+            self._control.send("stop", ticket=ticket, **self._stops[ticket])
 
     def lose_agent(self) -> None:
         """The agent's connection is gone. An executor that can tell why it died does so here before it calls `fail`."""
@@ -120,6 +131,7 @@ class Host:
             self._ready.set_exception(HostError(reason))
             self._ready.exception()  # whoever waits gets it; nobody may be waiting
         runs, self._runs = self._runs, {}
+        self._stops.clear()
         for ticket, listener in runs.items():
             self._drop_child(ticket)
             listener.ended(end or ProcessEnd(note=reason))
@@ -128,6 +140,17 @@ class Host:
             callback(reason)
 
     # What connections tell.
+
+    def came(self, connection: "Connection") -> bool:
+        """False for one too many that has not said who it is."""
+        if len(self._strangers) >= STRANGERS_MAX + len(self._runs) - len(self._children):
+            return False
+        self._strangers.add(connection)
+        return True
+
+    def knows(self, connection: "Connection") -> None:
+        """The connection has said who it is, or is gone."""
+        self._strangers.discard(connection)
 
     def welcome(self, connection: "Connection", frame: Frame) -> "ControlConnection":
         """Accepts the agent's control connection; raises WireError for a second one or a wrong secret."""
@@ -143,6 +166,8 @@ class Host:
         self._secret = self._secret or secrets.token_hex(32)
         self._control = ControlConnection(self, connection)
         self._control.send("welcome", secret=self._secret, isolation=self._isolation, variables=self._variables)
+        for ticket, stop in self._stops.items():
+            self._control.send("stop", ticket=ticket, **stop)
         return self._control
 
     def bind(self, connection: "Connection", frame: Frame) -> "ChildConnection":
@@ -189,6 +214,7 @@ class Host:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(child.wait_closed(), LAST_FRAMES_SECONDS)
         self._drop_child(ticket)
+        self._stops.pop(ticket, None)
         listener = self._runs.pop(ticket, None)
         if listener is not None:
             listener.ended(end)
@@ -205,8 +231,9 @@ class Host:
             await asyncio.sleep(PING_SECONDS)
             if self._control is not None:
                 self._control.send("ping")
-                if loop.time() - self._heard_at > AGENT_SILENCE_SECONDS:
-                    self._control.close()
+                # Loading tasks blocks the agent; `wait_ready` decides how long that may take.
+                if self._ready.done() and loop.time() - self._heard_at > AGENT_SILENCE_SECONDS:
+                    self._control.abort()
 
 
 class Connection(asyncio.Protocol):
@@ -216,18 +243,29 @@ class Connection(asyncio.Protocol):
         self._host = host
         self._buffer = FrameBuffer()
         self._role: ControlConnection | ChildConnection | None = None
+        self._unnamed_bytes = 0
+        self._reading_holds: set[str] = set()
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if not self._host.came(self):
+            logger.warning("worker.refuse_connection host=%s: too many connections without a name", self._host.name)
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         try:
             for frame in self._buffer.feed(data):
                 self._hear(frame)
+            self._bound_first_frame(len(data))
         except (WireError, ValueError, KeyError, TypeError) as error:
             logger.warning("worker.refuse_connection host=%s: %s", self._host.name, error)
             self.close()
+
+    def _bound_first_frame(self, byte_count: int) -> None:
+        self._unnamed_bytes += byte_count if self._role is None else 0
+        if self._unnamed_bytes > FIRST_FRAME_MAX_BYTES:
+            raise WireError("a first frame that is too long")
 
     def _hear(self, frame: Frame) -> None:
         if self._role is not None:
@@ -238,8 +276,27 @@ class Connection(asyncio.Protocol):
             self._role = self._host.bind(self, frame)
         else:
             raise WireError(f"a first frame {frame.type!r}")
+        self._host.knows(self)
+
+    def pause_writing(self) -> None:
+        """The other side does not read: what it asks for would pile up here as answers."""
+        self.hold_reading("unread")
+
+    def resume_writing(self) -> None:
+        self.release_reading("unread")
+
+    def hold_reading(self, reason: str) -> None:
+        if not self._reading_holds and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._reading_holds.add(reason)
+
+    def release_reading(self, reason: str) -> None:
+        self._reading_holds.discard(reason)
+        if not self._reading_holds and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._host.knows(self)
         if self._role is not None:
             self._role.lost()
 
@@ -271,6 +328,11 @@ class ControlConnection:
     def close(self) -> None:
         self._connection.close()
 
+    def abort(self) -> None:
+        """Closes without waiting for what the agent has not read: one that hangs never would."""
+        if self._connection.transport is not None:
+            self._connection.transport.abort()
+
 
 class ChildConnection:
     """The connection of one run's process; reading pauses while too many of its frames wait for an answer."""
@@ -298,13 +360,13 @@ class ChildConnection:
 
     def begin_answer(self) -> None:
         self._in_flight += 1
-        if self._in_flight == IN_FLIGHT_MAX and self._connection.transport is not None:
-            self._connection.transport.pause_reading()
+        if self._in_flight == IN_FLIGHT_MAX:
+            self._connection.hold_reading("in flight")
 
     def end_answer(self) -> None:
         self._in_flight -= 1
-        if self._in_flight == IN_FLIGHT_MAX - 1 and self._connection.transport is not None:
-            self._connection.transport.resume_reading()
+        if self._in_flight == IN_FLIGHT_MAX - 1:
+            self._connection.release_reading("in flight")
 
 
 def _process_end(header: dict[str, Any]) -> ProcessEnd:
@@ -313,4 +375,6 @@ def _process_end(header: dict[str, Any]) -> ProcessEnd:
         signal=header.get("signal"),
         peak_memory_bytes=header.get("peak_memory_bytes"),
         is_out_of_memory=bool(header.get("is_out_of_memory")),
+        note=str(header.get("reason") or ""),
+        is_unstarted=bool(header.get("reason")),
     )

@@ -14,6 +14,8 @@ from .outbox import Sender
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024
 LINE_MAX_CHARACTERS = 64 * 1024
+WORD_MAX_CHARACTERS = 40
+"""Of a level, a source and a time: a line's size counts its message and fields only."""
 ATTEMPT_MAX_BYTES = 10_000_000
 FIELDS_MAX_DEPTH = 16
 ATTEMPT_MAX_LINES = 50_000
@@ -46,8 +48,8 @@ class LogBuffer:
             return
         self._byte_count += size
         self._append(
-            storable(header.get("level", "info")),
-            storable(header.get("source", "log")),
+            storable(header.get("level", "info"))[:WORD_MAX_CHARACTERS],
+            storable(header.get("source", "log"))[:WORD_MAX_CHARACTERS],
             message,
             encoded,
             header.get("at"),
@@ -105,6 +107,8 @@ def _storable_value(value: Any, depth: int = 1) -> Any:
 
 
 def _is_time(text: str) -> bool:
+    if len(text) > WORD_MAX_CHARACTERS:
+        return False
     try:
         return datetime.fromisoformat(text).tzinfo is not None
     except ValueError:

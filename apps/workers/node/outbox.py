@@ -49,7 +49,11 @@ class Sender(Generic[Item]):
                 batch = self._next_batch()
                 if not batch:
                     continue
-                results = await self._deliver(batch)
+                try:
+                    results = await self._deliver(batch)
+                except Exception as error:  # whoever waits for one of them would wait for ever
+                    logger.exception("worker.send kind=%s", self._name)
+                    results = [Result(500, "not-sent", f"It could not be sent: {error}") for _ in batch]
                 for (_, future), result in zip(batch, results, strict=True):
                     if not future.done():
                         future.set_result(result)
@@ -74,7 +78,7 @@ class Sender(Generic[Item]):
         items = [item for item, _ in batch]
         while True:
             try:
-                return await self._send(items)
+                return _complete(await self._send(items), len(items))
             except RefusedError as error:
                 if error.status != 500 or all(future.done() for _, future in batch):
                     logger.error("worker.send kind=%s: %s", self._name, error)  # noqa: TRY400 - expected, no trace
@@ -91,3 +95,9 @@ class Sender(Generic[Item]):
             logger.warning("worker.send kind=%s: %s; again in %.1f s", self._name, problem, delay)
             await asyncio.sleep(delay)
             delay = min(longest, delay * 2)
+
+
+def _complete(results: list[Result], count: int) -> list[Result]:
+    if len(results) != count:
+        raise ValueError(f"{len(results)} results came for {count} items")
+    return results

@@ -13,6 +13,7 @@ from trigger_sdk.wire import Frame
 from apps.workers import protocol as wire
 
 from .attempts import Attempt, ProcessEnd, storable
+from .coordinator import CoordinatorError
 from .deployments import DeploymentError, Deployments
 from .executors.base import Executor, Place, StartFailedError
 from .hosts import ChildConnection, HostError
@@ -21,6 +22,7 @@ from .outbox import Sender
 
 STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0
+KEY_MAX_LENGTH = 200
 OK = 200
 UNSTORABLE = (413, 422)
 TELL_START_SECONDS = 0.05
@@ -55,23 +57,33 @@ class AttemptRun:
         self._writes: set[asyncio.Task[None]] = set()
         self._limit: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
+        self._is_overdue = False
 
     async def run(self) -> None:
         """Returns when the finish is acknowledged, or when the attempt turned out not to be this worker's any more."""
         try:
-            finish = await self._execute()
-        except (StartFailedError, DeploymentError, HostError) as error:
-            finish = self._start_failure(str(error))
-        finally:
-            if self._limit is not None:
-                self._limit.cancel()
-        try:
+            finish = await self._verdict()
             if self.attempt.stop_reason != "stale":
                 await self._log.flush()
                 await self._deliver(finish)
         finally:
             if self._place is not None:
                 await self._tools.executor.release(self._place)
+
+    async def _verdict(self) -> wire.Finish:
+        try:
+            return await self._execute()
+        except CoordinatorError:
+            raise
+        except (StartFailedError, DeploymentError, HostError) as error:
+            return self._start_failure(str(error))
+        except Exception as error:
+            # Without an end the run would be claimed and fail in the same way for ever, and its page would not say why.
+            logger.exception("worker.run run.id=%s", self.attempt.public_run_id)
+            return self._start_failure(f"{type(error).__name__}: {error}")
+        finally:
+            if self._limit is not None:
+                self._limit.cancel()
 
     async def _deliver(self, finish: wire.Finish) -> None:
         result = await self._tools.finishes.submit(finish)
@@ -110,6 +122,10 @@ class AttemptRun:
             connecting.cancel()
         if self._writes:
             await asyncio.wait(self._writes)
+        if end.is_unstarted:
+            raise HostError(end.note)
+        if self._is_overdue and self.attempt.begun_at is None:
+            raise HostError(f"The task's process did not begin within {CHILD_CONNECT_SECONDS:g} s.")
         return self.attempt.finish(end)
 
     def _start_failure(self, reason: str) -> wire.Finish:
@@ -123,8 +139,11 @@ class AttemptRun:
 
     def _give_up_waiting(self) -> None:
         if self.attempt.begun_at is None and self._place is not None:
+            self._is_overdue = not self.attempt.stop_reason
             self._place.host.stop(self._ticket, "interrupted", 0.0)
-            self.attempt.stop_reason = self.attempt.stop_reason or "interrupted"
+            # An agent that never got the order to start it will not tell its end either.
+            unheard = ProcessEnd(note="The agent told nothing of the task's process.")
+            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, self.ended, unheard)
 
     # What the host tells (RunListener).
 
@@ -175,7 +194,7 @@ class AttemptRun:
         if self.attempt.begun_at is not None:
             return
         self.attempt.begun_at = time.monotonic()
-        self.attempt.resumed_from = None if resumed_from is None else storable(resumed_from)
+        self.attempt.resumed_from = None if resumed_from is None else storable(resumed_from)[:KEY_MAX_LENGTH]
         loop = asyncio.get_running_loop()
         self._limit = loop.call_later(self.attempt.options.max_duration_seconds, self.stop, "timed_out")
         self._telling = loop.call_later(TELL_START_SECONDS, lambda: self._spawn(self._tell_start()))
@@ -197,6 +216,7 @@ class AttemptRun:
 
     async def _save(self, child: ChildConnection, frame: Frame) -> None:
         header, claim = frame.header, self.attempt.claim
+        sequence = int(header["sequence"])  # sent back, so nothing that is as long as the process likes
         data_bytes = int(header["data_bytes"])
         child.begin_answer()
         result = await self._tools.checkpoints.submit(
@@ -211,9 +231,9 @@ class AttemptRun:
         )
         child.end_answer()
         if result.status == OK:
-            child.send("saved", sequence=header.get("sequence"), index=result.index)
+            child.send("saved", sequence=sequence, index=result.index)
         else:
-            child.send("refused", sequence=header.get("sequence"), code=result.code, message=result.message)
+            child.send("refused", sequence=sequence, code=result.code, message=result.message)
             self._judge(result)
 
     def _judge(self, result: wire.Result) -> None:

@@ -55,6 +55,9 @@ class Worker:
         self._stopping = asyncio.Event()
         self._away_since: float | None = None
         """Since when coordinators say that only the database is away."""
+        self._away_heard_at = 0.0
+        """When they said so last: one that says nothing any more excuses nothing."""
+        self._failure: BaseException | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -67,12 +70,17 @@ class Worker:
         stopping = asyncio.create_task(self._stopping.wait())
         done, _ = await asyncio.wait({*loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {stopping}:
-            task.result()  # a loop ends by an error alone
+            self._failure = task.exception()  # a loop ends by an error alone
+            self.stop()
         await self._drain()
-        await self._say_goodbye()
-        for task in (*loops, *self._polls, stopping):
+        for task in (*loops, stopping):  # a poll or a beat after the goodbye would take it back
             task.cancel()
+        await self._say_goodbye()
+        for poll in self._polls:
+            poll.cancel()
         await asyncio.gather(*loops, *self._polls, stopping, return_exceptions=True)
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self) -> None:
         """Begins the drain: the open poll is replaced by one that asks for no more runs."""
@@ -140,12 +148,17 @@ class Worker:
                 if error.kind != "unknown-worker":
                     raise
                 await self._register()
+                await asyncio.sleep(delay)  # a worker that drains does not register, and must not ask without a pause
             except CoordinatorError as error:
                 logger.warning("worker.poll: %s; again in %.1f s", error, delay)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 delay = min(longest, delay * 2)
-                # The reply may have been lost on its way, with claims in it.
+                # The reply may have been lost on its way, with claims in it. Beyond those it asks for no more than is
+                # free by now; a newer poll asks for itself.
                 poll.is_repeat = True
+                poll.capacity = 0
+                if poll.poll_id == self._newest_poll:
+                    self._polled_capacity = poll.capacity = self._capacity
             else:
                 self._take(reply, is_newest=poll.poll_id == self._newest_poll)
                 return
@@ -157,6 +170,7 @@ class Worker:
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("worker.poll: %s", error)
+            self._failure = error
             self.stop()
 
     def _take(self, reply: wire.PollReply, *, is_newest: bool) -> None:
@@ -220,7 +234,7 @@ class Worker:
         try:
             reply = await self._coordinator.beat(wire.Heartbeat(self.id, [run.attempt.lease for run in runs]))
         except DatabaseAwayError as error:
-            self._away_since = self._away_since or sent_at
+            self._away_since, self._away_heard_at = self._away_since or sent_at, sent_at
             logger.warning("worker.beat: the database is away: %s", error)
             return False
         except RefusedError as error:
@@ -247,7 +261,11 @@ class Worker:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            is_excused = self._away_since is not None and now - self._away_since < wire.DATABASE_AWAY_SECONDS
+            is_excused = (
+                self._away_since is not None
+                and now - self._away_since < wire.DATABASE_AWAY_SECONDS
+                and now - self._away_heard_at < wire.SELF_KILL_SECONDS
+            )
             for run in self._runs.values():
                 attempt = run.attempt
                 if attempt.renewed_at is None and now - attempt.received_at > CONFIRM_AFTER_SECONDS:

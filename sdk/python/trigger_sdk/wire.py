@@ -87,7 +87,7 @@ class FrameSocket:
 def _frame(head: bytes, body: bytes) -> Frame:
     try:
         header = json.loads(head)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError(f"a frame's header is not JSON: {error}") from error
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
         raise WireError("a frame's header has no type")

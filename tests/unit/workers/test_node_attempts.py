@@ -72,7 +72,8 @@ def test_error_of_a_task_can_always_be_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [(5, 5.0), (0.5, 0.5), (-1, None), ("5", None), (float("inf"), None), (None, None)]
+    ("given", "kept"),
+    [(5, 5.0), (0.5, 0.5), (-1, None), ("5", None), (float("inf"), None), (10**400, None), (None, None)],
 )
 def test_retry_after_is_a_number_of_seconds(given: Any, kept: float | None) -> None:
     finish = attempt(failure={**FAILED, "retry_after_seconds": given}).finish(ProcessEnd(exit_code=1))

@@ -123,6 +123,17 @@ async def test_item_that_cannot_be_encoded_fails_alone() -> None:
     assert [result.status for result in results] == [200, 422, 200]
 
 
+@pytest.mark.asyncio
+async def test_answer_with_another_number_of_results_hangs_nobody() -> None:
+    async def send(_: list[str]) -> list[Result]:
+        return [OK]
+
+    results = await asyncio.wait_for(together(Sender("test", send, len), ["a", "b", "c"]), 10)
+
+    assert {result.status for result in results} <= {200, 500}
+    assert 500 in {result.status for result in results}
+
+
 # Log lines.
 
 
@@ -195,3 +206,16 @@ async def test_odd_fields_and_text_are_made_safe() -> None:
     (line,) = sink.batches[0].lines
     assert line.message == "?\N{REPLACEMENT CHARACTER}"
     assert line.fields == rb'{"a": "nan", "b\ufffd": ["?"], "c": "-inf"}'
+
+
+@pytest.mark.asyncio
+async def test_every_part_of_a_line_is_bounded() -> None:
+    """A frame's header may have a megabyte, and a run 50,000 lines."""
+    sink = Sink()
+    long = "x" * 500_000
+    sink.buffer.add({"message": "m", "level": long, "source": long, "at": f"2026-01-02T03:04:05.{'0' * 500_000}+00:00"})
+
+    await sink.buffer.flush()
+
+    (line,) = sink.batches[0].lines
+    assert max(len(line.level), len(line.source), len(line.at)) <= 40

@@ -1,5 +1,7 @@
 """What every executor offers. Adding one is a module beside this one and a line in `select.py`."""
 
+import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -59,3 +61,21 @@ def socket_folder(root: Path, name: str) -> Path:
     folder = root / name
     folder.mkdir(mode=0o711, parents=True)
     return folder
+
+
+def lock_folder(folder: Path) -> int:
+    """Takes the folder for this process until it ends; raises ExecutorUnavailableError where another has it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Where everybody may write, another user may have made it first, and what lies in it is run.
+    is_public = folder.parent.parent.stat().st_mode & 0o002
+    if is_public and {folder.parent.lstat().st_uid, folder.stat().st_uid} != {os.getuid()}:
+        raise ExecutorUnavailableError(f"The folder {folder.parent} is another user's: set TRIGGER_WORKER_DIR.")
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ExecutorUnavailableError(
+            f"Another worker uses the folder {folder.parent}: give each worker of a node its own TRIGGER_WORKER_DIR."
+        ) from None
+    return descriptor

@@ -5,7 +5,6 @@ what goes over their sockets is the host's.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import secrets
@@ -18,7 +17,13 @@ from trigger_sdk.wire import SOCKET_NAME
 from apps.workers.node.attempts import ProcessEnd
 from apps.workers.node.config import Config
 from apps.workers.node.executors import docker_containers as containers
-from apps.workers.node.executors.base import ExecutorUnavailableError, Place, StartFailedError, socket_folder
+from apps.workers.node.executors.base import (
+    ExecutorUnavailableError,
+    Place,
+    StartFailedError,
+    lock_folder,
+    socket_folder,
+)
 from apps.workers.node.executors.docker_engine import Engine, EngineError
 from apps.workers.node.executors.docker_images import Images
 from apps.workers.node.hosts import Host, HostError
@@ -206,10 +211,14 @@ class DockerExecutor:
     async def _remove_strays(self) -> None:
         """Removes containers of this folder that no attempt of this worker holds."""
         for found in await self._engine.containers(self._own_label):
-            names = {name.removeprefix("/") for name in found["Names"]}
-            if not names & self._containers.keys():
-                logger.info("workers.remove_stray container=%s state=%s", found["Id"][:SHORT_ID], found["State"])
+            names = {name.removeprefix("/") for name in found["Names"] or ()}  # none for one that is half removed
+            if names & self._containers.keys():
+                continue
+            logger.info("workers.remove_stray container=%s state=%s", found["Id"][:SHORT_ID], found["State"])
+            try:
                 await self._engine.remove(found["Id"])
+            except EngineError as error:  # the others must not stay for one that cannot be removed
+                logger.warning("workers.remove_stray container=%s: %s", found["Id"][:SHORT_ID], error)
 
     def _empty_sockets(self) -> None:
         shutil.rmtree(self._sockets, ignore_errors=True)
@@ -221,20 +230,6 @@ class DockerExecutor:
                 f"The worker's folder {self._folder} has too long a path for a socket (by"
                 f" {longest - SOCKET_PATH_MAX_BYTES} bytes): set TRIGGER_WORKER_DIR to a shorter one."
             )
-
-
-def lock_folder(folder: Path) -> int:
-    """Takes the folder for this process until it ends; raises ExecutorUnavailableError where another has it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise ExecutorUnavailableError(
-            f"Another worker uses the folder {folder.parent}: give each worker of a node its own TRIGGER_WORKER_DIR."
-        ) from None
-    return descriptor
 
 
 async def verdict(engine: Engine, container: str) -> ProcessEnd:

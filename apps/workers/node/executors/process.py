@@ -17,7 +17,7 @@ from pathlib import Path
 from uuid import UUID
 
 from apps.workers.node.deployments import DeploymentError, unpack
-from apps.workers.node.executors.base import Place, StartFailedError, socket_folder
+from apps.workers.node.executors.base import Place, StartFailedError, lock_folder, socket_folder
 from apps.workers.node.hosts import Host, HostError
 from apps.workers.protocol import DeploymentReply, TaskOptions
 
@@ -26,6 +26,7 @@ IDLE_SECONDS = 300.0
 """An agent without runs is ended after this time; the next run of its deployment starts it again."""
 STOP_SECONDS = 5.0
 ERROR_LINES = 20
+READ_BYTES = 16 * 1024
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
 
@@ -53,10 +54,15 @@ class ProcessExecutor:
         self._folder = folder / "process"
         self._zygotes: dict[UUID, Zygote] = {}
         self._starting: dict[UUID, asyncio.Lock] = {}
+        self._preparing = asyncio.Lock()
+        """Deployments with the same requirements share an environment, which must not be made twice at once."""
+        self._lock: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
+        """Raises ExecutorUnavailableError where another worker has the folder: its sockets would be removed."""
+        self._lock = lock_folder(self._folder)
         shutil.rmtree(self._folder / "runs", ignore_errors=True)
         shutil.rmtree(self._folder / "s", ignore_errors=True)
         for name in ("deployments", "runs", "s", "venvs"):
@@ -69,6 +75,9 @@ class ProcessExecutor:
             zygote = self._zygotes.get(deployment.deployment_id)
             is_warm = zygote is not None and zygote.host.is_alive
             if zygote is None or not is_warm:
+                if zygote is not None:  # its agent has died, or hangs: process, socket and folder would stay behind
+                    del self._zygotes[deployment.deployment_id]
+                    await self._end(zygote)
                 zygote = await self._start(deployment)
                 self._zygotes[deployment.deployment_id] = zygote
         zygote.last_used_at = asyncio.get_running_loop().time()
@@ -90,25 +99,25 @@ class ProcessExecutor:
             self._sweeping.cancel()
         zygotes, self._zygotes = list(self._zygotes.values()), {}
         await asyncio.gather(*(self._end(zygote) for zygote in zygotes))
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     async def _start(self, deployment: DeploymentReply) -> Zygote:
         try:
-            tasks = await asyncio.to_thread(unpack, deployment, self._folder / "deployments")
-            python = await asyncio.to_thread(prepare_environment, self._folder / "venvs", tasks)
+            async with self._preparing:
+                tasks = await asyncio.to_thread(unpack, deployment, self._folder / "deployments")
+                python = await asyncio.to_thread(prepare_environment, self._folder / "venvs", tasks)
         except (DeploymentError, OSError) as error:
             raise StartFailedError(str(error)) from error
         host = Host(socket_folder(self._folder / "s", secrets.token_hex(4)), isolation="process")
-        await host.listen()
-        process = await asyncio.create_subprocess_exec(
-            str(python), "-I", "-m", "trigger_sdk.agent",
-            "serve", "--socket-dir", str(host.socket_dir), "--tasks", str(tasks),
-            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-            cwd=str(tasks),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+        try:
+            await host.listen()
+            process = await _start_agent(python, host.socket_dir, tasks)
+        except OSError as error:
+            host.close()
+            shutil.rmtree(host.socket_dir, ignore_errors=True)
+            raise StartFailedError(f"The agent could not be started: {error}") from error
         host.name = f"{deployment.task_set} v{deployment.version} (process {process.pid})"
         zygote = Zygote(host, process, asyncio.get_running_loop().time())
         self._watch(zygote)
@@ -117,6 +126,9 @@ class ProcessExecutor:
         except HostError as error:
             await self._end(zygote)
             raise StartFailedError("\n".join([str(error), *zygote.stderr])) from error
+        except BaseException:
+            await asyncio.shield(self._end(zygote))
+            raise
         return zygote
 
     def _watch(self, zygote: Zygote) -> None:
@@ -132,7 +144,8 @@ class ProcessExecutor:
         try:
             await asyncio.wait_for(zygote.process.wait(), STOP_SECONDS)
         except TimeoutError:
-            zygote.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                zygote.process.kill()
             await zygote.process.wait()
         shutil.rmtree(zygote.host.socket_dir, ignore_errors=True)
 
@@ -183,11 +196,27 @@ def prepare_environment(folder: Path, tasks: Path) -> Path:
     return python
 
 
+async def _start_agent(python: Path, socket_dir: Path, tasks: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        str(python), "-I", "-m", "trigger_sdk.agent", "serve", "--socket-dir", str(socket_dir), "--tasks", str(tasks),
+        env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        cwd=str(tasks),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+
+
 async def _read_output(zygote: Zygote) -> None:
     """Keeps the agent's last lines for the error of a failed start; an unread pipe would block it."""
     assert zygote.process.stdout is not None
-    while line := await zygote.process.stdout.readline():
-        zygote.stderr.append(line.decode(errors="replace").rstrip())
+    rest = b""
+    while data := await zygote.process.stdout.read(READ_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        zygote.stderr.extend(line[:READ_BYTES].decode(errors="replace").rstrip() for line in lines)
+        rest = rest[:READ_BYTES]  # a line without an end is no reason to keep, or to stop reading
+    zygote.stderr.extend([rest.decode(errors="replace").rstrip()] if rest else [])
     code = await zygote.process.wait()
     if not zygote.is_ending:
         logger.error("worker.agent_died host=%s code=%s\n%s", zygote.host.name, code, "\n".join(zygote.stderr))

@@ -1,0 +1,138 @@
+"""One attempt from its claim to its finish: whatever goes wrong on the node, it ends with a verdict and gives back."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from trigger_sdk.wire import Frame
+
+from apps.workers.node import runs
+from apps.workers.node.attempts import Attempt, ProcessEnd
+from apps.workers.node.deployments import Deployments
+from apps.workers.node.executors.base import Place
+from apps.workers.node.hosts import Host
+from apps.workers.node.outbox import Sender
+from apps.workers.node.runs import AttemptRun, Tools
+from apps.workers.protocol import Claim, DeploymentReply, Finish, Result, TaskOptions
+
+
+class Node:
+    """Coordinator and executor in one: notes finishes and gives a host without an agent."""
+
+    name = note = "test"
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.finishes: list[Finish] = []
+        self.released: list[Place] = []
+        self.stops: list[str] = []
+        self.is_deaf = False
+
+    async def deployment(self, deployment_id: Any) -> DeploymentReply:
+        return DeploymentReply(deployment_id, "set", 1, "folder", b"hash", {"t": TaskOptions()})
+
+    async def acquire(self, *_: Any) -> Place:
+        if self.error is not None:
+            raise self.error
+        return Place(StubHost(self), "c1", "cold")
+
+    async def release(self, place: Place) -> None:
+        self.released.append(place)
+
+    async def finish(self, items: list[Finish]) -> list[Result]:
+        self.finishes += items
+        return [Result(200) for _ in items]
+
+    async def other(self, items: list[Any]) -> list[Result]:
+        return [Result(200) for _ in items]
+
+    def run(self) -> AttemptRun:
+        def sender(send: Any) -> "Sender[Any]":
+            return Sender("test", send, lambda _: 1)
+
+        tools = Tools(
+            deployments=Deployments(self),  # type: ignore[arg-type]
+            executor=self,  # type: ignore[arg-type]
+            starts=sender(self.other), checkpoints=sender(self.other), logs=sender(self.other),
+            finishes=sender(self.finish), load_checkpoints=self.other,
+        )  # fmt: skip
+        return AttemptRun(Attempt(Claim(uuid4(), "run_1", 1, b"token", "t", uuid4(), b"{}", 3)), tools)
+
+
+class StubHost(Host):
+    """A host whose agent the test itself plays."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(Path(), isolation="none")
+        self._node = node
+
+    def run(self, run_id: str, folder: str | None, listener: Any) -> str:
+        self._listener = listener
+        return "ticket"
+
+    def stop(self, ticket: str, reason: str, grace_seconds: float) -> None:
+        self._node.stops.append(reason)
+        if not self._node.is_deaf:
+            self._listener.ended(ProcessEnd(signal=9))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("State"), RuntimeError("odd")])
+async def test_an_error_nobody_foresaw_is_a_start_that_failed(error: Exception) -> None:
+    node = Node(error)
+
+    await asyncio.wait_for(node.run().run(), 10)
+
+    (finish,) = node.finishes
+    assert finish.outcome == "start_failed"
+    assert type(error).__name__ in (finish.error or {})["message"]
+
+
+@pytest.mark.asyncio
+async def test_place_is_given_back_whatever_the_process_said() -> None:
+    node = Node()
+    run = node.run()
+    working = asyncio.create_task(run.run())
+    while not run._ticket:
+        await asyncio.sleep(0)
+
+    run.frame(None, Frame("failed", {"error": {"type": "E"}, "retry_after_seconds": 10**400}))  # type: ignore[arg-type]
+    run.ended(ProcessEnd(exit_code=1))
+    await asyncio.wait_for(working, 10)
+
+    assert [(finish.outcome, finish.retry_after_seconds) for finish in node.finishes] == [("failed", None)]
+    assert len(node.released) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_deaf", [False, True], ids=["killed", "agent-never-heard-of-it"])
+async def test_process_that_never_begins_is_a_start_that_failed(
+    monkeypatch: pytest.MonkeyPatch, *, is_deaf: bool
+) -> None:
+    """As `released` it would be claimed again at once and for ever."""
+    monkeypatch.setattr(runs, "CHILD_CONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(runs, "STOP_GRACE_SECONDS", 0.01)
+    node = Node()
+    node.is_deaf = is_deaf
+
+    await asyncio.wait_for(node.run().run(), 10)
+
+    assert [finish.outcome for finish in node.finishes] == ["start_failed"]
+    assert len(node.released) == 1
+
+
+@pytest.mark.asyncio
+async def test_process_that_could_not_be_forked_is_a_start_that_failed() -> None:
+    node = Node()
+    run = node.run()
+    working = asyncio.create_task(run.run())
+    while not run._ticket:
+        await asyncio.sleep(0)
+
+    run.ended(ProcessEnd(note="no process could be started: EAGAIN", is_unstarted=True))
+    await asyncio.wait_for(working, 10)
+
+    assert [finish.outcome for finish in node.finishes] == ["start_failed"]
+    assert "EAGAIN" in (node.finishes[0].error or {})["message"]
