@@ -188,6 +188,9 @@ class Worker:
             previous.stop("stale", 0.0)
         run = AttemptRun(Attempt(claim), self._tools)
         self._runs[claim.run_id] = run
+        if claim.run_id in self._unknown_cancels:
+            self._unknown_cancels.discard(claim.run_id)
+            run.stop("canceled")
         task = asyncio.create_task(self._carry_out(run), name=f"run-{run.attempt.public_run_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
