@@ -49,13 +49,6 @@ class Executor(Protocol):
         """Ends everything that this executor started."""
 
 
-def memory_bytes(text: str) -> int:
-    """The bytes of a memory option as "512MB" or "1GB" (decimal units, as the contract writes them)."""
-    number = text.rstrip("KMGBkmgb")
-    factor = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}[text[len(number) :].upper()]
-    return int(float(number) * factor)
-
-
 def socket_folder(root: Path, name: str) -> Path:
     """A new private directory for one host's socket."""
     folder = root / name
