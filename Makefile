@@ -5,7 +5,7 @@ MANAGE := $(PYTHON) manage.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-development test lint bench clean requirements
+.PHONY: help run setup setup-development test prove lint bench clean requirements
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,9 @@ setup-development:
 
 test: setup-development  ## all tests; those of containers and browser skip, with the reason, where the part is missing
 	$(PYTHON) -m pytest $(ARGS)
+
+prove: setup-development  ## the long tier of the proofs, e.g. make prove ARGS="tests/unit/sdk -s"
+	$(PYTHON) -m pytest --long -m long $(ARGS)
 
 lint: setup-development  ## ruff, mypy, import contracts, Django's checks, migrations, templates
 	.venv/bin/ruff check .

@@ -50,6 +50,7 @@ def make_task(
     options: dict[str, Any] | None = None,
     payload_schema: dict[str, Any] | None = None,
     resume_points: Sequence[dict[str, Any]] = (),
+    segments: Sequence[str] = (),
     file: str = "tasks.py",
     line: int = 1,
     **overrides: Any,
@@ -65,6 +66,7 @@ def make_task(
         options=options or {},
         payload_schema=ANY_SCHEMA if payload_schema is None else payload_schema,
         resume_points=list(resume_points),
+        segments=list(segments),
         file=file,
         line=line,
     )

@@ -1,4 +1,4 @@
-"""Saving and loading checkpoints for running attempts, in batches, under their attempt tokens."""
+"""Saving and loading checkpoints and step results for running attempts, in batches, under their attempt tokens."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from trigger_sdk import codec
 
 from apps.checkpoints.errors import CheckpointRefused
-from apps.checkpoints.models import KEY_MAX_LENGTH
+from apps.checkpoints.models import KEY_MAX_LENGTH, Kind
 from apps.runs.statements import statement
 
 DATA_MAX_BYTES = codec.MAX_VALUE_BYTES
@@ -20,8 +20,17 @@ DEPTH_MAX = codec.MAX_DEPTH
 COUNT_MAX = 10_000
 """Limits of contract, section 4."""
 
+DURATION_MAX_SECONDS = 1e9
+
+INLINE_BYTES = 1_000_000
+"""Step results that an attempt is given when it starts; it asks for what is beyond them."""
+
+PAGE_BYTES = 4_000_000
+"""One answer's worth of what an attempt restores; the last entry may reach beyond it."""
+
 SAVE_CHECKPOINTS = statement(__file__, "save_checkpoints")
 LOAD_CHECKPOINTS = statement(__file__, "load_checkpoints")
+LOAD_DATA = statement(__file__, "load_data")
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -30,7 +39,7 @@ _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 @dataclass(frozen=True, slots=True)
 class NewCheckpoint:
-    """A checkpoint on its way in; data and carried are JSON text as the codec wrote it."""
+    """A checkpoint or step on its way in; data and carried are JSON text as the codec of that version wrote it."""
 
     run_id: UUID
     token: bytes
@@ -38,6 +47,9 @@ class NewCheckpoint:
     data: bytes
     binds: Sequence[str]
     carried: bytes | None
+    kind: str = Kind.CHECKPOINT
+    codec: int = 1
+    duration_seconds: float | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -45,8 +57,7 @@ class NewCheckpoint:
 
     @property
     def content_hash(self) -> bytes:
-        parts = (self.data, self.carried or b"", json.dumps(list(self.binds)).encode())
-        return hashlib.sha256(b"\x00".join(parts)).digest()
+        return content_hash(self.kind, self.data, self.carried, self.binds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,20 @@ class Saved:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """Rows of `load_checkpoints.sql`; `next_after` is the index to go on from, None behind the last page."""
+
+    rows: Sequence[Any]
+    next_after: int | None
+
+
+def content_hash(kind: str, data: bytes, carried: bytes | None, binds: Sequence[str]) -> bytes:
+    """What tells a repeated save from a second one under the same key."""
+    parts = (kind.encode(), data, carried or b"", json.dumps(list(binds)).encode())
+    return hashlib.sha256(b"\x00".join(parts)).digest()
+
+
 def check(checkpoint: NewCheckpoint) -> None:
     """Raises CheckpointRefused where a limit is broken; the task's own codec checks the same with paths."""
     if not 0 < len(checkpoint.key) <= KEY_MAX_LENGTH:
@@ -65,6 +90,13 @@ def check(checkpoint: NewCheckpoint) -> None:
         )
     if "\x00" in checkpoint.key:
         raise CheckpointRefused("The key contains NUL.", "invalid")
+    if checkpoint.kind not in Kind:
+        raise CheckpointRefused(f"The kind {checkpoint.kind!r:.40} is neither checkpoint nor step.", "invalid")
+    if checkpoint.codec != codec.VERSION:
+        raise CheckpointRefused(f"Version {checkpoint.codec} of the codec is unknown here.", "invalid")
+    duration = checkpoint.duration_seconds
+    if duration is not None and not 0 <= duration < DURATION_MAX_SECONDS:
+        raise CheckpointRefused("The duration is not a number of seconds.", "invalid")
     if checkpoint.size_bytes > DATA_MAX_BYTES:
         message = (
             f"The checkpoint {checkpoint.key!r} has {checkpoint.size_bytes:,} bytes; the limit is {DATA_MAX_BYTES:,}."
@@ -99,17 +131,38 @@ async def save(database: AsyncConnection[Any], checkpoints: Sequence[NewCheckpoi
         run_ids=[item.run_id for item in checkpoints],
         tokens=[item.token for item in checkpoints],
         keys=[item.key for item in checkpoints],
+        kinds=[item.kind for item in checkpoints],
         datas=[item.data.decode() for item in checkpoints],
         carrieds=[None if item.carried is None else item.carried.decode() for item in checkpoints],
         binds=[json.dumps(list(item.binds)) for item in checkpoints],
         hashes=[item.content_hash for item in checkpoints],
         sizes=[item.size_bytes for item in checkpoints],
+        codecs=[item.codec for item in checkpoints],
+        durations=[item.duration_seconds for item in checkpoints],
         count_limit=COUNT_MAX,
     )
     return [None if row.verdict == "retry" else Saved(row.verdict, row.index or 0) for row in rows]
 
 
-async def load(database: AsyncConnection[Any], *, run_id: UUID, token: bytes) -> list[Any] | None:
-    """The run's checkpoints in commit order; None for a stale token: with an empty list its holder would begin anew."""
-    rows = await LOAD_CHECKPOINTS.run_on(database, run_id=run_id, token=token)
-    return [row for row in rows if row.key is not None] if rows else None
+async def load(
+    database: AsyncConnection[Any], *, run_id: UUID, token: bytes, after_index: int = -1
+) -> StoredPage | None:
+    """A page of what the run has saved, in commit order; None for a stale token: with an empty page its holder would
+    begin anew."""
+    rows = await LOAD_CHECKPOINTS.run_on(
+        database,
+        run_id=run_id,
+        token=token,
+        after_index=after_index,
+        inline_bytes=INLINE_BYTES,
+        page_bytes=PAGE_BYTES,
+    )
+    if not rows:
+        return None
+    found = [row for row in rows if row.key is not None]
+    return StoredPage(found, found[-1].index if found and found[-1].has_more else None)
+
+
+async def load_data(database: AsyncConnection[Any], *, run_id: UUID, token: bytes, index: int) -> list[str | None]:
+    """The data of one entry as JSON text, [None] where there is none; [] for a stale token."""
+    return [row.data for row in await LOAD_DATA.run_on(database, run_id=run_id, token=token, index=index)]

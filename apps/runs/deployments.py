@@ -69,7 +69,7 @@ def register(*, task_set: str, archive: bytes, manifest: Mapping[str, Any], acto
 
 def _is_same(newest: Deployment, tasks: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the manifest, too, is what is stored: a newer SDK may read more from the same folder."""
-    columns = ("task_id", "options", "payload_schema", "resume_points", "file", "line")
+    columns = ("task_id", "options", "payload_schema", "resume_points", "segments", "file", "line")
     stored = {row[0]: row for row in newest.task_versions.values_list(*columns)}
     offered = {
         row.task_id: tuple(getattr(row, name) for name in columns) for row in (_version(newest, t) for t in tasks)
@@ -84,6 +84,7 @@ def _version(deployment: Deployment, task: Mapping[str, Any]) -> TaskVersion:
         options=task["options"],
         payload_schema=task["payload_schema"],
         resume_points=task["resume_points"],
+        segments=task.get("segments", []),
         file=task["file"],
         line=task["line"],
     )
@@ -106,7 +107,7 @@ def _move_tasks(deployment: Deployment, ids: Sequence[str]) -> list[str]:
 def _refuse_wrong_manifest(
     task_set: str, tasks: Sequence[Mapping[str, Any]], errors: Sequence[Mapping[str, Any]]
 ) -> None:
-    found = [FieldError(f"{e['file']}:{e['line']}:{e['column']}", f"{e['code']} {e['message']}") for e in errors]
+    found = [FieldError(f"{e['file']}:{e['line']}:{e['column']}", f"{e['message']} [{e['code']}]") for e in errors]
     if not 0 < len(task_set) <= TASK_SET_MAX_LENGTH or not task_set.isprintable():
         found.append(FieldError("name", f"must have 1 to {TASK_SET_MAX_LENGTH} printable characters"))
     if not tasks and not found:

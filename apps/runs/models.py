@@ -66,6 +66,10 @@ class TaskVersion(models.Model):
     options = models.JSONField(default=dict)
     payload_schema = models.JSONField(default=dict, help_text="JSON Schema 2020-12 of the payload object.")
     resume_points = models.JSONField(default=list)
+    segments = models.JSONField(
+        default=list,
+        help_text="Hashes of the source before, between and behind the resume points; empty where an SDK sent none.",
+    )
     file = models.CharField(max_length=512)
     line = models.PositiveIntegerField()
 
@@ -102,6 +106,9 @@ class Run(models.Model):
     replay_of = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="replays")
     replay_from = models.CharField(
         max_length=200, blank=True, help_text="The checkpoint that this replay starts after."
+    )
+    idempotency_scope = models.UUIDField(
+        null=True, help_text="The run whose idempotency keys a replay uses; null: its own."
     )
     version = models.BigIntegerField(default=0, help_text="Grows with each state move; pages use it to order updates.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-PROTOCOL_VERSION = "1.0"
+PROTOCOL_VERSION = "1.1"
 """Major and minor; a coordinator refuses a worker of another major."""
 
 POLL_SECONDS = 20.0
@@ -70,6 +70,8 @@ class Claim(Message):
     payload: bytes
     max_attempts: int
     has_checkpoints: bool = False
+    scope: str = ""
+    """What idempotency keys are made from: the public id of this run, or of the one that it replays."""
 
 
 class PollReply(Message):
@@ -114,6 +116,9 @@ class CheckpointItem(Message):
     data: bytes
     binds: list[str] = []
     carried: bytes | None = None
+    kind: str = "checkpoint"
+    codec: int = 1
+    duration_seconds: float | None = None
 
 
 class LogItem(Message):
@@ -183,13 +188,23 @@ class Results(Message):
 class StoredCheckpoint(Message):
     key: str
     index: int
-    data: bytes
+    data: bytes | None
+    """None for a step whose result has to be asked for."""
     binds: list[str] = []
     carried: bytes | None = None
+    kind: str = "checkpoint"
+    codec: int = 1
 
 
 class StoredCheckpoints(Message):
+    """A page in commit order; the next one starts after `next_after`."""
+
     items: list[StoredCheckpoint]
+    next_after: int | None = None
+
+
+class StoredData(Message):
+    data: bytes | None
 
 
 class TaskOptions(Message):

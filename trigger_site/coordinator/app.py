@@ -93,8 +93,10 @@ class CoordinatorApi:
             parts = path.removeprefix("/coordinator/v1/").split("/")
             if len(parts) == 2 and parts[0] == "deployments":
                 return 200, await self._deployment(_uuid(parts[1]))
-            if len(parts) == 3 and parts[0] == "runs" and parts[2] == "checkpoints":
-                return 200, await self._stored(_uuid(parts[1]), _token(scope))
+            if len(parts) in (3, 4) and parts[0] == "runs" and parts[2] == "checkpoints":
+                return 200, await self._stored(
+                    _uuid(parts[1]), _token(scope), parts[3:], scope.get("query_string", b"")
+                )
         raise RefusedError(404, "no-such-address", f"There is no {method} {path}.")
 
     def _authorize(self, scope: Scope) -> None:
@@ -177,22 +179,39 @@ class CoordinatorApi:
             raise RefusedError(404, "no-such-deployment", f"There is no deployment {deployment_id}.")
         return found
 
-    async def _stored(self, run_id: UUID, token: bytes) -> wire.Message:
-        rows = await self._database.run(lambda connection: store.load(connection, run_id=run_id, token=token))
-        if rows is None:
-            raise RefusedError(409, "stale", "The attempt token is not the run's present one.")
-        return wire.StoredCheckpoints(
-            [
-                wire.StoredCheckpoint(
-                    key=row.key,
-                    index=row.index,
-                    data=row.data.encode(),
-                    binds=row.binds,
-                    carried=None if row.carried is None else row.carried.encode(),
-                )
-                for row in rows
-            ]
+    async def _stored(self, run_id: UUID, token: bytes, index: list[str], query: bytes) -> wire.Message:
+        """`/checkpoints?after=7` is a page, `/checkpoints/7` the data of one entry."""
+        if index:
+            number = _index(index[0])
+            data = await self._database.run(
+                lambda connection: store.load_data(connection, run_id=run_id, token=token, index=number)
+            )
+            if not data:
+                raise _stale_token()
+            return wire.StoredData(None if data[0] is None else data[0].encode())
+        after = _index(query.removeprefix(b"after=").decode("latin-1")) if query else -1
+        page = await self._database.run(
+            lambda connection: store.load(connection, run_id=run_id, token=token, after_index=after)
         )
+        if page is None:
+            raise _stale_token()
+        return wire.StoredCheckpoints([_stored(row) for row in page.rows], page.next_after)
+
+
+def _stale_token() -> RefusedError:
+    return RefusedError(409, "stale", "The attempt token is not the run's present one.")
+
+
+def _stored(row: Any) -> wire.StoredCheckpoint:
+    return wire.StoredCheckpoint(
+        key=row.key,
+        index=row.index,
+        data=None if row.data is None else row.data.encode(),
+        binds=row.binds,
+        carried=None if row.carried is None else row.carried.encode(),
+        kind=row.kind,
+        codec=row.codec,
+    )
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -228,6 +247,12 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise RefusedError(404, "no-such-address", f"{text!r} is not an id.") from None
+
+
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise RefusedError(404, "no-such-address", f"{text!r} is not the index of a checkpoint.")
+    return int(text)
 
 
 def _token(scope: Scope) -> bytes:

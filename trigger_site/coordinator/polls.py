@@ -210,4 +210,5 @@ def _claim_of(row: Any) -> Claim:
         payload=row.payload.encode(),
         max_attempts=row.max_attempts,
         has_checkpoints=row.has_checkpoints,
+        scope=public_id("run", row.scope),
     )

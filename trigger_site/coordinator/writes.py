@@ -181,7 +181,17 @@ def _end_of(item: Finish) -> AttemptEnd:
 
 
 def _new_checkpoint(item: CheckpointItem) -> store.NewCheckpoint:
-    return store.NewCheckpoint(item.run_id, item.token, item.key, item.data, item.binds, item.carried)
+    return store.NewCheckpoint(
+        run_id=item.run_id,
+        token=item.token,
+        key=item.key,
+        data=item.data,
+        binds=item.binds,
+        carried=item.carried,
+        kind=item.kind,
+        codec=item.codec,
+        duration_seconds=item.duration_seconds,
+    )
 
 
 def _size_of_logs(batch: LogBatch) -> int:

@@ -1,15 +1,17 @@
 -- Purpose: save checkpoints of many runs in one statement (group commit), each under its attempt token.
--- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], keys text[], datas text[] (JSON text),
---   carrieds text[] (JSON text or null), binds text[] (JSON list of names), hashes bytea[], sizes int[] (bytes);
---   count_limit int (checkpoints per run).
+-- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], keys text[], kinds text[], datas text[] (JSON text),
+--   carrieds text[] (JSON text or null), binds text[] (JSON list of names), hashes bytea[], sizes int[] (bytes),
+--   codecs int[], durations float[] (seconds or null); count_limit int (checkpoints and steps per run).
 -- Returns: ord (position from 1), verdict: saved | repeated (same key, same content) | conflict | stale | limit |
 --   retry (a concurrent statement took the key or the index: run it again), index.
 -- Locks: the runs, in id order, before anything is written. Relies on: runs_run_pkey, checkpoint_key_is_unique.
 WITH input AS (
     SELECT * FROM unnest(
-        %(run_ids)s::uuid[], %(tokens)s::bytea[], %(keys)s::text[], %(datas)s::text[], %(carrieds)s::text[],
-        %(binds)s::text[], %(hashes)s::bytea[], %(sizes)s::int[]
-    ) WITH ORDINALITY AS i (run_id, token, key, data, carried, binds, content_hash, size_bytes, ord)
+        %(run_ids)s::uuid[], %(tokens)s::bytea[], %(keys)s::text[], %(kinds)s::text[], %(datas)s::text[],
+        %(carrieds)s::text[], %(binds)s::text[], %(hashes)s::bytea[], %(sizes)s::int[], %(codecs)s::int[],
+        %(durations)s::float[]
+    ) WITH ORDINALITY
+        AS i (run_id, token, key, kind, data, carried, binds, content_hash, size_bytes, codec, duration_seconds, ord)
 ), ok AS MATERIALIZED (
     SELECT i.*, r.attempt_count, r.progress_attempt
     FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND r.state = 'running'
@@ -26,10 +28,11 @@ WITH input AS (
     WHERE e.ord IS NULL
 ), inserted AS (
     INSERT INTO checkpoints_checkpoint
-        (run_id, key, index, data, carried, binds, content_hash, size_bytes, attempt, created_at)
-    SELECT n.run_id, n.key, n.index, n.data::json, n.carried::json,
-           ARRAY(SELECT json_array_elements_text(n.binds::json)), n.content_hash, n.size_bytes, n.attempt_count,
-           trigger_now()
+        (run_id, key, kind, index, data, carried, binds, content_hash, size_bytes, codec, duration_seconds, is_edited,
+         attempt, created_at)
+    SELECT n.run_id, n.key, n.kind, n.index, n.data::json, n.carried::json,
+           ARRAY(SELECT json_array_elements_text(n.binds::json)), n.content_hash, n.size_bytes, n.codec,
+           n.duration_seconds, false, n.attempt_count, trigger_now()
     FROM numbered n
     WHERE n.index < %(count_limit)s
     ORDER BY n.run_id, n.index

@@ -1,7 +1,8 @@
 -- Purpose: lease pending runs to one worker, highest priority first, then oldest. Runs after lock_claims in the same
 --   transaction.
 -- Parameters: worker_id uuid, poll_id uuid, limit int, confirm_seconds int (the lease until the claim is confirmed).
--- Returns: run_id, attempt, token, task_id, deployment_id, payload (text), max_attempts, has_checkpoints.
+-- Returns: run_id, attempt, token, task_id, deployment_id, payload (text), max_attempts, has_checkpoints, scope
+--   (the run whose idempotency keys it uses).
 -- Locks: the runs it takes; skips those that others hold. Relies on: run_claim_idx.
 -- The CASE hides its columns' statistics: as an OR the planner takes it for one row in thousands and sorts all that is
 -- pending instead of reading the head of the index.
@@ -34,6 +35,6 @@ WITH candidate AS MATERIALIZED (
 )
 SELECT r.id AS run_id, r.attempt_count AS attempt, r.token, r.task_id, r.deployment_id,
        (SELECT v.payload::text FROM runs_value v WHERE v.run_id = r.id) AS payload, r.max_attempts,
-       r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints
+       r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints, coalesce(r.idempotency_scope, r.id) AS scope
 FROM claimed r
 ORDER BY r.priority DESC, r.id

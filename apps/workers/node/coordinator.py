@@ -83,12 +83,22 @@ class Coordinator:
         )
 
     async def stored_checkpoints(self, run_id: UUID, token: bytes) -> list[wire.StoredCheckpoint]:
+        """All that the run has saved; the results of steps beyond the first megabyte are named only."""
+        stored: list[wire.StoredCheckpoint] = []
+        address = f"runs/{run_id}/checkpoints"
+        while True:
+            page = await self._read(address, wire.StoredCheckpoints, token)
+            stored += page.items
+            if page.next_after is None:
+                return stored
+            address = f"runs/{run_id}/checkpoints?after={page.next_after}"
+
+    async def stored_data(self, run_id: UUID, token: bytes, index: int) -> bytes | None:
+        return (await self._read(f"runs/{run_id}/checkpoints/{index}", wire.StoredData, token)).data
+
+    async def _read(self, address: str, reply: type[Reply], token: bytes) -> Reply:
         headers = {"X-Attempt-Token": token.hex()}
-        reply = await self._call(
-            "GET", f"runs/{run_id}/checkpoints", wire.StoredCheckpoints, headers=headers,
-            seconds=DEPLOYMENT_REQUEST_SECONDS,
-        )  # fmt: skip
-        return reply.items
+        return await self._call("GET", address, reply, headers=headers, seconds=DEPLOYMENT_REQUEST_SECONDS)
 
     async def _call(
         self,

@@ -13,12 +13,12 @@ from trigger_sdk.wire import Frame
 from apps.workers import protocol as wire
 
 from .attempts import Attempt, ProcessEnd, storable
-from .coordinator import CoordinatorError
+from .coordinator import CoordinatorError, RefusedError
 from .deployments import DeploymentError, Deployments
 from .executors.base import Executor, Place, StartFailedError
 from .hosts import ChildConnection, HostError
 from .logs import LogBuffer
-from .outbox import Sender
+from .outbox import BACKOFF_SECONDS, Sender
 
 STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0
@@ -42,6 +42,7 @@ class Tools:
     logs: Sender[wire.LogBatch]
     finishes: Sender[wire.Finish]
     load_checkpoints: Callable[..., Any]
+    load_data: Callable[..., Any]
 
 
 class AttemptRun:
@@ -157,13 +158,21 @@ class AttemptRun:
             task=claim.task,
             attempt=claim.attempt,
             max_attempts=claim.max_attempts,
-            scope=self.attempt.public_run_id,
+            scope=claim.scope or claim.public_id,
         )
         for stored in self.attempt.stored:
-            body = stored.data + (stored.carried or b"")
             child.send(
-                "stored", body, key=stored.key, index=stored.index, binds=stored.binds, data_bytes=len(stored.data)
+                "stored",
+                (stored.data or b"") + (stored.carried or b""),
+                key=stored.key,
+                kind=stored.kind,
+                index=stored.index,
+                codec=stored.codec,
+                binds=stored.binds,
+                data_bytes=None if stored.data is None else len(stored.data),
             )
+        # Its process has them now; kept here they would cost the node the same again.
+        self.attempt.stored = []
         child.send("go")
 
     def started(self, pid: int, kind: str) -> None:
@@ -175,6 +184,8 @@ class AttemptRun:
     def frame(self, child: ChildConnection, frame: Frame) -> None:
         if frame.type == "checkpoint":
             self._spawn(self._save(child, frame))
+        elif frame.type == "load":
+            self._spawn(self._load(child, frame.header))
         elif frame.type == "log":
             self._log.add(frame.header)
         elif frame.type == "begun":
@@ -227,6 +238,9 @@ class AttemptRun:
                 data=frame.body[:data_bytes],
                 binds=[str(name) for name in header.get("binds", [])],
                 carried=frame.body[data_bytes:] or None,
+                kind=str(header["kind"]),
+                codec=int(header["codec"]),
+                duration_seconds=_seconds(header.get("duration_seconds")),
             )
         )
         child.end_answer()
@@ -235,6 +249,27 @@ class AttemptRun:
         else:
             child.send("refused", sequence=sequence, code=result.code, message=result.message)
             self._judge(result)
+
+    async def _load(self, child: ChildConnection, header: dict[str, Any]) -> None:
+        """The result of a step that was only named at the start; waits through the coordinator's absence."""
+        sequence, index = int(header["sequence"]), int(header["index"])
+        claim, (delay, longest) = self.attempt.claim, BACKOFF_SECONDS
+        child.begin_answer()
+        try:
+            while not self._ended.done():
+                try:
+                    data = await self._tools.load_data(claim.run_id, claim.token, index)
+                except RefusedError as error:
+                    child.send("refused", sequence=sequence, code=error.kind, message=str(error))
+                    return self._judge(wire.Result(error.status, error.kind))
+                except CoordinatorError as error:
+                    logger.warning("worker.load run.id=%s: %s; again in %.1f s", claim.public_id, error, delay)
+                    await asyncio.sleep(delay)
+                    delay = min(longest, delay * 2)
+                else:
+                    return child.send("loaded", data or b"", sequence=sequence, is_found=data is not None)
+        finally:
+            child.end_answer()
 
     def _judge(self, result: wire.Result) -> None:
         """A stale token means that the run went on elsewhere: the process must not act any more."""
@@ -250,3 +285,7 @@ class AttemptRun:
         self._writes.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("worker.write run.id=%s: %s", self.attempt.public_run_id, error, exc_info=error)
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None

@@ -43,6 +43,7 @@ class Worker:
             logs=Sender("logs", coordinator.log, lambda batch: sum(len(line.message) for line in batch.lines)),
             finishes=Sender("finishes", coordinator.finish, lambda item: len(item.output or b"")),
             load_checkpoints=coordinator.stored_checkpoints,
+            load_data=coordinator.stored_data,
         )
         self._runs: dict[UUID, AttemptRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -12,13 +12,17 @@ from trigger_sdk.errors import (
     AbortRun,
     CheckpointMisplaced,
     CodecError,
+    DuplicateStep,
     RegistrationError,
     RetryAfter,
     RunCanceled,
     RunInterrupted,
     RunTimedOut,
+    StepError,
+    StepTimedOut,
 )
 from trigger_sdk.options import Retry
+from trigger_sdk.steps import step
 from trigger_sdk.tasks import Task, checkpoint, registry, task
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ __all__ = [
     "CheckpointMisplaced",
     "Client",
     "CodecError",
+    "DuplicateStep",
     "RegistrationError",
     "Retry",
     "RetryAfter",
@@ -38,12 +43,15 @@ __all__ = [
     "RunInfo",
     "RunInterrupted",
     "RunTimedOut",
+    "StepError",
+    "StepTimedOut",
     "Task",
     "checkpoint",
     "current_run",
     "idempotency_key",
     "log",
     "registry",
+    "step",
     "task",
 ]
 

@@ -33,6 +33,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_INTEGER_DIGITS",
     "MAX_VALUE_BYTES",
+    "VERSION",
     "CodecError",
     "MalformedJson",
     "decode",
@@ -40,6 +41,9 @@ __all__ = [
     "encode_entries",
     "parse_payload",
 ]
+
+VERSION = 1
+"""Stored beside every value. A reader refuses a version that it does not know; a change of any form raises it."""
 
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 _SAFE_BITS = 14_284

@@ -7,26 +7,31 @@ process, so a module global holds it: threads and event loops of the task see th
 import hashlib
 import inspect
 import os
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trigger_sdk import codec
-from trigger_sdk.errors import CodecError
+from trigger_sdk.errors import CodecError, ResumeRefused
 from trigger_sdk.schema import annotations_of, bind_payload, extra_name, parameters_of
 from trigger_sdk.shapes import restore as restore_shape
+from trigger_sdk.step_results import StepResults
 
 if TYPE_CHECKING:
     from trigger_sdk.compiler import Plan
     from trigger_sdk.tasks import Task
 
 
+CHECKPOINT, STEP = "checkpoint", "step"
+"""The kinds of what a run stores. Only a checkpoint is a place to resume from."""
+
+
 class Runtime(Protocol):
     """What an attempt needs from the process that runs it.
 
-    `save_checkpoint` returns when the data is durable and raises when it is refused; async tasks call it from a thread.
-    `idempotency_scope` is the run's id, or the original's in a replay.
+    `save_checkpoint` and `save_step` return when the data is durable and raise when it is refused; any thread may call
+    them. `idempotency_scope` is the run's id, or the original's in a replay.
     """
 
     run_id: str
@@ -35,7 +40,18 @@ class Runtime(Protocol):
 
     def save_checkpoint(self, key: str, data: bytes, binds: list[str], carried: bytes | None) -> None: ...
 
+    def save_step(self, key: str, data: bytes, duration_seconds: float) -> None: ...
+
+    def load_step(self, key: str, index: int) -> bytes:
+        """The result of a step that the attempt was only told the key of."""
+
     def log(self, level: str, message: str, fields: dict[str, Any]) -> None: ...
+
+    def pause_seconds(self, seconds: float) -> float:
+        """How long a step waits before its next try where its options say `seconds`."""
+
+    def may_interrupt(self) -> bool:
+        """Whether an exception may be raised into the main thread now."""
 
     def main_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         """What asyncio is to run: the coroutine itself, or one around it through which a stop reaches the task."""
@@ -43,13 +59,19 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A checkpoint as it was saved: `binds` are the entries of `data` that are names, `carried` holds changed names."""
+    """A checkpoint or the result of a step as it was saved, by the codec of version `codec`.
+
+    `binds` are the entries of `data` that are names, `carried` holds changed names. `data` is None for a step whose
+    result has to be loaded.
+    """
 
     key: str
     index: int
-    data: bytes
+    data: bytes | None
     binds: Sequence[str]
     carried: bytes | None = None
+    kind: str = CHECKPOINT
+    codec: int = codec.VERSION
 
 
 class Resume(NamedTuple):
@@ -76,10 +98,11 @@ class Unstorable(NamedTuple):
 class ActiveRun:
     """The run of this process. `known` is what a resume would restore, as text, for each name."""
 
-    def __init__(self, task: "Task", runtime: Runtime, resume: Resume | None) -> None:
+    def __init__(self, task: "Task", runtime: Runtime, stored: Sequence[StoredCheckpoint]) -> None:
         self.task = task
         self.runtime = runtime
-        self.resume = resume
+        self.resume = restore(stored)
+        self.steps = StepResults((entry for entry in stored if entry.kind == STEP), _checkpoint_keys(task, stored))
         self.restored: dict[str, Any] = {}
         self.known: dict[str, bytes | Unstorable] = {}
         self.is_entered = False
@@ -114,11 +137,18 @@ def idempotency_key(name: str) -> str:
 
 
 def restore(stored: Sequence[StoredCheckpoint]) -> Resume | None:
-    """The last checkpoint by index, with the union of what all of them hold; later ones win. None for none."""
-    ordered = sorted(stored, key=lambda checkpoint: checkpoint.index)
+    """The last checkpoint by index, with the union of what all of them hold; later ones win. None for none.
+
+    Raises ResumeRefused for data of a codec that this version does not know, steps included.
+    """
+    for entry in stored:
+        if entry.codec != codec.VERSION:
+            message = f"{entry.key!r} was stored by version {entry.codec} of the codec; this SDK reads {codec.VERSION}"
+            raise ResumeRefused(message, key=entry.key)
+    ordered = sorted((entry for entry in stored if entry.kind == CHECKPOINT), key=lambda entry: entry.index)
     names: dict[str, Any] = {}
     for checkpoint in ordered:
-        data = codec.decode(checkpoint.data)
+        data = codec.decode(checkpoint.data or b"")
         for name in checkpoint.binds:
             if name not in data:
                 raise CodecError("$", f"the checkpoint {checkpoint.key!r} binds `{name}` but does not hold it")
@@ -128,16 +158,21 @@ def restore(stored: Sequence[StoredCheckpoint]) -> Resume | None:
     return Resume(ordered[-1].key, names) if ordered else None
 
 
+def _checkpoint_keys(task: "Task", stored: Sequence[StoredCheckpoint]) -> list[str]:
+    return [*(point.key for point in task.points), *(entry.key for entry in stored if entry.kind == CHECKPOINT)]
+
+
 def run_task(task: "Task", payload: bytes, stored: Sequence[StoredCheckpoint], runtime: Runtime) -> bytes:
     """Runs one attempt to its end; returns the encoded output.
 
     Raises what the task raises, PayloadError, CodecError, or ResumeRefused where the checkpoints do not fit the code.
     """
     arguments = bind_payload(task.function, codec.parse_payload(payload))
-    run = ActiveRun(task, runtime, restore(stored))
+    run = ActiveRun(task, runtime, stored)
     _fill(run, arguments)
+    positional, named = _split(task.function, arguments)
     with _activated(run):
-        output = task.function(**arguments)
+        output = task.function(*positional, **named)
         if inspect.isawaitable(output):
             import asyncio
 
@@ -146,6 +181,16 @@ def run_task(task: "Task", payload: bytes, stored: Sequence[StoredCheckpoint], r
         return codec.encode(output, annotation=annotations_of(task.function).get("return"))
     except CodecError as error:
         raise type(error)(error.path, f"the output: {error.message}") from None
+
+
+def _split(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional-only parameters cannot be given by name, and none of them be left out before another."""
+    positional = {
+        name: arguments.get(name, parameter.default)
+        for name, parameter in parameters_of(function).items()
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+    }
+    return list(positional.values()), {name: arguments[name] for name in arguments if name not in positional}
 
 
 async def _awaited(output: Any) -> Any:
@@ -157,8 +202,6 @@ def _fill(run: ActiveRun, arguments: Mapping[str, Any]) -> None:
     plan = run.plan
     if plan is None:
         if run.resume is not None:
-            from trigger_sdk.errors import ResumeRefused
-
             message = f"the task {run.task.id} has no checkpoint {run.resume.key!r} to resume from"
             raise ResumeRefused(message, key=run.resume.key)
         return

@@ -55,6 +55,18 @@ class CheckpointRefused(TriggerError):
     """A checkpoint breaks a rule that only shows at run time: its key was used before, or there are too many."""
 
 
+class StepError(TriggerError):
+    """A step is used in a way that cannot work: a wrong key, option or function."""
+
+
+class DuplicateStep(StepError):
+    """The key of the step is taken in this attempt, by another step or by a checkpoint."""
+
+
+class StepTimedOut(TimeoutError):
+    """A call of a step's function took longer than the step's `timeout`."""
+
+
 class ResumeRefused(TriggerError):
     """The stored checkpoints do not fit the code: the key is gone, or a name that the code needs is not stored."""
 
@@ -134,16 +146,18 @@ class TaskOptionError(TriggerError, ValueError):
 
 
 class Problem(NamedTuple):
-    """One finding of the check at registration; `column` counts from 1."""
+    """One finding of the check. `line` and `column` count from 1, the column in characters; `severity` is `error`, or
+    `hint` for what works and only costs."""
 
     file: str
     line: int
     column: int
     code: str
     message: str
+    severity: str = "error"
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.code}]"
+        return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message} [{self.code}]"
 
 
 class RegistrationError(TriggerError):

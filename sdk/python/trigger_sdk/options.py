@@ -35,6 +35,12 @@ class Retry:
         check_number("retry.factor", self.factor, 1, 1_000)
         check_number("retry.max", self.max, 0, 30 * _DAY)
 
+    def delay_seconds(self, failure_count: int, jitter: float) -> float:
+        """The wait after the n-th failure, uniformly in [d/2, d]; `jitter` is a number from [0, 1)."""
+        # The exponent is capped because a float overflows long before 250 attempts of a large factor.
+        full = min(self.max, self.initial * self.factor ** min(failure_count - 1, 64))
+        return full * (0.5 + jitter / 2)
+
 
 class TaskOptions(NamedTuple):
     """Checked options; sizes are in bytes and durations in seconds. `to_json` is what a deployment stores."""

@@ -1,4 +1,4 @@
-"""Tests of tasks without a server: run one, crash it behind a checkpoint, and see it resume.
+"""Tests of tasks without a server: run one, crash it behind a checkpoint or a step, and see it resume.
 
 The crash is an exception that no `except Exception` sees: `with` and `finally` blocks run, which a killed process would
 not do. Checkpoints go through their stored text, so what a resume sees is what a real one would.
@@ -6,12 +6,13 @@ not do. Checkpoints go through their stored text, so what a resume sees is what 
 
 import inspect
 import json
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trigger_sdk import codec
-from trigger_sdk.context import StoredCheckpoint, run_task
+from trigger_sdk.context import CHECKPOINT, STEP, StoredCheckpoint, run_task
 from trigger_sdk.tasks import Task, registry
 
 
@@ -36,7 +37,15 @@ class Result:
     @property
     def checkpoints(self) -> dict[str, Any]:
         """The decoded data of every checkpoint, by key."""
-        return {checkpoint.key: codec.decode(checkpoint.data) for checkpoint in self.stored}
+        return self._decoded(CHECKPOINT)
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """The decoded result of every step that finished, by key."""
+        return self._decoded(STEP)
+
+    def _decoded(self, kind: str) -> dict[str, Any]:
+        return {c.key: codec.decode(c.data) for c in self.stored if c.kind == kind and c.data is not None}
 
     @property
     def carried(self) -> dict[str, Any]:
@@ -45,7 +54,7 @@ class Result:
 
 
 class SimulatedCrash(BaseException):
-    """Ends the attempt behind the checkpoint that `crash_after` names."""
+    """Ends the attempt behind the checkpoint or step that `crash_after` names."""
 
 
 def run(
@@ -55,21 +64,19 @@ def run(
     crash_after: str | None = None,
     resume: "Result | BaseException | None" = None,
 ) -> Result:
-    """Runs a task like a worker would, and once more from its checkpoint if `crash_after` names one.
+    """Runs a task like a worker would, and once more if `crash_after` names a checkpoint or a step to crash behind.
 
     What the task raises comes out as it is, with the `Result` so far as its `trigger_result`; give that exception or a
-    Result as `resume` to continue as the next attempt. LookupError if `crash_after` was never reached.
+    Result as `resume` to continue as the next attempt. LookupError if `crash_after` was never reached. The pauses
+    between the tries of a step are left out.
     Not to be called inside a running event loop: use `asyncio.to_thread(run, …)` there.
     """
     task = _task_of(function)
     text = json.dumps({} if payload is None else payload).encode()
     result = _continued(resume)
-    if crash_after is not None:
-        known = [point.key for point in task.points]
-        if crash_after not in known:
-            raise LookupError(f"{task.id} has no checkpoint {crash_after!r}; it has {known}")
-        if not _attempt(task, text, result, crash_after):
-            raise LookupError(f"{task.id} ended without reaching the checkpoint {crash_after!r}")
+    if crash_after is not None and not _attempt(task, text, result, crash_after):
+        saved = [entry.key for entry in result.stored]
+        raise LookupError(f"{task.id} ended without saving {crash_after!r}; it saved {saved}")
     _attempt(task, text, result, None)
     return result
 
@@ -83,18 +90,37 @@ class _Runtime:
     def __init__(self, result: Result, crash_after: str | None) -> None:
         self.attempt_number = result.attempts
         self.has_crashed = False
+        self._lock = threading.Lock()
         self._result = result
         self._crash_after = crash_after
 
     def save_checkpoint(self, key: str, data: bytes, binds: list[str], carried: bytes | None) -> None:
-        if self.has_crashed:
-            # The task caught the crash and went on; a dead process saves nothing.
-            raise SimulatedCrash(key)
-        stored = self._result.stored
-        stored.append(StoredCheckpoint(key, len(stored), data, tuple(binds), carried))
-        if key == self._crash_after:
-            self.has_crashed = True
-            raise SimulatedCrash(key)
+        self._save(key, data, CHECKPOINT, tuple(binds), carried)
+
+    def save_step(self, key: str, data: bytes, duration_seconds: float) -> None:
+        self._save(key, data, STEP)
+
+    def load_step(self, key: str, index: int) -> bytes:
+        raise AssertionError("every stored result is at hand here")
+
+    def pause_seconds(self, seconds: float) -> float:
+        return 0.0
+
+    def may_interrupt(self) -> bool:
+        return True
+
+    def _save(
+        self, key: str, data: bytes, kind: str, binds: tuple[str, ...] = (), carried: bytes | None = None
+    ) -> None:
+        with self._lock:
+            if self.has_crashed:
+                # The task caught the crash and went on; a dead process saves nothing.
+                raise SimulatedCrash(key)
+            stored = self._result.stored
+            stored.append(StoredCheckpoint(key, len(stored), data, binds, carried, kind))
+            if key == self._crash_after:
+                self.has_crashed = True
+                raise SimulatedCrash(key)
 
     def log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         self._result.logs.append(LogLine(self.attempt_number, level, message, fields))
@@ -106,7 +132,8 @@ class _Runtime:
 def _attempt(task: Task, payload: bytes, result: Result, crash_after: str | None) -> bool:
     """Runs one attempt; whether it crashed as asked."""
     result.attempts += 1
-    result.resumed_from = result.stored[-1].key if result.stored else None
+    points = [entry.key for entry in result.stored if entry.kind == CHECKPOINT]
+    result.resumed_from = points[-1] if points else None
     runtime = _Runtime(result, crash_after)
     try:
         output = run_task(task, payload, list(result.stored), runtime)

@@ -45,8 +45,10 @@ class Stored:
     key: str
     index: int
     binds: list[str]
-    data: bytes
+    data: bytes | None
     carried: bytes = b""
+    kind: str = "checkpoint"
+    codec: int = 1
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Attempt:
     started_at: float = 0.0
     changed: threading.Condition = field(default_factory=threading.Condition)
     has_closed: threading.Event = field(default_factory=threading.Event)
+    peer: FrameSocket | None = None
 
     def add(self, frame: Frame) -> None:
         with self.changed:
@@ -228,6 +231,7 @@ class Proxy:
 
     def _serve_child(self, peer: FrameSocket, attempt: Attempt, ticket: Frame) -> None:
         attempt.add(ticket)
+        attempt.peer = peer
         peer.send(
             "start",
             attempt.payload,
@@ -238,14 +242,15 @@ class Proxy:
             scope=attempt.run_id,
         )
         for stored in attempt.stored:
-            body = stored.data + stored.carried
-            header = {"key": stored.key, "index": stored.index, "binds": stored.binds, "data_bytes": len(stored.data)}
-            peer.send("stored", body, **header)
+            body = (stored.data or b"") + stored.carried
+            header = {"key": stored.key, "index": stored.index, "binds": stored.binds, "kind": stored.kind}
+            data_bytes = None if stored.data is None else len(stored.data)
+            peer.send("stored", body, **header, codec=stored.codec, data_bytes=data_bytes)
         peer.send("go")
         try:
             while (frame := peer.receive()) is not None:
                 attempt.add(frame)
-                if frame.type == "checkpoint" and (answer := attempt.answer(attempt, frame)) is not None:
+                if frame.type in ("checkpoint", "load") and (answer := attempt.answer(attempt, frame)) is not None:
                     peer.send(answer.type, answer.body, **answer.header)
         finally:
             attempt.has_closed.set()

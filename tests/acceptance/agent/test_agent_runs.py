@@ -32,7 +32,8 @@ def add(a: int, b: int = 2):
     assert attempt.wait("begun").header["resumed_from"] is None
     (checkpoint,) = attempt.checkpoints
     assert checkpoint.body == b'{"total":3}'
-    assert checkpoint.header == {"sequence": 1, "key": "added", "binds": ["total"], "data_bytes": 11}
+    header = {"sequence": 1, "key": "added", "kind": "checkpoint", "codec": 1, "binds": ["total"], "data_bytes": 11}
+    assert checkpoint.header == header
     assert attempt.wait("completed").body == b'{"total":3}'
     assert (exited.header["exit_code"], exited.header["signal"]) == (0, None)
     assert exited.header["peak_memory_bytes"] > 1_000_000

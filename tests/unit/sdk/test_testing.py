@@ -104,9 +104,9 @@ def test_unknown_or_unreached_crash_point_is_an_error() -> None:
         if go:
             checkpoint("inside")
 
-    with pytest.raises(LookupError, match=r"no checkpoint 'outside'; it has \['inside'\]"):
+    with pytest.raises(LookupError, match=r"ended without saving 'outside'; it saved \['inside'\]"):
         run(branching, {"go": True}, crash_after="outside")
-    with pytest.raises(LookupError, match="without reaching"):
+    with pytest.raises(LookupError, match="ended without saving 'inside'"):
         run(branching, {"go": False}, crash_after="inside")
 
 

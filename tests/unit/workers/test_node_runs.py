@@ -56,7 +56,7 @@ class Node:
             deployments=Deployments(self),  # type: ignore[arg-type]
             executor=self,  # type: ignore[arg-type]
             starts=sender(self.other), checkpoints=sender(self.other), logs=sender(self.other),
-            finishes=sender(self.finish), load_checkpoints=self.other,
+            finishes=sender(self.finish), load_checkpoints=self.other, load_data=self.other,
         )  # fmt: skip
         return AttemptRun(Attempt(Claim(uuid4(), "run_1", 1, b"token", "t", uuid4(), b"{}", 3)), tools)
 

@@ -36,16 +36,21 @@ class Channel:
     def receive(self) -> Frame:
         """The next frame; raises the run's stop if that comes first."""
         while not self._ready:
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            while not poll.poll(STOP_POLL_MILLISECONDS):
-                self.interrupts.raise_if_stopped()
-            with self.interrupts:
-                data = self._socket.recv(256 * 1024)
-                if not data:
-                    self.abandon()
-                self._ready.extend(self._buffer.feed(data))
+            self.interrupts.raise_if_stopped()
+            self._ready += self.receive_some(STOP_POLL_MILLISECONDS)
         return self._ready.pop(0)
+
+    def receive_some(self, milliseconds: int) -> list[Frame]:
+        """The frames that are there, waiting so long for the first; for one thread at a time."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if not poll.poll(milliseconds):
+            return []
+        with self.interrupts:
+            data = self._socket.recv(256 * 1024)
+            if not data:
+                self.abandon()
+            return list(self._buffer.feed(data))
 
     def abandon(self) -> NoReturn:
         """Ends the process: the worker has said that this attempt is not the valid one any more."""

@@ -16,7 +16,7 @@ from trigger_sdk.agent.failures import describe
 from trigger_sdk.agent.interrupts import Interrupts
 from trigger_sdk.agent.loader import load_tasks
 from trigger_sdk.agent.runtime import AgentRuntime
-from trigger_sdk.context import StoredCheckpoint, run_task
+from trigger_sdk.context import CHECKPOINT, StoredCheckpoint, run_task
 from trigger_sdk.errors import AbortRun, PayloadError, ResumeRefused, RetryAfter
 from trigger_sdk.tasks import registry
 from trigger_sdk.wire import Frame, WireError
@@ -104,9 +104,11 @@ def _receive_work(channel: Channel) -> tuple[Frame, list[StoredCheckpoint]]:
             StoredCheckpoint(
                 key=frame.header["key"],
                 index=frame.header["index"],
-                data=frame.body[:data_bytes],
+                data=None if data_bytes is None else frame.body[:data_bytes],
                 binds=list(frame.header["binds"]),
-                carried=frame.body[data_bytes:] or None,
+                carried=frame.body[data_bytes or 0 :] or None,
+                kind=frame.header["kind"],
+                codec=frame.header["codec"],
             )
         )
     return start, stored
@@ -116,7 +118,8 @@ def _run_task(channel: Channel, runtime: AgentRuntime, start: Frame, stored: lis
     task = registry.get(start.header["task"])
     if task is None:
         raise LookupError(f"this deployment's code has no task {start.header['task']!r}")
-    channel.send("begun", resumed_from=stored[-1].key if stored else None)
+    points = [entry.key for entry in stored if entry.kind == CHECKPOINT]
+    channel.send("begun", resumed_from=points[-1] if points else None)
     return run_task(task, start.body, stored, runtime)
 
 

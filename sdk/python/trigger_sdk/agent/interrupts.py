@@ -61,6 +61,11 @@ class Interrupts:
         if self.reason is not None and not self._is_over:
             raise self.exception()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the main thread is where an exception would do harm."""
+        return self._holds > 0
+
     def __enter__(self) -> None:
         """`with interrupts:` holds a stop back: half a frame on the socket would spoil everything after it."""
         if threading.get_ident() == self._main_thread:

@@ -1,17 +1,19 @@
-"""The agent's side of the seam to the SDK: checkpoints, log lines and output of one run, over the run's own channel."""
+"""The agent's side of the seam to the SDK: checkpoints, steps, log lines and output of one run, over its own channel."""
 
 import itertools
 import logging
 import sys
-import threading
 from collections.abc import Coroutine
 from typing import Any
 
+from trigger_sdk import codec
 from trigger_sdk.agent import surroundings
+from trigger_sdk.agent.answers import Answers
 from trigger_sdk.agent.channel import Channel
 from trigger_sdk.agent.output import LogCap, LogHandler, LogStream, capture_logging, clean_text, now_text, plain_fields
+from trigger_sdk.context import CHECKPOINT, STEP
 from trigger_sdk.errors import CheckpointMisplaced, CheckpointRefused
-from trigger_sdk.wire import WireError
+from trigger_sdk.wire import Frame, WireError
 
 
 class AgentRuntime:
@@ -22,38 +24,51 @@ class AgentRuntime:
         self._channel = channel
         self._interrupts = channel.interrupts
         self._sequence = itertools.count(1)
-        self._one_checkpoint = threading.Lock()
+        self._answers = Answers(channel)
         self._cap = LogCap()
         self._streams: tuple[LogStream, ...] = ()
         self._is_in_fork = False
 
     def save_checkpoint(self, key: str, data: bytes, binds: list[str], carried: bytes | None) -> None:
         """Returns when the checkpoint is durable; raises CheckpointRefused, or the run's stop."""
-        if self._is_in_fork:
-            raise CheckpointMisplaced(f"checkpoint {key!r} was reached in a process that the task forked")
-        with self._one_checkpoint:
-            self._interrupts.raise_if_stopped()
-            sequence = next(self._sequence)
-            body = data + (carried or b"")
-            try:
-                self._channel.send(
-                    "checkpoint", body, sequence=sequence, key=key, binds=list(binds), data_bytes=len(data)
-                )
-            except WireError as error:
-                raise CheckpointRefused(f"checkpoint {key!r}: {error}") from error
-            self._await_answer(sequence, key)
+        self._save(key, data + (carried or b""), kind=CHECKPOINT, binds=list(binds), data_bytes=len(data))
 
-    def _await_answer(self, sequence: int, key: str) -> None:
-        while True:
-            answer = self._channel.receive()
-            if answer.header.get("sequence") != sequence:
-                continue
-            if answer.type == "saved":
-                return
-            if answer.type == "refused":
-                if answer.header["code"] == "stale":
-                    self._channel.abandon()
-                raise CheckpointRefused(f"checkpoint {key!r}: {answer.header['message']}")
+    def save_step(self, key: str, data: bytes, duration_seconds: float) -> None:
+        """The same for the result of a step."""
+        self._save(key, data, kind=STEP, binds=[], data_bytes=len(data), duration_seconds=duration_seconds)
+
+    def load_step(self, key: str, index: int) -> bytes:
+        answer = self._request("load", b"", key, STEP, index=index)
+        if answer.type != "loaded" or not answer.header["is_found"]:
+            raise CheckpointRefused(f"the result of step {key!r} could not be loaded")
+        return answer.body
+
+    def pause_seconds(self, seconds: float) -> float:
+        return seconds
+
+    def may_interrupt(self) -> bool:
+        return not self._interrupts.is_held
+
+    def _save(self, key: str, body: bytes, *, kind: str, **header: Any) -> None:
+        answer = self._request("checkpoint", body, key, kind, codec=codec.VERSION, **header)
+        if answer.type != "saved":
+            raise CheckpointRefused(f"{kind} {key!r}: {answer.type}")
+
+    def _request(self, type: str, body: bytes, key: str, kind: str, **header: Any) -> Frame:  # noqa: A002
+        if self._is_in_fork:
+            raise CheckpointMisplaced(f"{kind} {key!r} was reached in a process that the task forked")
+        self._interrupts.raise_if_stopped()
+        sequence = next(self._sequence)
+        try:
+            self._channel.send(type, body, sequence=sequence, key=key, kind=kind, **header)
+        except WireError as error:
+            raise CheckpointRefused(f"{kind} {key!r}: {error}") from error
+        answer = self._answers.wait(sequence)
+        if answer.type == "refused":
+            if answer.header["code"] == "stale":
+                self._channel.abandon()
+            raise CheckpointRefused(f"{kind} {key!r}: {answer.header['message']}")
+        return answer
 
     def main_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         return self._interrupts.main_coroutine(coroutine)

@@ -128,10 +128,10 @@ class Entry:
         """The same without holding up the event loop."""
         prepared = self._prepare(index, data, live)
         if self._run is not None:
-            import asyncio
+            from trigger_sdk.off_loop import off_loop
 
             point, save = prepared.point, self._run.runtime.save_checkpoint
-            await asyncio.to_thread(save, point.key, prepared.data, list(point.binds), prepared.carried)
+            await off_loop(save, point.key, prepared.data, list(point.binds), prepared.carried)
         return self._finish(prepared)
 
     def _prepare(self, index: int, data: dict[str, Any], live: dict[str, Any]) -> "_Prepared":
