@@ -123,9 +123,11 @@ class Coordinator:
         self, method: str, path: str, body: bytes | list[bytes] = b"", headers: dict[str, str] | None = None
     ) -> Exchange:
         given = {"authorization": f"Bearer {TOKEN}", **(headers or {})}
+        path, _, query = path.partition("?")
         scope = {
             "type": "http",
             "method": method,
+            "query_string": query.encode(),
             "path": path if path == "/health" else f"/coordinator/v1/{path}",
             "headers": [(name.encode(), value.encode()) for name, value in given.items()],
         }
@@ -165,8 +167,20 @@ class Coordinator:
         return self.post("heartbeats", wire.Heartbeat(worker_id, list(leases), **fields), wire.HeartbeatReply)
 
     def stored(self, run_id: UUID, token: bytes) -> list[wire.StoredCheckpoint]:
-        headers = {"x-attempt-token": token.hex()}
-        return self.get(f"runs/{run_id}/checkpoints", wire.StoredCheckpoints, headers).items
+        """All pages."""
+        items: list[wire.StoredCheckpoint] = []
+        page = self.stored_page(run_id, token)
+        while page.next_after is not None:
+            items += page.items
+            page = self.stored_page(run_id, token, page.next_after)
+        return items + page.items
+
+    def stored_page(self, run_id: UUID, token: bytes, after: int | None = None) -> wire.StoredCheckpoints:
+        query = "" if after is None else f"?after={after}"
+        return self.get(f"runs/{run_id}/checkpoints{query}", wire.StoredCheckpoints, _holding(token))
+
+    def stored_data(self, run_id: UUID, token: bytes, index: int) -> bytes | None:
+        return self.get(f"runs/{run_id}/checkpoints/{index}", wire.StoredData, _holding(token)).data
 
     def close(self) -> None:
         self.run(self._close())
@@ -180,6 +194,10 @@ class Coordinator:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.database.close()
+
+
+def _holding(token: bytes) -> dict[str, str]:
+    return {"x-attempt-token": token.hex()}
 
 
 def answer(exchange: Exchange, reply: type[Reply]) -> Reply:
@@ -304,8 +322,11 @@ def again(coordinator: Coordinator, worker_id: UUID, claim: wire.Claim) -> wire.
     return following
 
 
-def checkpoint_of(claim: wire.Claim, key: str = "order-fetched", data: bytes = b'{"a":1}') -> wire.CheckpointItem:
-    return wire.CheckpointItem(claim.run_id, claim.token, key, data, ["order"])
+def checkpoint_of(
+    claim: wire.Claim, key: str = "order-fetched", data: bytes = b'{"a":1}', **fields: Any
+) -> wire.CheckpointItem:
+    fields.setdefault("binds", ["order"])
+    return wire.CheckpointItem(claim.run_id, claim.token, key, data, **fields)
 
 
 def finish_of(claim: wire.Claim, outcome: str = "completed", **fields: Any) -> wire.Finish:
