@@ -4,20 +4,22 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import measures
+from benchmarks import checkpoints, measures
 from benchmarks.measures import Row
 from benchmarks.setup_time import make_run
 from benchmarks.site import Site, running_site
 
-CONCURRENCY = 10
-
-ON_SITE: dict[str, tuple[str, Callable[[Site], list[Row]]]] = {
-    "latency": ("process", measures.latency),
-    "burst": ("process", measures.burst),
-    "memory": ("process", measures.memory),
-    "cold": ("docker", measures.cold_start),
+ON_SITE: dict[str, tuple[str, int, Callable[[Site], list[Row]]]] = {
+    "latency": ("process", 10, measures.latency),
+    "burst": ("process", 10, measures.burst),
+    "checkpoints": ("process", checkpoints.PARALLEL_RUNS, checkpoints.latency),
+    "parallel": ("process", checkpoints.PARALLEL_RUNS, checkpoints.throughput),
+    "memory": ("process", 10, measures.memory),
+    "cold": ("docker", 10, measures.cold_start),
 }
-ALONE: dict[str, Callable[[], list[Row]]] = {"setup": make_run}
+"""By name: the executor, the worker's slots, and what measures it."""
+
+ALONE: dict[str, Callable[[], list[Row]]] = {"resume": checkpoints.resume, "setup": make_run}
 
 
 def main() -> int:
@@ -42,8 +44,8 @@ def main() -> int:
 def _measure(name: str) -> list[Row]:
     if name in ALONE:
         return ALONE[name]()
-    executor, measure = ON_SITE[name]
-    with running_site(executor=executor, concurrency=CONCURRENCY) as site:
+    executor, concurrency, measure = ON_SITE[name]
+    with running_site(executor=executor, concurrency=concurrency) as site:
         return measure(site)
 
 

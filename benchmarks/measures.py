@@ -2,20 +2,20 @@
 
 import os
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
 import psutil
 import psycopg
 
-from benchmarks.site import Site, percentile
+from benchmarks.site import ROOT, Site, percentile
 
 LATENCY_RUNS = 200
 COLD_RUNS = 15
 COLD_PAUSE_SECONDS = 1.5
 """An idle system: the container of the run before has been removed."""
 BURST_RUNS = 1000
-CHECKPOINT_RUNS = 20
 SETTLE_SECONDS = 3.0
 
 
@@ -33,7 +33,7 @@ class Row:
 def latency(site: Site) -> list[Row]:
     """Trigger over HTTP until the task's first statement, one run at a time on an idle system."""
     measured = _latencies_ms(site, LATENCY_RUNS)
-    around = f"{LATENCY_RUNS} runs one after the other, one HTTP connection, {_surroundings(site)}"
+    around = f"{LATENCY_RUNS} runs one after the other, one HTTP connection, {surroundings(site)}"
     return [
         Row("process: trigger → task code, p50", percentile(measured, 0.5), "ms", "≤ 30", around),
         Row("process: trigger → task code, p99", percentile(measured, 0.99), "ms", "≤ 150", around),
@@ -43,7 +43,7 @@ def latency(site: Site) -> list[Row]:
 def cold_start(site: Site) -> list[Row]:
     """The same where each attempt gets a container of its own; the image is built before."""
     measured = _latencies_ms(site, COLD_RUNS, pause_seconds=COLD_PAUSE_SECONDS)
-    around = f"{COLD_RUNS} runs, {COLD_PAUSE_SECONDS:g} s apart, {_surroundings(site)}"
+    around = f"{COLD_RUNS} runs, {COLD_PAUSE_SECONDS:g} s apart, {surroundings(site)}"
     engine = percentile(_engine_alone_ms(), 0.5)
     cold = percentile(measured, 0.5)
     return [
@@ -57,11 +57,11 @@ def burst(site: Site) -> list[Row]:
     """No-op runs committed in one transaction, until the last one has completed; a forked process per run."""
     site.client.trigger("noop").wait(60)
     before = site.cpu_seconds()
-    committed_at = _trigger_at_once(site, BURST_RUNS)
-    seconds = _wait_for_burst(site, committed_at)
+    committed_at = trigger_at_once(site, "noop", BURST_RUNS)
+    seconds = wait_until_completed(site, committed_at)
     spent = site.cpu_seconds()
     cpu = ", ".join(f"{role} {(spent[role] - before[role]) / BURST_RUNS * 1000:.1f}" for role in before)
-    around = f"CPU ms per run: {cpu}; {_surroundings(site)}"
+    around = f"CPU ms per run: {cpu}; {surroundings(site)}"
     return [
         Row(f"{BURST_RUNS:,} no-op runs at once, all completed", seconds, "s", "≤ 8", around),
         Row("… that is", BURST_RUNS / seconds, "runs/s", "≥ 125", ""),
@@ -104,24 +104,21 @@ def _engine_alone_ms() -> list[float]:
     return measured
 
 
-def _trigger_at_once(site: Site, count: int) -> float:
+def trigger_at_once(site: Site, task: str, count: int) -> float:
     """Commits the runs in one transaction through the ORM's verb; returns the moment after the commit."""
-    os.environ["TRIGGER_DATABASE_URL"] = site.info["database_url"]
-    os.environ["DJANGO_SETTINGS_MODULE"] = "trigger_site.settings"
-    import django
-
-    django.setup()
-    from django.db import transaction
-
-    from apps.runs.lifecycle import trigger
-
-    with transaction.atomic():
-        for _ in range(count):
-            trigger("noop")
-    return time.monotonic()
+    environment = {
+        **site.environment,
+        "TRIGGER_DATABASE_URL": site.info["database_url"],
+        "DJANGO_SETTINGS_MODULE": "trigger_site.settings",
+        "PYTHONPATH": str(ROOT / "sdk" / "python"),
+    }
+    command = [sys.executable, "-m", "benchmarks.trigger_many", task, str(count)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout)
 
 
-def _wait_for_burst(site: Site, committed_at: float) -> float:
+def wait_until_completed(site: Site, committed_at: float) -> float:
+    """Seconds until every run is completed."""
     unfinished = "SELECT count(*) FROM runs_run WHERE state <> 'completed'"
     with psycopg.connect(site.info["database_url"], autocommit=True) as database:
         while True:
@@ -131,7 +128,7 @@ def _wait_for_burst(site: Site, committed_at: float) -> float:
             time.sleep(0.02)
 
 
-def _surroundings(site: Site) -> str:
+def surroundings(site: Site) -> str:
     with psycopg.connect(site.info["database_url"]) as database:
         row = database.execute(
             "SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"

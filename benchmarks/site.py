@@ -30,6 +30,13 @@ class Site:
 
     client: Client
     info: dict[str, Any]
+    environment: dict[str, str]
+
+    def deploy(self, folder: Path) -> None:
+        command = [sys.executable, str(ROOT / "manage.py"), "deploy", str(folder)]
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{folder} could not be deployed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """web, coordinator, worker (without what it started), tasks (agents and their children) and postgres."""
@@ -59,11 +66,9 @@ def running_site(*, executor: str, concurrency: int) -> Iterator[Site]:
         )  # fmt: skip
     try:
         info = _wait_ready(process, folder)
-        subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "deploy", str(ROOT / "benchmarks" / "tasks")],
-            env=environment, cwd=ROOT, check=True, capture_output=True,
-        )  # fmt: skip
-        yield Site(Client(info["url"], info["api_key"]), info)
+        site = Site(Client(info["url"], info["api_key"]), info, environment)
+        site.deploy(ROOT / "benchmarks" / "tasks")
+        yield site
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_SECONDS)
