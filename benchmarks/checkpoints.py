@@ -87,7 +87,7 @@ def resume() -> list[Row]:
         ]
         peer.resume_seconds("points", stored)
         measured = [peer.resume_seconds("points", stored) * 1000 for _ in range(RESUMES)]
-        fresh = [peer.resume_seconds("noop", []) * 1000 for _ in range(RESUMES)]
+        fresh = [peer.resume_seconds("pointless", []) * 1000 for _ in range(RESUMES)]
     around = f"{RESUMES} resumes, {POINTS} checkpoints of {VALUE_BYTES:,} bytes each, a fork per attempt"
     return [
         Row("agent: attempt begins → first statement behind the 100th checkpoint, p50",
@@ -138,8 +138,8 @@ def short():
     timed_steps(10)
 
 
-@task(id="noop")
-def noop():
+@task(id="pointless")
+def pointless():
     print("at the start", flush=True)
 '''
 

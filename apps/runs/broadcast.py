@@ -21,6 +21,12 @@ CANCEL_CHANNEL = "trigger_cancel"
 RUNS_CHANNEL = "trigger_runs"
 
 COALESCE_SECONDS = 0.005
+PAGE_COALESCE_SECONDS = 0.05
+"""For what only pages wait for."""
+
+# A notification's commit would wait for the disk, though nothing is lost with it. For this transaction alone: behind a
+# pooler the session belongs to others too.
+SEND = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
 PAYLOAD_MAX_BYTES = 7900
 """Postgres refuses a payload of 8,000 bytes and more."""
 
@@ -35,9 +41,13 @@ class Notifier:
         self._queue: queue.Queue[tuple[str, str]] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._urgent = threading.Event()
+        """Something waits that coordinators act on; what pages show may wait for more of it."""
 
     def publish(self, channel: str, text: str = "") -> None:
         self._queue.put((channel, text))
+        if channel != RUNS_CHANNEL:
+            self._urgent.set()
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
@@ -53,12 +63,14 @@ class Notifier:
         database: psycopg.Connection | None = None
         while True:
             batch = [self._queue.get()]
+            self._urgent.clear()
             while not self._queue.empty():
                 batch.append(self._queue.get())
             database = self._deliver(batch, database)
             for _ in batch:
                 self._queue.task_done()
             time.sleep(COALESCE_SECONDS)
+            self._urgent.wait(PAGE_COALESCE_SECONDS - COALESCE_SECONDS)
 
     def _deliver(self, batch: list[tuple[str, str]], database: psycopg.Connection | None) -> psycopg.Connection | None:
         """Sends the batch, over a new connection where the old one turns out to be dead; returns the one to keep."""
@@ -86,7 +98,7 @@ def _send(database: psycopg.Connection, batch: Iterable[tuple[str, str]]) -> Non
         texts.setdefault(channel, []).append(text)
     for channel, ids in texts.items():
         for payload in _payloads(ids):
-            database.execute("SELECT pg_notify(%s, %s)", (channel, payload))
+            database.execute(SEND, (channel, payload))
 
 
 def _payloads(ids: list[str]) -> Iterable[str]:

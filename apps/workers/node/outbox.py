@@ -12,6 +12,9 @@ from .coordinator import CoordinatorError, DatabaseAwayError, RefusedError, Unre
 
 BACKOFF_SECONDS = (0.1, 5.0)
 
+LOADED_SECONDS = 0.05
+"""For so long after a batch of several items a sender that may coalesce counts as under load."""
+
 UNSENDABLE = (UnicodeError, OverflowError, TypeError)
 """What encoding can raise where a task's process chose the values: a lone surrogate, a number beyond 64 bits."""
 
@@ -28,8 +31,13 @@ class Sender(Generic[Item]):
         name: str,
         send: Callable[[list[Item]], Awaitable[list[Result]]],
         size_of: Callable[[Item], int],
+        *,
+        coalesce_seconds: float = 0.0,
     ) -> None:
+        """Under load each batch waits `coalesce_seconds` for more: a batch costs a commit, whatever its size."""
         self._name = name
+        self._coalesce_seconds = coalesce_seconds
+        self._loaded_until = 0.0
         self._send = send
         self._size_of = size_of
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
@@ -44,8 +52,11 @@ class Sender(Generic[Item]):
         return await future
 
     async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
+                if self._coalesce_seconds and loop.time() < self._loaded_until:
+                    await asyncio.sleep(self._coalesce_seconds)
                 batch = self._next_batch()
                 if not batch:
                     continue
@@ -54,6 +65,8 @@ class Sender(Generic[Item]):
                 except Exception as error:  # whoever waits for one of them would wait for ever
                     logger.exception("worker.send kind=%s", self._name)
                     results = [Result(500, "not-sent", f"It could not be sent: {error}") for _ in batch]
+                if len(batch) > 1:
+                    self._loaded_until = loop.time() + LOADED_SECONDS
                 for (_, future), result in zip(batch, results, strict=True):
                     if not future.done():
                         future.set_result(result)

@@ -39,7 +39,12 @@ class Worker:
             deployments=Deployments(coordinator),
             executor=executor,
             starts=Sender("starts", coordinator.start, lambda _: 200),
-            checkpoints=Sender("checkpoints", coordinator.checkpoint, lambda i: len(i.data) + len(i.carried or b"")),
+            checkpoints=Sender(
+                "checkpoints",
+                coordinator.checkpoint,
+                lambda item: len(item.data) + len(item.carried or b""),
+                coalesce_seconds=COALESCE_SECONDS,
+            ),
             logs=Sender("logs", coordinator.log, lambda batch: sum(len(line.message) for line in batch.lines)),
             finishes=Sender("finishes", coordinator.finish, lambda item: len(item.output or b"")),
             load_checkpoints=coordinator.stored_checkpoints,

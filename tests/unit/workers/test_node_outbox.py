@@ -36,8 +36,8 @@ class Recorder:
             raise self.failures.pop(0)
         return [Result(200, message=item) for item in items]
 
-    def sender(self, size: int = 1) -> "Sender[str]":
-        return Sender("test", self.send, lambda _: size)
+    def sender(self, size: int = 1, coalesce_seconds: float = 0.0) -> "Sender[str]":
+        return Sender("test", self.send, lambda _: size, coalesce_seconds=coalesce_seconds)
 
 
 async def together(sender: "Sender[str]", names: list[str]) -> list[Result]:
@@ -219,3 +219,20 @@ async def test_every_part_of_a_line_is_bounded() -> None:
 
     (line,) = sink.batches[0].lines
     assert max(len(line.level), len(line.source), len(line.at)) <= 40
+
+
+@pytest.mark.asyncio
+async def test_under_load_a_batch_waits_for_more_and_alone_none_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "LOADED_SECONDS", 60.0)
+    other = Recorder()
+    sender = other.sender(coalesce_seconds=0.2)
+
+    await sender.submit("alone")
+    await sender.submit("alone again")
+    await together(sender, ["two", "at once"])
+    third = asyncio.create_task(sender.submit("third"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await asyncio.gather(third, sender.submit("soon behind it"))
+
+    assert other.batches == [["alone"], ["alone again"], ["two", "at once"], ["third", "soon behind it"]]
