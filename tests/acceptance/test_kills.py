@@ -1,5 +1,6 @@
 """What a crash costs: real processes are killed in the middle, and a ledger outside the database tells what ran."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -230,3 +231,34 @@ def test_output_that_cannot_be_stored_fails_the_attempt_and_no_other(
     assert run.error is not None
     assert run.error["type"] == "OutputRefused"
     assert [neighbour.wait(60).state for neighbour in neighbours] == ["completed"] * 5
+
+
+def test_steps_whose_results_are_many_and_large_run_once(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    """Three megabytes of them: the later ones are not sent along but asked for."""
+    count = 50
+
+    run = site.client.trigger("many-pages", {**ledger.payload, "count": count}).wait(60)
+
+    assert outcomes(run) == ["crashed", "completed"]
+    assert run.output == [hashlib.sha256((str(n) * 60_000).encode()).hexdigest() for n in range(count)]
+    first, second = ([what for what, attempt in ledger.stages() if attempt == number] for number in (1, 2))
+    assert first == [f"page-{n}" for n in range(count - 2)]
+    assert second == [f"page-{n}" for n in (count - 2, count - 1)]
+    assert run.attempts()[1]["resumed_from"] is None
+
+
+def test_steps_of_a_gather_that_were_acknowledged_run_once(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    count = 40
+    run = site.client.trigger("gathered-pages", {**ledger.payload, "count": count})
+    until(lambda: len(run.checkpoints()) == count - 1, "all but the one that waits are stored")
+
+    ledger.open_gate()
+    run.wait(60)
+
+    assert outcomes(run) == ["crashed", "completed"]
+    assert run.output == [{"page": number} for number in range(count)]
+    assert [what for what, attempt in ledger.stages() if attempt == 2] == [f"page-{count - 1}"]

@@ -1,9 +1,12 @@
 """Tasks that write down what they did in a file outside the database, and wait where the test wants to hit them."""
 
+import asyncio
+import hashlib
 import os
+import signal
 import time
 
-from trigger_sdk import Retry, checkpoint, current_run, task
+from trigger_sdk import Retry, checkpoint, current_run, step, task
 
 QUICK = Retry(max_attempts=5, initial=0.1, factor=1, max=0.1)
 
@@ -58,3 +61,32 @@ def garbles():
 
     codec.encode = lambda *_, **__: b'{"never": '
     return "seen by nobody"
+
+
+def big_page(ledger: str, number: int) -> str:
+    note(ledger, f"page-{number}")
+    return str(number) * 60_000
+
+
+@task(id="many-pages", retry=QUICK)
+def many_pages(ledger: str, gate: str, count: int):
+    """Its results are together larger than what an attempt is given at its start."""
+    digests = []
+    for number in range(count):
+        if number == count - 2 and current_run().attempt_number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        page = step(f"page-{number}", big_page, ledger, number)
+        digests.append(hashlib.sha256(page.encode()).hexdigest())
+    return digests
+
+
+@task(id="gathered-pages", retry=QUICK)
+async def gathered_pages(ledger: str, gate: str, count: int):
+    async def fetch(number: int) -> dict:
+        note(ledger, f"page-{number}")
+        if number == count - 1 and current_run().attempt_number == 1:
+            await asyncio.to_thread(wait_while, gate)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"page": number}
+
+    return await asyncio.gather(*(step(f"page-{number}", fetch, number) for number in range(count)))
