@@ -11,21 +11,18 @@ import logging
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
-from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, FrameBuffer, WireError, encode_frame
+from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, WireError
 
 from .attempts import ProcessEnd
+from .connections import ChildConnection, Connection, ControlConnection, RunListener
 
 PING_SECONDS = 10.0
 AGENT_SILENCE_SECONDS = 45.0
-IN_FLIGHT_MAX = 32
-"""Frames of one child that wait for an answer before its socket is read no further."""
-
 STRANGERS_MAX = 16
 """Connections that have not said yet who they are, beyond the runs that are still to connect: a task can reach the
 socket, and its connections are descriptors of the worker."""
-FIRST_FRAME_MAX_BYTES = 64 * 1024
 
 LAST_FRAMES_SECONDS = 5.0
 """How long an ended run's socket is read for what it still holds; a process that escaped may keep it open."""
@@ -35,16 +32,6 @@ logger = logging.getLogger(__name__)
 
 class HostError(Exception):
     """The agent could not be started or is gone; the text says why, for the run's page."""
-
-
-class RunListener(Protocol):
-    """What a host tells of one run; every method is called on the event loop and returns at once."""
-
-    def connected(self, child: "ChildConnection") -> None: ...
-    def frame(self, child: "ChildConnection", frame: Frame) -> None: ...
-    def output(self, header: dict[str, Any]) -> None: ...
-    def started(self, pid: int, kind: str) -> None: ...
-    def ended(self, end: ProcessEnd) -> None: ...
 
 
 class Host:
@@ -141,18 +128,18 @@ class Host:
 
     # What connections tell.
 
-    def came(self, connection: "Connection") -> bool:
+    def came(self, connection: Connection) -> bool:
         """False for one too many that has not said who it is."""
         if len(self._strangers) >= STRANGERS_MAX + len(self._runs) - len(self._children):
             return False
         self._strangers.add(connection)
         return True
 
-    def knows(self, connection: "Connection") -> None:
+    def knows(self, connection: Connection) -> None:
         """The connection has said who it is, or is gone."""
         self._strangers.discard(connection)
 
-    def welcome(self, connection: "Connection", frame: Frame) -> "ControlConnection":
+    def welcome(self, connection: Connection, frame: Frame) -> ControlConnection:
         """Accepts the agent's control connection; raises WireError for a second one or a wrong secret."""
         if self._control is not None:
             raise WireError("a second control connection")
@@ -170,7 +157,7 @@ class Host:
             self._control.send("stop", ticket=ticket, **stop)
         return self._control
 
-    def bind(self, connection: "Connection", frame: Frame) -> "ChildConnection":
+    def bind(self, connection: Connection, frame: Frame) -> ChildConnection:
         """Binds a child's connection to the run that its ticket names; a ticket is good once."""
         ticket = str(frame.header.get("ticket"))
         listener = self._runs.get(ticket)
@@ -234,139 +221,6 @@ class Host:
                 # Loading tasks blocks the agent; `wait_ready` decides how long that may take.
                 if self._ready.done() and loop.time() - self._heard_at > AGENT_SILENCE_SECONDS:
                     self._control.abort()
-
-
-class Connection(asyncio.Protocol):
-    """A connection on a host's socket; its first frame says whether it is the agent or a child."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._buffer = FrameBuffer()
-        self._role: ControlConnection | ChildConnection | None = None
-        self._unnamed_bytes = 0
-        self._reading_holds: set[str] = set()
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        if not self._host.came(self):
-            logger.warning("worker.refuse_connection host=%s: too many connections without a name", self._host.name)
-            self.transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for frame in self._buffer.feed(data):
-                self._hear(frame)
-            self._bound_first_frame(len(data))
-        except (WireError, ValueError, KeyError, TypeError) as error:
-            logger.warning("worker.refuse_connection host=%s: %s", self._host.name, error)
-            self.close()
-
-    def _bound_first_frame(self, byte_count: int) -> None:
-        self._unnamed_bytes += byte_count if self._role is None else 0
-        if self._unnamed_bytes > FIRST_FRAME_MAX_BYTES:
-            raise WireError("a first frame that is too long")
-
-    def _hear(self, frame: Frame) -> None:
-        if self._role is not None:
-            self._role.heard(frame)
-        elif frame.type == "hello":
-            self._role = self._host.welcome(self, frame)
-        elif frame.type == "ticket":
-            self._role = self._host.bind(self, frame)
-        else:
-            raise WireError(f"a first frame {frame.type!r}")
-        self._host.knows(self)
-
-    def pause_writing(self) -> None:
-        """The other side does not read: what it asks for would pile up here as answers."""
-        self.hold_reading("unread")
-
-    def resume_writing(self) -> None:
-        self.release_reading("unread")
-
-    def hold_reading(self, reason: str) -> None:
-        if not self._reading_holds and self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
-        self._reading_holds.add(reason)
-
-    def release_reading(self, reason: str) -> None:
-        self._reading_holds.discard(reason)
-        if not self._reading_holds and self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._host.knows(self)
-        if self._role is not None:
-            self._role.lost()
-
-    def send(self, frame: bytes) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(frame)
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
-
-
-class ControlConnection:
-    """The agent's connection."""
-
-    def __init__(self, host: Host, connection: Connection) -> None:
-        self._host = host
-        self._connection = connection
-
-    def send(self, type: str, **header: Any) -> None:  # noqa: A002 - the field's own name
-        self._connection.send(encode_frame(type, **header))
-
-    def heard(self, frame: Frame) -> None:
-        self._host.heard(frame)
-
-    def lost(self) -> None:
-        self._host.lose_agent()
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def abort(self) -> None:
-        """Closes without waiting for what the agent has not read: one that hangs never would."""
-        if self._connection.transport is not None:
-            self._connection.transport.abort()
-
-
-class ChildConnection:
-    """The connection of one run's process; reading pauses while too many of its frames wait for an answer."""
-
-    def __init__(self, connection: Connection, listener: RunListener) -> None:
-        self._connection = connection
-        self._listener = listener
-        self._in_flight = 0
-        self._closed = asyncio.Event()
-
-    def send(self, type: str, body: bytes = b"", **header: Any) -> None:  # noqa: A002 - the field's own name
-        self._connection.send(encode_frame(type, body, **header))
-
-    def heard(self, frame: Frame) -> None:
-        self._listener.frame(self, frame)
-
-    def lost(self) -> None:
-        self._closed.set()
-
-    def close(self) -> None:
-        self._connection.close()
-
-    async def wait_closed(self) -> None:
-        await self._closed.wait()
-
-    def begin_answer(self) -> None:
-        self._in_flight += 1
-        if self._in_flight == IN_FLIGHT_MAX:
-            self._connection.hold_reading("in flight")
-
-    def end_answer(self) -> None:
-        self._in_flight -= 1
-        if self._in_flight == IN_FLIGHT_MAX - 1:
-            self._connection.release_reading("in flight")
 
 
 def _process_end(header: dict[str, Any]) -> ProcessEnd:

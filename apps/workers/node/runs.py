@@ -13,10 +13,11 @@ from trigger_sdk.wire import Frame
 from apps.workers import protocol as wire
 
 from .attempts import Attempt, ProcessEnd, storable
+from .connections import ChildConnection
 from .coordinator import CoordinatorError, RefusedError
 from .deployments import DeploymentError, Deployments
 from .executors.base import Executor, Place, StartFailedError
-from .hosts import ChildConnection, HostError
+from .hosts import HostError
 from .logs import LogBuffer
 from .outbox import BACKOFF_SECONDS, Sender
 

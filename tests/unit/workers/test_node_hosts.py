@@ -10,7 +10,8 @@ import pytest
 from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, FrameBuffer, encode_frame
 
 from apps.workers.node.attempts import ProcessEnd
-from apps.workers.node.hosts import FIRST_FRAME_MAX_BYTES, STRANGERS_MAX, ChildConnection, Host, HostError
+from apps.workers.node.connections import FIRST_FRAME_MAX_BYTES, ChildConnection
+from apps.workers.node.hosts import STRANGERS_MAX, Host, HostError
 
 
 class Peer:
