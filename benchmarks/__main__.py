@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import checkpoints, measures
+from benchmarks import check_time, checkpoints, measures
 from benchmarks.measures import Row
 from benchmarks.setup_time import make_run
 from benchmarks.site import Site, running_site
@@ -19,7 +19,11 @@ ON_SITE: dict[str, tuple[str, int, Callable[[Site], list[Row]]]] = {
 }
 """By name: the executor, the worker's slots, and what measures it."""
 
-ALONE: dict[str, Callable[[], list[Row]]] = {"resume": checkpoints.resume, "setup": make_run}
+ALONE: dict[str, Callable[[], list[Row]]] = {
+    "check": check_time.check,
+    "resume": checkpoints.resume,
+    "setup": make_run,
+}
 
 
 def main() -> int:

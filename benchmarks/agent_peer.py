@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, FrameSocket
+from trigger_sdk.wire import SOCKET_NAME, FrameSocket
 
 from benchmarks.site import ROOT
 
@@ -37,8 +37,7 @@ class AgentPeer:
     def __enter__(self) -> "AgentPeer":
         self._control = self._accept()
         self._control.receive()
-        welcome = {"secret": secrets.token_hex(32), "isolation": "process", "variables": {}}
-        self._control.send("welcome", **welcome, protocol=PROTOCOL_VERSION)
+        self._control.send("welcome", secret=secrets.token_hex(32), isolation="process", variables={})
         self._until(self._control, "ready")
         return self
 

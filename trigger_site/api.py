@@ -29,6 +29,7 @@ from apps.access.errors import AccessError, KeyRefused
 from apps.access.keys import find_key
 from apps.access.permissions import Actor
 from apps.checkpoints.api import router as checkpoints_router
+from apps.queues.api import router as queues_router
 from apps.runs.api import router as runs_router
 from apps.runs.requests import RequestInvalid, field_errors
 from apps.runs.schemas import ProblemOut
@@ -159,6 +160,7 @@ api = Api(
 )
 api.add_router("", runs_router)
 api.add_router("", checkpoints_router)
+api.add_router("", queues_router)
 
 
 @api.exception_handler(Exception)

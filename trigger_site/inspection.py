@@ -47,7 +47,7 @@ class InspectionError(Exception):
 
 
 def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
-    """The manifest `{name, tasks, errors}` of the folder in the archive; `name` is the folder's own.
+    """The manifest `{name, tasks, errors, hints}` of the folder in the archive; `name` is the folder's own.
 
     Raises InspectionError where the child gives none: it was killed, hung, or its requirements cannot be installed.
     """

@@ -14,7 +14,8 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
 from apps.access.errors import AccessError, KeyRefused, NotAllowed
-from apps.checkpoints.errors import CheckpointNotFound, CheckpointRefused
+from apps.checkpoints.errors import CheckpointNotFound, CheckpointRefused, DeploymentNotFound, ReplayRefused
+from apps.queues.errors import RequeueRefused
 from apps.runs import errors as runs
 from apps.runs.requests import BodyTooLarge, RequestInvalid
 
@@ -70,6 +71,9 @@ STATUSES: dict[type[Exception], int] = {
     BodyTooLarge: 413,
     CheckpointNotFound: 404,
     CheckpointRefused: 422,
+    DeploymentNotFound: 404,
+    ReplayRefused: 422,
+    RequeueRefused: 422,
     RouteNotFound: 404,
     MethodNotAllowed: 405,
     RequestRefused: 400,

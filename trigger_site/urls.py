@@ -13,4 +13,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.access.urls")),
     path("", include("apps.runs.urls")),
     path("", include("apps.checkpoints.urls")),
+    path("", include("apps.queues.urls")),
 ]

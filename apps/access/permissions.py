@@ -22,6 +22,7 @@ class Action(StrEnum):
     RUNS_TRIGGER = "runs.trigger"
     RUNS_CANCEL = "runs.cancel"
     RUNS_REPLAY = "runs.replay"
+    RUNS_REQUEUE = "runs.requeue"
     DEPLOYMENTS_REGISTER = "deployments.register"
     KEYS_CREATE = "keys.create"
     KEYS_REVOKE = "keys.revoke"
@@ -37,6 +38,7 @@ ALLOWED_ROLES: dict[str, frozenset[Role]] = {
     Action.RUNS_TRIGGER: OPERATORS,
     Action.RUNS_CANCEL: OPERATORS,
     Action.RUNS_REPLAY: OPERATORS,
+    Action.RUNS_REQUEUE: OPERATORS,
     Action.DEPLOYMENTS_REGISTER: ADMINS,
     Action.KEYS_CREATE: ADMINS,
     Action.KEYS_REVOKE: ADMINS,

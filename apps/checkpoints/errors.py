@@ -7,6 +7,18 @@ class CheckpointNotFound(RunsError):
     title = "No such checkpoint"
 
 
+class DeploymentNotFound(RunsError):
+    """No deployment of that id, or none that has the run's task."""
+
+    title = "No such deployment"
+
+
+class ReplayRefused(RunsError):
+    """A replay that could not continue, or whose edits would be lost; `errors` name each reason."""
+
+    title = "The replay was refused"
+
+
 class CheckpointRefused(RunsError):
     """A checkpoint that breaks a limit; `code` is the word that the task's process is told."""
 

@@ -1,55 +1,204 @@
-"""Replay: a new run with the payload of an earlier one, from the start or after one of its checkpoints.
+"""Replay: a new run from any point of an earlier one, with a person's edits, on the deployment that they choose.
 
-The original never changes and may still be running. Edits of payload or data are not made here.
+The original never changes and may still be running. What a person sees beforehand is `preview.py`, by the same plan.
 """
 
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from trigger_sdk import codec
 
-from apps.checkpoints.errors import CheckpointNotFound
-from apps.checkpoints.models import Checkpoint
+from apps.checkpoints.edits import Edits, edit_entries, hidden_payload_fields, same_value
+from apps.checkpoints.errors import CheckpointNotFound, ReplayRefused
+from apps.checkpoints.resume import (
+    KEYS_SHOWN,
+    ORIGINAL,
+    Choice,
+    SavedEntry,
+    choose_deployment,
+    find_earlier_run,
+    resume_refusals,
+    saved_entries,
+)
 from apps.runs.broadcast import announce_runs
-from apps.runs.errors import RunNotFound
-from apps.runs.models import Run
+from apps.runs.errors import FieldError, PayloadInvalid, RunsError
+from apps.runs.models import Run, RunValue
+from apps.runs.payloads import encode_payload, validate_payload
 from apps.runs.statements import statement
 
-COPIED_OPTIONS = ("task_id", "deployment_id", "queue", "priority", "concurrency_key", "max_attempts")
-KEYS_SHOWN = 20
+COPIED_OPTIONS = ("task_id", "queue", "priority", "concurrency_key", "max_attempts")
+
+
+class _Unchanged:
+    def __repr__(self) -> str:
+        return "UNCHANGED"
+
+
+UNCHANGED: Any = _Unchanged()
+"""Stands for the original's payload where no other is given."""
 
 COPY_CHECKPOINTS = statement(__file__, "copy_checkpoints")
 COPY_PAYLOAD = statement(__file__, "copy_payload")
 
 
-def replay(*, run_id: UUID, from_checkpoint: str | None) -> Run:
-    """A new pending run on the original's deployment that starts after that checkpoint; None: from the start.
+@dataclass(frozen=True)
+class ReplayRequest:
+    """What a person asks for. `from_checkpoint` is a key of the run, checkpoint or step; None: from the start.
 
-    Raises RunNotFound, and CheckpointNotFound naming the keys that there are.
+    `checkpoint_data` replaces the data of reused keys whole, in the form in which it is stored. `deployment` is
+    "original", "latest" or a public id.
     """
-    original = Run.objects.filter(id=run_id).first()
-    if original is None:
-        raise RunNotFound("There is no such run.")
+
+    run_id: UUID
+    from_checkpoint: str | None = None
+    payload: Any = UNCHANGED
+    checkpoint_data: Mapping[str, Any] = field(default_factory=dict)
+    deployment: str = ORIGINAL
+    has_new_keys: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """What the replay will be; with `refusals` or a `payload_refusal` it will not."""
+
+    original: Run
+    choice: Choice
+    edits: Edits
+    later: Sequence[SavedEntry]
+    payload_json: str | None
+    uses_original_keys: bool
+    refusals: tuple[FieldError, ...]
+    payload_refusal: RunsError | None
+
+    @property
+    def reused(self) -> Sequence[SavedEntry]:
+        return self.edits.entries
+
+
+def replay(request: ReplayRequest) -> Run:
+    """A new pending run, committed before this returns.
+
+    Raises RunNotFound, CheckpointNotFound naming the keys that there are, DeploymentNotFound, ReplayRefused with every
+    reason, and PayloadInvalid or PayloadTooLarge where the payload alone is wrong.
+    """
     with transaction.atomic():
-        start = None if from_checkpoint is None else _checkpoint(original, from_checkpoint)
+        plan = plan_replay(request)
+        _refuse(plan)
+        original, last = plan.original, plan.reused[-1] if plan.reused else None
         copy = Run(
-            replay_of=original,
-            replay_from="" if start is None else start.key,
+            replay_of_id=original.id,
+            replay_from="" if last is None else last.key,
+            deployment=plan.choice.deployment,
+            idempotency_scope=(original.idempotency_scope or original.id) if plan.uses_original_keys else None,
             **{name: getattr(original, name) for name in COPIED_OPTIONS},
         )
         copy.save(force_insert=True)
-        COPY_PAYLOAD.run(original_id=original.id, replay_id=copy.id)
-        if start is not None:
-            COPY_CHECKPOINTS.run(original_id=original.id, replay_id=copy.id, last_index=start.index)
+        if plan.payload_json is None:
+            COPY_PAYLOAD.run(original_id=original.id, replay_id=copy.id)
+        else:
+            RunValue.objects.create(run=copy, payload=plan.payload_json)
+        if last is not None:
+            _copy(plan, copy, last.index)
         announce_runs([copy.id], is_pending=True)
     return copy
 
 
-def _checkpoint(original: Run, key: str) -> Checkpoint:
-    rows = Checkpoint.objects.filter(run=original)
-    found = None if "\0" in key else rows.filter(key=key).only("key", "index").first()
-    if found is not None:
-        return found
-    keys = list(rows.order_by("index").values_list("key", flat=True)[: KEYS_SHOWN + 1])
-    shown = ", ".join(map(repr, keys[:KEYS_SHOWN])) + (", …" if len(keys) > KEYS_SHOWN else "")
-    there = f"It has {shown}." if keys else "It has none."
-    raise CheckpointNotFound(f"{original.public_id} has no checkpoint {key!r}. {there}")
+def plan_replay(request: ReplayRequest) -> ReplayPlan:
+    """Reads the run and judges the request; writes nothing.
+
+    Raises RunNotFound, CheckpointNotFound and DeploymentNotFound; whatever else is wrong is in the plan.
+    """
+    original = find_earlier_run(request.run_id)
+    entries = saved_entries(original.id)
+    count = 0 if request.from_checkpoint is None else 1 + _place(original, entries, request.from_checkpoint)
+    choice = choose_deployment(original, request.deployment)
+    edits = edit_entries(original.id, entries[:count], entries[count:], request.checkpoint_data, choice)
+    refusals = [*choice.refusals, *resume_refusals(choice, edits.entries), *edits.refusals]
+    payload_json, payload_refusal = None, None
+    try:
+        payload_json, hidden = _new_payload(original, request, choice, edits.entries)
+    except RunsError as error:
+        payload_refusal = error
+    else:
+        refusals += hidden
+    is_edited = bool(edits.edits) or payload_json is not None
+    return ReplayPlan(
+        original=original,
+        choice=choice,
+        edits=edits,
+        later=entries[count:],
+        payload_json=payload_json,
+        uses_original_keys=not is_edited and not request.has_new_keys,
+        refusals=tuple(refusals),
+        payload_refusal=payload_refusal,
+    )
+
+
+def _refuse(plan: ReplayPlan) -> None:
+    errors = plan.refusals
+    if errors:
+        if plan.payload_refusal is not None:
+            errors = (*errors, *plan.payload_refusal.errors)
+        raise ReplayRefused("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors)
+    if plan.payload_refusal is not None:
+        raise plan.payload_refusal
+
+
+def _place(original: Run, entries: Sequence[SavedEntry], key: str) -> int:
+    for place, entry in enumerate(entries):
+        if entry.key == key:
+            return place
+    shown = ", ".join(repr(entry.key) for entry in entries[:KEYS_SHOWN]) + (", …" if len(entries) > KEYS_SHOWN else "")
+    there = f"It has {shown}." if entries else "It has none."
+    raise CheckpointNotFound(f"{original.public_id} has no checkpoint {key[:200]!r}. {there}")
+
+
+def _new_payload(
+    original: Run, request: ReplayRequest, choice: Choice, entries: Sequence[SavedEntry]
+) -> tuple[str | None, list[FieldError]]:
+    """The text of an edited payload, None for the original's; and the edited fields that checkpoints would hide.
+
+    Raises PayloadInvalid and PayloadTooLarge, also where the chosen code no longer takes the original's payload.
+    """
+    is_given = request.payload is not UNCHANGED
+    if not is_given and not choice.is_other and choice.original is not None:
+        return None, []
+    stored = json.loads(RunValue.objects.only("payload").get(run_id=original.id).payload)
+    if not is_given:
+        validate_payload(stored, _schema(choice))
+        return None, []
+    if request.payload is None:
+        message = "is null: leave it out for the original's, or send {} for none"
+        raise PayloadInvalid(f"payload {message}", (FieldError("payload", message),))
+    text = encode_payload(request.payload)
+    value = codec.parse_payload(text.encode())
+    validate_payload(value, _schema(choice))
+    if same_value(stored, value):
+        return None, []
+    return text, hidden_payload_fields(stored, value, entries)
+
+
+def _schema(choice: Choice) -> str:
+    return json.dumps(choice.version.payload_schema)
+
+
+def _copy(plan: ReplayPlan, copy: Run, last_index: int) -> None:
+    edits = plan.edits.edits
+    COPY_CHECKPOINTS.run(
+        original_id=plan.original.id,
+        replay_id=copy.id,
+        last_index=last_index,
+        keys=[edit.entry.key for edit in edits],
+        datas=[edit.data for edit in edits],
+        carrieds=[edit.carried for edit in edits],
+        binds=[json.dumps(list(edit.entry.binds)) for edit in edits],
+        hashes=[edit.content_hash for edit in edits],
+        sizes=[edit.entry.size_bytes for edit in edits],
+        codec=codec.VERSION,
+    )

@@ -1,15 +1,20 @@
-"""Addresses of a run's checkpoints and of its replays."""
+"""Addresses of what a run has saved and of its replays; fragments have names of their own."""
 
 from django.urls import path
 
-from apps.checkpoints import views
+from apps.checkpoints import replay_views, views
 
 app_name = "checkpoints"
 
 urlpatterns = [
     path("runs/<str:run_id>/checkpoints", views.checkpoint_list, name="list"),
     path("runs/<str:run_id>/checkpoints/tail", views.checkpoint_tail, name="tail"),
+    path("runs/<str:run_id>/checkpoints/steps", views.checkpoint_steps, name="steps"),
     path("runs/<str:run_id>/checkpoints/<int:index>", views.checkpoint_data, name="data"),
-    path("runs/<str:run_id>/replays/new", views.replay_form, name="replay-form"),
-    path("runs/<str:run_id>/replays", views.replay_run, name="replays"),
+    path("runs/<str:run_id>/checkpoints/<int:index>/carried", views.checkpoint_carried, name="carried"),
+    path("runs/<str:run_id>/replays/new", replay_views.replay_form, name="replay-form"),
+    path("runs/<str:run_id>/replays/preview", replay_views.replay_preview, name="replay-preview"),
+    path("runs/<str:run_id>/replays/payload", replay_views.payload_field, name="payload-field"),
+    path("runs/<str:run_id>/replays/data/<int:index>", replay_views.data_field, name="data-field"),
+    path("runs/<str:run_id>/replays", replay_views.replay_run, name="replays"),
 ]

@@ -46,6 +46,7 @@ class RunFilter:
     states: tuple[RunState, ...] = ()
     tasks: tuple[str, ...] = ()
     search: str = ""
+    replay_of: UUID | None = None
     before: UUID | None = None
     after: UUID | None = None
 
@@ -57,6 +58,7 @@ class RunFilter:
             states=tuple(RunState(text) for text in dict.fromkeys(parameters.getlist("state")) if text in known),
             tasks=tuple(dict.fromkeys(text for text in parameters.getlist("task") if text and "\x00" not in text)),
             search=parameters.get("q", "").replace("\x00", "").strip(),
+            replay_of=parse_public_id("run", parameters.get("replay_of", "")),
             before=parse_public_id("run", parameters.get("before", "")),
             after=parse_public_id("run", parameters.get("after", "")),
         )
@@ -67,6 +69,8 @@ class RunFilter:
             runs = runs.filter(state__in=self.states)
         if self.tasks:
             runs = runs.filter(task_id__in=self.tasks)
+        if self.replay_of is not None:
+            runs = runs.filter(replay_of_id=self.replay_of)
         if self.search:
             # Two steps: joined, the planner walks a million runs to find that none has such a task.
             matching = Task.objects.filter(id__icontains=self.search).order_by("id").values_list("id", flat=True)
@@ -75,7 +79,7 @@ class RunFilter:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.states or self.tasks or self.search)
+        return not (self.states or self.tasks or self.search or self.replay_of)
 
     @property
     def is_first_page(self) -> bool:
@@ -88,7 +92,7 @@ class RunFilter:
         pairs += [("task", task) for task in self.tasks]
         if self.search:
             pairs.append(("q", self.search))
-        for name, run_id in (("before", self.before), ("after", self.after)):
+        for name, run_id in (("replay_of", self.replay_of), ("before", self.before), ("after", self.after)):
             if run_id is not None:
                 pairs.append((name, public_id("run", run_id)))
         return f"?{urlencode(pairs)}" if pairs else ""
@@ -104,6 +108,14 @@ class RunFilter:
 
     def for_tasks(self, tasks: Iterable[str]) -> RunFilter:
         return replace(self.at_start(), tasks=tuple(tasks))
+
+    @property
+    def original_id(self) -> str:
+        """The public id of the run whose replays are shown, empty for none."""
+        return public_id("run", self.replay_of) if self.replay_of else ""
+
+    def without_original(self) -> RunFilter:
+        return replace(self.at_start(), replay_of=None)
 
     def without_search(self) -> RunFilter:
         return replace(self.at_start(), search="")

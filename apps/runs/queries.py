@@ -115,7 +115,7 @@ def run_line(run: Any) -> RunLine:
         badge=state_badge(run.state),
         excerpt=excerpt(run.payload_excerpt, is_cut=run.is_payload_cut) if run.payload_excerpt else "",
         attempt_count=run.attempt_count,
-        max_attempts=run.max_attempts,
+        max_attempts=run.budget_base + run.max_attempts,
         created_at=run.created_at,
         live_since=run.started_at if is_live else None,
         seconds=(run.finished_at - run.started_at).total_seconds() if ended else None,

@@ -40,8 +40,9 @@ def actor_of(request: HttpRequest) -> Actor:
     return actor
 
 
-def read_object(request: HttpRequest, *, is_optional: bool = False) -> dict[str, Any]:
-    """The body's JSON object; an empty body counts as `{}` where it is optional.
+def read_object(request: HttpRequest, *, is_optional: bool = False, envelope_depth: int = 1) -> dict[str, Any]:
+    """The body's JSON object; an empty body counts as `{}` where it is optional. `envelope_depth` is how many levels
+    stand around the deepest value that is to be stored.
 
     Raises PayloadMalformed (not JSON), PayloadInvalid (JSON that cannot be stored, with the path) and BodyTooLarge.
     """
@@ -54,7 +55,7 @@ def read_object(request: HttpRequest, *, is_optional: bool = False) -> dict[str,
         raise BodyTooLarge(f"The body has more than {BODY_MAX_BYTES:,} bytes.")
     if is_optional and not raw.strip():
         return {}
-    body = parse_json(raw, envelope_depth=1)
+    body = parse_json(raw, envelope_depth=envelope_depth)
     if not isinstance(body, dict):
         raise RequestInvalid.at((FieldError("", "the body must be a JSON object"),))
     return body

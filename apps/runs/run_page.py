@@ -14,10 +14,12 @@ from apps.runs.badges import Badge, outcome_badge, state_badge
 from apps.runs.fleet import fleet_reader
 from apps.runs.models import Attempt, LogLine, Run, RunValue
 from apps.runs.states import CANCELABLE_AT_ONCE, Outcome, RunState
-from apps.runs.timeline import Boundary, Course, Timeline, Try, layout
+from apps.runs.timeline import layout
+from apps.runs.timeline_parts import Boundary, Course, StepSpan, Timeline, Try
 from apps.runs.waiting import Reason, waiting_reason
 
 REPLAYS_SHOWN = 5
+STEP_KIND = "step"
 LOG_LINES_SHOWN = 500
 
 QUIET_OUTCOMES = frozenset({Outcome.CANCELED, Outcome.SUSPENDED, Outcome.RELEASED})
@@ -42,8 +44,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLine:
+    """`is_requeued`: a person made the run pending again before it, with a fresh budget."""
+
     number: int
     badge: Badge
+    version: str
+    is_requeued: bool
     worker: str
     container: str
     start_kind: str
@@ -57,8 +63,18 @@ class AttemptLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayLink:
+    id: str
+    badge: Badge
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
-    """The part of the page that follows the run; `replay_key` is where a replay of a failure most likely begins."""
+    """The part of the page that follows the run; `replay_key` is where a replay of a failure most likely begins.
+
+    `attempt_limit` counts on from the last requeue; `has_more_replays` says that `replays` are only the newest.
+    """
 
     id: str
     task: str
@@ -68,12 +84,14 @@ class RunSummary:
     priority: int
     attempt_count: int
     max_attempts: int
+    attempt_limit: int
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     seconds: float | None
     live_since: datetime | None
     is_cancelable: bool
+    is_dead_letter: bool
     is_moving: bool
     reason: Reason | None
     failure: Failure | None
@@ -83,17 +101,20 @@ class RunSummary:
     replay_key: str
     replay_of: str
     replay_from: str
-    replays: Sequence[str]
+    replays: Sequence[ReplayLink]
+    has_more_replays: bool
     row_version: int
 
 
 def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary | None:
     """The run as it stands; None where there is none."""
-    run = Run.objects.select_related("deployment").filter(id=run_id).first()
+    runs = Run.objects.select_related("deployment", "replay_of").defer("deployment__archive")
+    run = runs.filter(id=run_id).first()
     if run is None:
         return None
-    attempts = list(run.attempts.order_by("number"))
-    boundaries = [Boundary(*row) for row in _boundary_rows(run)]
+    attempts = list(run.attempts.select_related("deployment").defer("deployment__archive").order_by("number"))
+    boundaries, steps, last_key = _saved(run)
+    replays = list(run.replays.order_by("-id").only("id", "state", "replay_from")[: REPLAYS_SHOWN + 1])
     error = RunValue.objects.filter(run_id=run_id).values_list("error", flat=True).first()
     failure = Failure.of(error)
     names = fleet_reader().names(attempt.worker_id for attempt in attempts)
@@ -108,6 +129,7 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary | None
         priority=run.priority,
         attempt_count=run.attempt_count,
         max_attempts=run.max_attempts,
+        attempt_limit=run.budget_base + run.max_attempts,
         created_at=run.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
@@ -115,26 +137,43 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary | None
         live_since=run.started_at if is_live else None,
         is_cancelable=run.state in CANCELABLE_AT_ONCE
         or (run.state == RunState.RUNNING and not run.is_cancel_requested),
+        is_dead_letter=run.state == RunState.DEAD_LETTER,
         is_moving=not run.is_final,
         reason=_reason(run, failure, boundaries),
         failure=failure,
         failure_badge=outcome_badge(_last_failed(attempts)),
-        attempts=[_attempt_line(attempt, names) for attempt in attempts],
+        attempts=[_attempt_line(attempt, names, run.budget_base) for attempt in attempts],
         timeline=layout(
-            _course(run), [_try(attempt) for attempt in attempts], boundaries, now, is_to_scale=is_to_scale
+            _course(run), [_try(attempt) for attempt in attempts], boundaries, now, steps=steps, is_to_scale=is_to_scale
         ),
-        replay_key=boundaries[-1].key if boundaries and failure else "",
+        replay_key=last_key if failure else "",
         replay_of=run.replay_of.public_id if run.replay_of else "",
         replay_from=run.replay_from,
-        replays=[replay.public_id for replay in run.replays.order_by("-id").only("id")[:REPLAYS_SHOWN]],
+        replays=[
+            ReplayLink(replay.public_id, state_badge(replay.state), replay.replay_from)
+            for replay in replays[:REPLAYS_SHOWN]
+        ],
+        has_more_replays=len(replays) > REPLAYS_SHOWN,
         row_version=run.version,
     )
 
 
-def _boundary_rows(run: Run) -> list[tuple[str, int, int, datetime]]:
-    # Through the reverse relation: the model lives in an app above this one.
-    rows = run.checkpoints.order_by("index").values_list("key", "index", "attempt", "created_at")
-    return list(rows)
+def _saved(run: Run) -> tuple[list[Boundary], list[StepSpan], str]:
+    """The run's checkpoints, the steps that its attempts ran, and the key of what was saved last."""
+    # Through the reverse relation: the model and its kinds live in an app above this one.
+    rows = run.checkpoints.order_by("index").values_list(
+        "key", "index", "attempt", "created_at", "duration_seconds", "kind"
+    )
+    boundaries: list[Boundary] = []
+    steps: list[StepSpan] = []
+    last_key = ""
+    for key, index, attempt, at, seconds, kind in rows:
+        last_key = key
+        if kind != STEP_KIND:
+            boundaries.append(Boundary(key, index, attempt, at))
+        elif attempt and seconds is not None:
+            steps.append(StepSpan(key, index, attempt, at, seconds))
+    return boundaries, steps, last_key
 
 
 def _reason(run: Run, failure: Failure | None, boundaries: Sequence[Boundary]) -> Reason | None:
@@ -143,7 +182,7 @@ def _reason(run: Run, failure: Failure | None, boundaries: Sequence[Boundary]) -
         run.state,
         due_at=run.due_at,
         attempt_count=run.attempt_count,
-        max_attempts=run.max_attempts,
+        max_attempts=run.budget_base + run.max_attempts,
         is_cancel_requested=run.is_cancel_requested,
         last_error_type=failure.type if failure else "",
         resume_key=boundaries[-1].key if boundaries else "",
@@ -154,7 +193,9 @@ def _reason(run: Run, failure: Failure | None, boundaries: Sequence[Boundary]) -
 
 def _course(run: Run) -> Course:
     is_due = run.state in (RunState.RETRYING, RunState.DELAYED)
-    return Course(run.created_at, run.finished_at, due_at=run.due_at if is_due else None)
+    return Course(
+        run.created_at, run.finished_at, due_at=run.due_at if is_due else None, requeued_after=run.budget_base
+    )
 
 
 def _try(attempt: Attempt) -> Try:
@@ -171,11 +212,13 @@ def _try(attempt: Attempt) -> Try:
     )
 
 
-def _attempt_line(attempt: Attempt, names: Mapping[UUID, str]) -> AttemptLine:
+def _attempt_line(attempt: Attempt, names: Mapping[UUID, str], budget_base: int) -> AttemptLine:
     begun = attempt.started_at or attempt.claimed_at
     return AttemptLine(
         number=attempt.number,
         badge=outcome_badge(attempt.outcome),
+        version=f"v{attempt.deployment.version}" if attempt.deployment else "",
+        is_requeued=0 < budget_base == attempt.number - 1,
         worker=names.get(attempt.worker_id, ""),
         container=attempt.container,
         start_kind=attempt.start_kind,

@@ -5,105 +5,23 @@ It reads no rows and writes no HTML; `scale.py` turns times into places.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import nlargest
 
-from apps.runs.scale import Scale, Span, Tick, build_scale
+from apps.runs.scale import Scale, Span, build_scale
+from apps.runs.timeline_parts import Bar, Boundary, Course, Mark, Row, StepSpan, Timeline, Try
 
 SEGMENTS_SHOWN = 24
 """Rows of one attempt; longer lists keep both ends and count the middle."""
 
+STEPS_DRAWN = 100
+"""Steps of the whole run, the longest; the others are counted."""
+
 MARK_GAP_PERCENT = 0.6
 """Marks closer than this to the one before them would be one blot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Boundary:
-    """A checkpoint: `attempt` is the one that saved it, 0 where a replay brought it along."""
-
-    key: str
-    index: int
-    attempt: int
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """An attempt as the timeline needs it; `finished_at` is None while it is alive."""
-
-    number: int
-    claimed_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    resumed_from: str | None
-    is_success: bool
-    is_failure: bool
-    word: str
-    tone: str = "quiet"
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """The run's own times; `due_at` is set while it waits for its next attempt."""
-
-    created_at: datetime
-    finished_at: datetime | None
-    due_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A piece of a row, as a class of `timeline.css`; a live one grows by `rate` percent per second up to `limit`."""
-
-    x: float
-    width: float
-    kind: str
-    title: str = ""
-    rate: float = 0.0
-    limit: float = 0.0
-
-    @property
-    def end(self) -> float:
-        return self.x + self.width
-
-    @property
-    def is_live(self) -> bool:
-        return self.rate > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A point in a row: `checkpoint`, `restored`, `success` or `failure`."""
-
-    x: float
-    kind: str
-    title: str
-
-
-@dataclass(slots=True)
-class Row:
-    """One line of the drawing. `kind` is queued, attempt, segment, restored, backoff or more; `tone` is a badge's."""
-
-    kind: str
-    label: str
-    title: str = ""
-    seconds: float | None = None
-    live_since: datetime | None = None
-    attempt: int = 0
-    bars: list[Bar] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    tone: str = ""
-
-
-@dataclass(slots=True)
-class Timeline:
-    rows: list[Row]
-    ticks: list[Tick]
-    corners: list[Tick]
-    breaks: list[float]
-    has_collapsed: bool
-    can_collapse: bool
 
 
 def layout(
@@ -112,15 +30,19 @@ def layout(
     boundaries: Sequence[Boundary],
     now: datetime,
     *,
+    steps: Sequence[StepSpan] = (),
     is_to_scale: bool = False,
 ) -> Timeline:
-    """The rows of a run as it stands at `now`. Attempts by number and boundaries by index; idle time is collapsed where
-    it would squeeze the work, unless `is_to_scale`."""
+    """The rows of a run as it stands at `now`. Attempts by number, boundaries and steps by index; idle time is
+    collapsed where it would squeeze the work, unless `is_to_scale`."""
     end = max([now if course.finished_at is None else course.finished_at, *(t.finished_at or now for t in attempts)])
     is_planned = course.due_at is not None and course.due_at > end
     is_growing = course.finished_at is None and not is_planned
     scale = build_scale(_spans(course, attempts, end), is_live=is_growing, is_to_scale=is_to_scale)
-    drawing = _Drawing(scale, now, list(boundaries), list(attempts))
+    drawn = nlargest(STEPS_DRAWN, steps, key=lambda step: step.seconds)
+    drawing = _Drawing(scale, now, list(boundaries), list(attempts), drawn_steps={step.index for step in drawn})
+    for step in steps:
+        drawing.steps.setdefault(step.attempt, []).append(step)
     rows = [_waiting_row(drawing, "queued", "Queued", course.created_at, _first_claim(attempts), course)]
     for position, attempt in enumerate(attempts):
         if position and (gap := _gap_row(drawing, attempts[position - 1], attempt.claimed_at, course)):
@@ -135,6 +57,8 @@ def layout(
         scale.breaks(),
         scale.has_collapsed,
         scale.can_collapse,
+        step_count=len(steps),
+        drawn_step_count=len(drawn),
     )
 
 
@@ -146,6 +70,8 @@ class _Drawing:
     now: datetime
     boundaries: list[Boundary]
     attempts: list[Try]
+    drawn_steps: set[int]
+    steps: dict[int, list[StepSpan]] = field(default_factory=dict)
 
     def bar(self, start: datetime, end: datetime | None, kind: str, title: str = "") -> Bar:
         x = self.scale.place(start)
@@ -193,6 +119,8 @@ def _gap_row(drawing: _Drawing, before: Try, until: datetime | None, course: Cou
     if before.finished_at is None or (until is not None and until <= before.finished_at):
         return None
     label = "Backoff" if before.is_failure else "Queued again"
+    if before.number == course.requeued_after:
+        label = "Dead letter"
     return _waiting_row(drawing, "backoff", label, before.finished_at, until, course)
 
 
@@ -212,7 +140,8 @@ def _attempt_rows(drawing: _Drawing, attempt: Try) -> list[Row]:
         lane.marks.append(Mark(drawing.scale.place(attempt.finished_at), kind, attempt.word))
     restored = _restored_row(drawing, attempt, begun)
     children = [*([restored] if restored else []), *_both_ends(segments)]
-    return [lane, *(children if restored or own else [])]
+    has_steps = any(segment.step_count for segment in segments)
+    return [lane, *(children if restored or own or has_steps else [])]
 
 
 def _segments(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun: datetime) -> list[Row]:
@@ -225,7 +154,19 @@ def _segments(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun: d
         row.marks = [Mark(drawing.scale.place(boundary.at), "checkpoint", boundary.key)]
         rows.append(row)
         start, origin = max(start, boundary.at), boundary.key
-    return [*rows, _tail(drawing, attempt, start, origin)]
+    rows.append(_tail(drawing, attempt, start, origin))
+    _draw_steps(drawing, attempt, own, begun, rows)
+    return rows
+
+
+def _draw_steps(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun: datetime, rows: Sequence[Row]) -> None:
+    """Each step into the row of the segment in which it ran."""
+    ends = [boundary.index for boundary in own]
+    for step in drawing.steps.get(attempt.number, ()):
+        row = rows[bisect_left(ends, step.index)]
+        row.step_count += 1
+        if step.index in drawing.drawn_steps:
+            row.steps.append(drawing.bar(max(begun, step.began_at), step.at, "step", step.key))
 
 
 def _tail(drawing: _Drawing, attempt: Try, start: datetime, origin: str) -> Row:
@@ -278,6 +219,8 @@ def _both_ends(rows: list[Row]) -> list[Row]:
     bars = [Bar(hidden[0].bars[0].x, hidden[-1].bars[0].end - hidden[0].bars[0].x, "run")]
     seconds = sum(row.seconds or 0.0 for row in hidden)
     more = Row("more", f"{len(hidden):,} more segments", seconds=seconds, attempt=hidden[0].attempt, bars=bars)
+    more.steps = [bar for row in hidden for bar in row.steps]
+    more.step_count = sum(row.step_count for row in hidden)
     return [*rows[:half], more, *rows[-half:]]
 
 

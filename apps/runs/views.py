@@ -82,6 +82,7 @@ def run_detail(request: HttpRequest, run_id: str) -> HttpResponse:
     newer, older = neighbours(chosen, found)
     context |= {"logs": log_page(found, None), "newer": newer, "older": older}
     context["list_query"] = chosen.at_start().query
+    context["has_requeue"] = is_allowed(actor_of(request), Action.RUNS_REQUEUE)
     return render(request, "runs/detail.html", context)
 
 
@@ -143,4 +144,5 @@ def _summary_context(request: HttpRequest, run_id: str) -> dict[str, Any]:
         "is_to_scale": is_to_scale,
         "may_cancel": run.is_cancelable and is_allowed(actor, Action.RUNS_CANCEL),
         "may_replay": is_allowed(actor, Action.RUNS_REPLAY),
+        "may_requeue": run.is_dead_letter and is_allowed(actor, Action.RUNS_REQUEUE),
     }

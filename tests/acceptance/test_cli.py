@@ -85,6 +85,10 @@ def test_run_is_started_followed_shown_replayed_and_canceled(trigger: Cli) -> No
     assert "attempt 2  completed  from begun" in shown.stdout
     assert [line.split()[2] for line in trigger("logs", listed["id"]).stdout.splitlines()] == ["before", "after"]
 
+    previewed = trigger("replay", listed["id"], "--from", "begun", "--payload", '{"name": "Eve"}', "--preview")
+    assert previewed.returncode == 0, previewed.stderr
+    assert "after begun" in previewed.stdout
+    assert "since the payload is edited" in previewed.stdout
     replayed = trigger("replay", listed["id"], "--from", "begun", "--follow", "--json")
     events = [json.loads(line) for line in replayed.stdout.splitlines()]
     assert replayed.returncode == 0
@@ -102,6 +106,12 @@ def test_run_is_started_followed_shown_replayed_and_canceled(trigger: Cli) -> No
 def test_exit_codes_tell_what_went_wrong(trigger: Cli, site: Installation) -> None:
     doomed = trigger("run", "doomed", "--follow")
     assert (doomed.returncode, doomed.stdout.splitlines()[-1].split()[1]) == (1, "dead_letter")
+
+    (letter,) = map(json.loads, trigger("runs", "--task", "doomed", "--json").stdout.splitlines())
+    assert trigger("requeue", letter["id"], "--follow").returncode == 1
+    again = json.loads(trigger("show", letter["id"], "--json").stdout)
+    assert (again["state"], again["attempt_count"]) == ("dead_letter", 2)
+    assert trigger("requeue", letter["id"], "--deployment", "dep_nope").returncode == 3
 
     unknown = trigger("run", "flakey")
     assert (unknown.returncode, "flakey" in unknown.stderr) == (3, True)

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from apps.runs.models import Run
 from tests.browser.conftest import AXE
 from tests.factories import make_attempt, make_checkpoint, make_log_line, make_run, make_task, make_worker
+from tests.integration.checkpoints.orders import deploy, original_run
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 HOSTILE = "<script>window.hacked = true</script><img src=x onerror='window.hacked = true'>" + "w" * 200
@@ -72,15 +73,31 @@ def test_pages_are_accessible_and_fit(page: Page, sign_in: Any, site: str, theme
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
-def test_dialogs_are_accessible(page: Page, sign_in: Any, site: str) -> None:
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_dialogs_are_accessible(page: Page, sign_in: Any, site: str, theme: Any, width: int) -> None:
     sign_in(page.context)
-    run = full_run()
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 900})
+    run = original_run()
+    deploy(segments=("s0", "other", "s2", "s3"))
     page.goto(f"{site}/runs/{run.public_id}")
 
-    page.get_by_role("button", name="Replay", exact=False).first.click()
-    expect(page.get_by_role("radio").first).to_be_visible()
-
+    page.keyboard.press("q")
+    expect(page.get_by_role("radio", name="orders v2")).to_be_checked()
     assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    page.get_by_role("link", name="Edit the data of order-fetched").click()
+    page.get_by_label("Data of order-fetched").fill('{"order": 1, "oops": 2}')
+    page.get_by_label("Payload").fill("{,")
+    expect(page.locator("#notes-payload")).to_contain_text("Not JSON")
+    assert violations(page) == []
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.goto(f"{site}/runs/{run.public_id}/replays/new?from=page-1")
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_hostile_data_stays_text_under_the_policy(signed_in: Page, site: str) -> None:

@@ -1,4 +1,4 @@
-"""What a person does with a run: sign in, find it, replay it, cancel it, by mouse and by keyboard."""
+"""What a person does with a run: sign in, find it, cancel it, by mouse and by keyboard."""
 
 import re
 
@@ -6,8 +6,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from apps.access.sign_in import sign_in_link
-from apps.runs.models import Run
-from tests.factories import make_checkpoint, make_run
+from tests.factories import make_run
 
 
 def test_one_time_link_signs_in(page: Page, site: str, user: User, complaints: list[str]) -> None:
@@ -29,26 +28,6 @@ def test_password_signs_in_and_out(page: Page, site: str, user: User) -> None:
     page.get_by_role("button", name="Sign out").click()
 
     expect(page).to_have_url(f"{site}/sign-in")
-
-
-def test_replay_from_a_checkpoint_goes_to_the_new_run(signed_in: Page, site: str) -> None:
-    run = make_run(state="dead_letter", error={"type": "ValueError", "message": "no", "stack": ""})
-    make_checkpoint(run, "order-fetched")
-    make_checkpoint(run, "payment-complete")
-    signed_in.goto(f"{site}/runs/{run.public_id}")
-
-    signed_in.locator("#checkpoint-0 summary").first.click()
-    signed_in.locator("#checkpoint-0").get_by_role("button", name="Replay from here").click()
-    dialog = signed_in.get_by_role("dialog")
-    expect(dialog.get_by_role("radio", name="after order-fetched")).to_be_checked()
-    dialog.get_by_role("button", name="Replay").click()
-
-    expect(signed_in.locator("#run-head")).to_contain_text("Replay of")
-    replay = Run.objects.get(replay_of=run)
-    assert replay.replay_from == "order-fetched"
-    expect(signed_in).to_have_url(f"{site}/runs/{replay.public_id}")
-    signed_in.goto(f"{site}/runs/{run.public_id}")
-    expect(signed_in.locator("#run-head")).to_contain_text("Replayed as")
 
 
 def test_cancel_asks_first(signed_in: Page, site: str) -> None:

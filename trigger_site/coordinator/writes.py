@@ -27,7 +27,7 @@ FAILURES = frozenset(Outcome) - {Outcome.COMPLETED}
 MESSAGES = {
     "stale": STALE,
     "conflict": Result(409, "conflict", "The key was saved before with other data."),
-    "limit": Result(422, "limit", f"A run may have {store.COUNT_MAX:,} checkpoints."),
+    "limit": Result(422, "limit", f"A run may have {store.COUNT_MAX:,} checkpoints and steps."),
 }
 
 

@@ -2,7 +2,8 @@
 -- Parameters: run_ids uuid[], tokens bytea[] (same length).
 -- Returns: run_id, token, is_live (the token is the run's present one), outcome and answer (JSON text) of the attempt
 --   with that token, max_attempts, is_cancel_requested, options (JSON text) of the task in the attempt's deployment, and
---   the counts of earlier attempts: budget_count, kill_count (since the last new checkpoint), start_failure_count (in a row).
+--   the counts of earlier attempts: budget_count, kill_count (since the last new checkpoint), start_failure_count (in a row);
+--   each begins anew where a person requeued the run (budget_base).
 -- Locks: the runs, in id order. Relies on: runs_run_pkey, attempt_number_is_unique.
 WITH input AS (
     SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
@@ -32,7 +33,7 @@ CROSS JOIN LATERAL (
                WHERE e.outcome IN ('crashed', 'lost') AND e.number >= r.progress_attempt AND e.number > r.budget_base
            ) AS kill_count,
            count(*) FILTER (
-               WHERE e.outcome = 'start_failed' AND e.number > coalesce(
+               WHERE e.outcome = 'start_failed' AND e.number > r.budget_base AND e.number > coalesce(
                    (SELECT max(o.number) FROM runs_attempt o
                     WHERE o.run_id = r.id AND o.number <> a.number AND o.outcome NOT IN ('start_failed', 'released')),
                    0)

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from trigger_sdk.wire import Frame
@@ -30,6 +30,8 @@ TELL_START_SECONDS = 0.05
 """A run that ends sooner tells its start with its finish."""
 
 logger = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
 
 
 @dataclass(slots=True)
@@ -106,10 +108,10 @@ class AttemptRun:
 
     async def _execute(self) -> wire.Finish:
         claim = self.attempt.claim
-        deployment = await self._tools.deployments.get(claim.deployment_id)
+        deployment = await self._read(self._tools.deployments.get, claim.deployment_id)
         self.attempt.options = deployment.tasks.get(claim.task, wire.TaskOptions())
         if claim.has_checkpoints:
-            self.attempt.stored = await self._tools.load_checkpoints(claim.run_id, claim.token)
+            self.attempt.stored = await self._read(self._tools.load_checkpoints, claim.run_id, claim.token)
         name = f"{self.attempt.public_run_id}-{claim.attempt}"
         self._place = await self._tools.executor.acquire(deployment, claim.task, self.attempt.options, name)
         self.attempt.container = self._place.container
@@ -129,6 +131,21 @@ class AttemptRun:
         if self._is_overdue and self.attempt.begun_at is None:
             raise HostError(f"The task's process did not begin within {CHILD_CONNECT_SECONDS:g} s.")
         return self.attempt.finish(end)
+
+    async def _read(self, read: Callable[..., Awaitable[Read]], *arguments: Any) -> Read:
+        """What a coordinator answers; waits through its absence for as long as the lease can be held."""
+        delay, longest = BACKOFF_SECONDS
+        while True:
+            try:
+                return await read(*arguments)
+            except RefusedError:
+                raise
+            except CoordinatorError as error:
+                if self.attempt.stop_reason:
+                    raise
+                logger.warning("worker.read run.id=%s: %s; again in %.1f s", self.attempt.public_run_id, error, delay)
+            await asyncio.sleep(delay)
+            delay = min(longest, delay * 2)
 
     def _start_failure(self, reason: str) -> wire.Finish:
         claim = self.attempt.claim

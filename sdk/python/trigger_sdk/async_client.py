@@ -74,5 +74,17 @@ class AsyncClient:
     async def cancel(self, run: "AsyncRun | str") -> AsyncRun:
         return AsyncRun(self, (await asyncio.to_thread(self.sync.cancel, id_of(run))).data)
 
-    async def replay(self, run: "AsyncRun | str", from_checkpoint: str | None = None) -> AsyncRun:
-        return AsyncRun(self, (await asyncio.to_thread(self.sync.replay, id_of(run), from_checkpoint)).data)
+    async def replay(self, run: "AsyncRun | str", from_checkpoint: str | None = None, **options: Any) -> AsyncRun:
+        """The options are those of `Client.replay`."""
+        made = await asyncio.to_thread(self.sync.replay, id_of(run), from_checkpoint, **options)
+        return AsyncRun(self, made.data)
+
+    async def preview_replay(
+        self, run: "AsyncRun | str", from_checkpoint: str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """The options are those of `Client.replay`."""
+        return await asyncio.to_thread(self.sync.preview_replay, id_of(run), from_checkpoint, **options)
+
+    async def requeue(self, run: "AsyncRun | str", *, deployment: str = "original") -> AsyncRun:
+        made = await asyncio.to_thread(self.sync.requeue, id_of(run), deployment=deployment)
+        return AsyncRun(self, made.data)

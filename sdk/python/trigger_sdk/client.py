@@ -1,10 +1,10 @@
-"""The client for programs outside of tasks: trigger, wait, read, cancel and replay runs over the HTTP API.
+"""The client for programs outside of tasks: trigger, wait, read, cancel, replay and requeue runs over the HTTP API.
 
 `AsyncClient`, in `async_client.py`, is the same with `await`. Tasks themselves never use it: they have no key.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -144,10 +144,44 @@ class Client:
     def cancel(self, run: "Run | str") -> Run:
         return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/cancellation", {}))
 
-    def replay(self, run: "Run | str", from_checkpoint: str | None = None) -> Run:
-        """A new run with the same payload, continuing after that checkpoint of the original, or from the start."""
-        body = {"from_checkpoint": from_checkpoint}
+    def replay(
+        self,
+        run: "Run | str",
+        from_checkpoint: str | None = None,
+        *,
+        payload: Any = None,
+        checkpoint_data: Mapping[str, Any] | None = None,
+        deployment: str = "original",
+        new_idempotency_keys: bool = False,
+    ) -> Run:
+        """A new run that continues after that checkpoint or step of the original, or begins at the start.
+
+        `payload` replaces the original's (None keeps it), `checkpoint_data` the stored data of keys that are reused,
+        each whole and in its stored form. `deployment` is "original", "latest" or an id. ApiError 404 for a key or
+        deployment that is not there, 422 with the reasons where the replay could not continue.
+        """
+        body = replay_body(from_checkpoint, payload, checkpoint_data, deployment, new_idempotency_keys)
         return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/replays", body))
+
+    def preview_replay(
+        self,
+        run: "Run | str",
+        from_checkpoint: str | None = None,
+        *,
+        payload: Any = None,
+        checkpoint_data: Mapping[str, Any] | None = None,
+        deployment: str = "original",
+        new_idempotency_keys: bool = False,
+    ) -> dict[str, Any]:
+        """What that replay would reuse and run again, on which code and keys; `refusals` say why it cannot be made."""
+        body = replay_body(from_checkpoint, payload, checkpoint_data, deployment, new_idempotency_keys)
+        shown: dict[str, Any] = self.api.post(f"/runs/{_part(id_of(run))}/replays/preview", body)
+        return shown
+
+    def requeue(self, run: "Run | str", *, deployment: str = "original") -> Run:
+        """The same run, pending again from its last checkpoint with a fresh budget; ApiError 409 unless it is a dead
+        letter."""
+        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/requeue", {"deployment": deployment}))
 
     def read(self, run_id: str, *, wait_seconds: float = 0) -> dict[str, Any]:
         """The run's fields; with `wait_seconds` the answer comes when the run is final or that time is over."""
@@ -189,6 +223,24 @@ def __getattr__(name: str) -> Any:
 
 def id_of(run: "RunData | str") -> str:
     return run if isinstance(run, str) else run.id
+
+
+def replay_body(
+    from_checkpoint: str | None,
+    payload: Any,
+    checkpoint_data: Mapping[str, Any] | None,
+    deployment: str,
+    new_idempotency_keys: bool,  # noqa: FBT001 - passed on by two callers
+) -> dict[str, Any]:
+    """The request of a replay; what is not given is left out."""
+    body: dict[str, Any] = {"from_checkpoint": from_checkpoint, "deployment": deployment}
+    if payload is not None:
+        body["payload"] = payload
+    if checkpoint_data:
+        body["checkpoint_data"] = dict(checkpoint_data)
+    if new_idempotency_keys:
+        body["new_idempotency_keys"] = True
+    return body
 
 
 def _part(name: str) -> str:

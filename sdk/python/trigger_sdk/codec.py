@@ -1,7 +1,7 @@
 """How values are stored: JSON text, with `{"$type": …}` forms for what JSON lacks. Owns the limits of a stored value.
 
 What is written is read back equal, or refused with the path. Dataclasses, pydantic models and enumerations are written
-as plain JSON where an annotation names them, and take their shape again from that annotation (`shapes.py`).
+as plain JSON where an annotation names them (`lowering.py`), and take their shape again from it (`shapes.py`).
 """
 
 import json
@@ -50,14 +50,22 @@ _SAFE_BITS = 14_284
 """Every integer of so many bits has at most 4,300 digits."""
 
 
-def encode(value: Any, *, annotation: Any = None, depth: int = 0, at: tuple[str | int, ...] = ()) -> bytes:
+def encode(
+    value: Any,
+    *,
+    annotation: Any = None,
+    depth: int = 0,
+    at: tuple[str | int, ...] = (),
+    is_restored: bool = False,
+) -> bytes:
     """The stored text of a value; CodecError names the path of what cannot be stored.
 
-    `annotation` names the dataclasses, models and enumerations that may occur; `depth` and `at` say how deep and where
-    the value will stand inside a larger one.
+    `annotation` names the dataclasses, models and enumerations that may occur; with `is_restored` a value is refused
+    that they would not give back. `depth` and `at` say how deep and where the value will stand inside a larger one.
     """
+    given = value
     if annotation is not None:
-        from trigger_sdk.shapes import lower_annotated
+        from trigger_sdk.lowering import lower_annotated
 
         try:
             value = lower_annotated(value, annotation)
@@ -69,6 +77,12 @@ def encode(value: Any, *, annotation: Any = None, depth: int = 0, at: tuple[str 
         raise refused.at(list(at)) from None
     if len(text) > MAX_VALUE_BYTES:
         raise TooLarge(path_of(list(at)), f"{len(text):,} bytes are over the limit of {MAX_VALUE_BYTES:,}")
+    if is_restored and annotation is not None:
+        from trigger_sdk.lowering import check_restored
+        from trigger_sdk.shapes import named_classes, restore_at
+
+        if named_classes(annotation):
+            check_restored(given, restore_at(decode(text), annotation, at), at)
     return text
 
 
@@ -137,6 +151,17 @@ def _lower_list(value: Any, depth: int) -> list[Any]:
     return lowered
 
 
+def _lower_members(value: set[Any], depth: int) -> list[Any]:
+    """The members of a set, which have no place of their own: a problem in one has the path of the set."""
+    _check_depth(depth)
+    try:
+        return [_lower(item, depth + 1) for item in value]
+    except RefusedError as refused:
+        refused.segments.clear()
+        refused.message = f"in a member of this set: {refused.message}"
+        raise
+
+
 def _lower_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     is_wrapped = "$type" in value
     depth += is_wrapped
@@ -167,7 +192,7 @@ def _lower_special(value: Any, kind: type, depth: int) -> dict[str, Any]:
     if kind is set:
         _check_depth(depth)
         # Sorted by their text: the order of a set differs between processes, and stored texts are compared.
-        return {"$type": "set", "value": sorted(_lower_list(value, depth + 1), key=_write)}
+        return {"$type": "set", "value": sorted(_lower_members(value, depth + 1), key=_write)}
     name = f"{kind.__module__}.{kind.__qualname__}"
     write = WRITERS.get(name)
     if write is None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from trigger_sdk import codec
 from trigger_sdk.errors import CodecError, ResumeRefused
 from trigger_sdk.schema import annotations_of, bind_payload, extra_name, parameters_of
+from trigger_sdk.shapes import is_computed
 from trigger_sdk.shapes import restore as restore_shape
 from trigger_sdk.step_results import StepResults
 
@@ -210,7 +211,10 @@ def _fill(run: ActiveRun, arguments: Mapping[str, Any]) -> None:
     if extra is not None:
         given[extra] = {name: value for name, value in arguments.items() if name not in parameters}
     for name, value in given.items():
-        run.known[name] = codec.encode(value, annotation=plan.annotation(name), depth=1, at=(name,))
+        annotation = plan.annotation(name)
+        text = codec.encode(value, annotation=annotation, depth=1, at=(name,))
+        # Empty is no value's text: the first checkpoint carries what the next attempt could not read again.
+        run.known[name] = b"" if is_computed(annotation) else text
     for name, parameter in parameters.items():
         if name not in given:
             try:

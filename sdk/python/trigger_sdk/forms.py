@@ -7,8 +7,8 @@ import base64
 import re
 from typing import Any
 
-from trigger_sdk.errors import CodecError, NotFinite
-from trigger_sdk.strict_json import path_of
+from trigger_sdk.errors import CodecError, NotFinite, TextRefused, UnsupportedType
+from trigger_sdk.strict_json import path_of, text_problem
 
 _DURATION = (
     r"(?P<sign>-?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
@@ -54,18 +54,39 @@ def parse_duration(text: str) -> Any:
 
 def _write_datetime(value: Any) -> dict[str, Any]:
     form: dict[str, Any] = {"value": value.isoformat()}
-    zone = getattr(value.tzinfo, "key", None)
-    if isinstance(zone, str):
-        form["zone"] = zone
+    if value.tzinfo is not None:
+        form |= _write_zone(value.tzinfo)
     if value.fold:
         form["fold"] = 1
     return form
 
 
+def _write_zone(zone: Any) -> dict[str, Any]:
+    """What the offset in the text does not say of a zone."""
+    kind = f"{type(zone).__module__}.{type(zone).__qualname__}"
+    if kind == "datetime.timezone":
+        offset, name = zone.utcoffset(None), zone.tzname(None)
+        form = {} if name == type(zone)(offset).tzname(None) else {"name": _checked(name)}
+        # `fromisoformat` takes an offset below a second for UTC.
+        return {**form, "offset": format_duration(offset)} if offset.microseconds else form
+    if kind == "zoneinfo.ZoneInfo" and zone.key is not None:
+        return {"zone": _checked(zone.key)}
+    # Its offset could be stored, but not the rule by which it changes.
+    message = f"a time in a zone of type {kind} cannot be stored; use zoneinfo.ZoneInfo(…)"
+    raise RefusedError(UnsupportedType, message)
+
+
+def _checked(name: str) -> str:
+    if problem := text_problem(name):
+        raise RefusedError(TextRefused, f"the name of its zone: {problem}")
+    return name
+
+
 def _write_decimal(value: Any) -> dict[str, Any]:
     if not value.is_finite():
         raise RefusedError(NotFinite, f"Decimal {value} cannot be stored")
-    return {"value": str(value)}
+    # The case of the exponent follows a setting of the thread.
+    return {"value": str(value).upper()}
 
 
 WRITERS: dict[str, Any] = {
@@ -89,6 +110,10 @@ def _read_datetime(kind: str) -> Any:
             from zoneinfo import ZoneInfo
 
             value = value.replace(tzinfo=ZoneInfo(form["zone"]))
+        elif "name" in form or "offset" in form:
+            offset = parse_duration(form["offset"]) if "offset" in form else value.utcoffset()
+            name = (form["name"],) if "name" in form else ()
+            value = value.replace(tzinfo=datetime.timezone(offset, *name))
         return value.replace(fold=fold) if fold else value
 
     return read
@@ -105,7 +130,10 @@ def _read_decimal(inner: Any, form: dict[str, Any]) -> Any:
 
     if not isinstance(inner, str):
         raise TypeError("a text is needed")
-    return Decimal(inner)
+    value = Decimal(inner)
+    if not value.is_finite():
+        raise ValueError("it is not finite")
+    return value
 
 
 def _read_uuid(inner: Any, form: dict[str, Any]) -> Any:

@@ -24,7 +24,11 @@ _TEXT_FORMATS = {
     "datetime.timedelta": "duration",
     "uuid.UUID": "uuid",
 }
-_FILLABLE = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_FILLABLE = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
 
 
 class SignatureError(Exception):
@@ -36,14 +40,15 @@ class SignatureError(Exception):
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters that a payload fills; SignatureError for `*args` and positional-only ones."""
+    """The parameters that a payload fills, all by name; SignatureError for `*args`."""
     fillable: dict[str, inspect.Parameter] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in _FILLABLE:
             fillable[name] = parameter
         elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            word = "*" + name if parameter.kind is inspect.Parameter.VAR_POSITIONAL else f"positional-only `{name}`"
-            raise SignatureError(name, f"a payload fills parameters by name, which {word} does not allow")
+            raise SignatureError(
+                name, f"a payload fills parameters by name, which *{name} does not allow: give each a name"
+            )
     return fillable
 
 
@@ -65,7 +70,7 @@ def payload_schema(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         hints = annotations_of(function)
     except NameError as error:
-        raise SignatureError("", f"an annotation cannot be read: {error}") from None
+        raise SignatureError("", f"an annotation cannot be read: {error}; define or import it in this file") from None
     definitions: dict[str, Any] = {}
     properties: dict[str, Any] = {}
     required: list[str] = []
@@ -74,7 +79,9 @@ def payload_schema(function: Callable[..., Any]) -> dict[str, Any]:
         try:
             entry = _schema(hints.get(name, Any), definitions)
         except UnsupportedAnnotationError as error:
-            raise SignatureError(name, f"the parameter `{name}`: {error}") from None
+            raise SignatureError(
+                name, f"the parameter `{name}`: {error}; annotate it with what JSON can hold"
+            ) from None
         if parameter.default is inspect.Parameter.empty:
             required.append(name)
         elif isinstance(parameter.default, (str, int, float, bool, types.NoneType)):
@@ -154,7 +161,9 @@ def _fields_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     known = definitions.get(kind.__name__)
     if known is not None:
         if known.get("x-class") != f"{kind.__module__}.{kind.__qualname__}":
-            raise UnsupportedAnnotationError(kind, "shares its name with another class of this task's parameters")
+            raise UnsupportedAnnotationError(
+                kind, "shares its name with another class of this task's parameters: rename one"
+            )
         return reference
     # Entered before its fields: they may refer to the class itself.
     entry: dict[str, Any] = {"x-class": f"{kind.__module__}.{kind.__qualname__}"}

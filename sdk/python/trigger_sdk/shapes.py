@@ -1,6 +1,6 @@
-"""Values by annotation: plain JSON into dataclasses, models, dates and the like, and back for the codec.
+"""Values by annotation: plain JSON into dataclasses, models, dates and the like.
 
-The same rules read payloads and stored locals. JSON Schema of the annotations is `schema.py`'s.
+The same rules read payloads and stored locals. The way back is `lowering.py`'s, their JSON Schema `schema.py`'s.
 """
 
 import base64
@@ -81,18 +81,19 @@ def convert(value: Any, annotation: Any, path: Path = ()) -> Any:
 
 def restore(value: Any, annotation: Any, name: str) -> Any:
     """A decoded local in the shape of its annotation; values without named classes are left as they are."""
+    return restore_at(value, annotation, (name,))
+
+
+def restore_at(value: Any, annotation: Any, path: Path) -> Any:
+    """The same for a value at any path. Raises UnsupportedType where it does not fit."""
     if annotation is None or not named_classes(annotation):
         return value
     try:
-        return convert(value, annotation, (name,))
+        return convert(value, annotation, path)
     except PayloadError as error:
         raise UnsupportedType(error.path, f"the value does not fit its annotation: {error.message}") from None
-
-
-def lower_annotated(value: Any, annotation: Any) -> Any:
-    """The value with the objects that the annotation names turned into plain dicts and values."""
-    named = named_classes(annotation)
-    return _lower(value, named, ()) if named else value
+    except UnsupportedAnnotationError as error:
+        raise UnsupportedType(path_of(list(path)), f"its annotation {error}") from None
 
 
 def named_classes(annotation: Any) -> frozenset[type]:
@@ -102,6 +103,25 @@ def named_classes(annotation: Any) -> frozenset[type]:
     except TypeError:
         # An unhashable annotation, such as Literal[[]], names nothing.
         return frozenset()
+
+
+def is_computed(annotation: Any) -> bool:
+    """Whether a class of the annotation fills in fields by a call (an id, a time), so that the next reading of the same
+    payload may give another value."""
+    return any(
+        factory not in (None, dataclasses.MISSING, *_PLAIN_FACTORIES)
+        for kind in named_classes(annotation)
+        for factory in _factories(kind)
+    )
+
+
+_PLAIN_FACTORIES = (list, dict, set, tuple, str, int, float, bool)
+
+
+def _factories(kind: Any) -> list[Any]:
+    if is_model(kind):
+        return [getattr(field, "default_factory", None) for field in getattr(kind, "model_fields", {}).values()]
+    return [field.default_factory for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
 
 
 @functools.cache
@@ -123,28 +143,8 @@ def _named_classes(annotation: Any) -> frozenset[type]:
     return frozenset(found)
 
 
-def _lower(value: Any, named: frozenset[type], path: Path) -> Any:
-    if len(path) > 64:
-        # The codec refuses this depth with its path; a cycle must not be followed for ever.
-        return value
-    kind = type(value)
-    if kind in named:
-        if is_model(kind):
-            return value.model_dump(mode="json", by_alias=True, round_trip=True)
-        if issubclass(kind, enum.Enum):
-            return _lower(value.value, named, path)
-        fields = {field.name: getattr(value, field.name) for field in _fields(kind, path)}
-        return {name: _lower(item, named, (*path, name)) for name, item in fields.items()}
-    if kind is dict:
-        return {key: _lower(item, named, (*path, str(key))) for key, item in value.items()}
-    if kind is list or kind is tuple:
-        return kind(_lower(item, named, (*path, index)) for index, item in enumerate(value))
-    if kind is set:
-        return {_lower(item, named, path) for item in value}
-    return value
-
-
-def _fields(kind: Any, path: Path) -> tuple[dataclasses.Field[Any], ...]:
+def fields_of(kind: Any, path: Path) -> tuple[dataclasses.Field[Any], ...]:
+    """The fields of a dataclass; UnsupportedType where one cannot be given to its constructor."""
     fields = dataclasses.fields(kind)
     odd = next((field.name for field in fields if not field.init), None)
     if odd is not None:
@@ -262,7 +262,7 @@ def _to_model(value: Any, kind: Any, path: Path) -> Any:
 
 def _to_dataclass(value: Any, kind: Any, path: Path) -> Any:
     hints = class_hints(kind)
-    fields = {field.name: field for field in _fields(kind, path)}
+    fields = {field.name: field for field in fields_of(kind, path)}
     missing = dataclasses.MISSING
     required = {n for n, f in fields.items() if f.default is missing and f.default_factory is missing}
     try:

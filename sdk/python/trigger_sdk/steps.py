@@ -279,7 +279,7 @@ def _not_awaitable(call: _Call, value: Any) -> Any:
 
 def _encode(call: _Call, value: Any) -> bytes:
     try:
-        return codec.encode(value, annotation=call.annotation)
+        return codec.encode(value, annotation=call.annotation, is_restored=True)
     except CodecError as error:
         raise _about_result(call, error) from None
 

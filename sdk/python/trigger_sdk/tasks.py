@@ -3,14 +3,28 @@
 `task` gives back the same function. Where it has checkpoints, its code is changed so that it can resume behind them.
 """
 
+import ast
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
-from trigger_sdk.compiler import Plan, PlanPoint, Source, SourceError, compile_task, source_of
-from trigger_sdk.errors import CheckpointMisplaced, RegistrationError, TaskOptionError
+from trigger_sdk.compiler import (
+    Plan,
+    PlanPoint,
+    Source,
+    SourceError,
+    compile_task,
+    hints,
+    segments,
+    source_of,
+)
+from trigger_sdk.compiler.names import parameters
+from trigger_sdk.compiler.places import column_of_instruction
+from trigger_sdk.errors import CheckpointMisplaced, Problem, RegistrationError, TaskOptionError
 from trigger_sdk.options import Retry, TaskOptions, check_options, check_task_id
 from trigger_sdk.schema import SignatureError, parameters_of, payload_schema
 
@@ -43,7 +57,17 @@ class Task(NamedTuple):
         try:
             return payload_schema(self.function)
         except SignatureError as error:
-            raise RegistrationError(self.file, self.line, 1, "parameter", str(error)) from None
+            raise RegistrationError.of([_parameter_problem(self._read(), error)]) from None
+
+    def hints(self) -> list[Problem]:
+        """What works and only costs. Raises RegistrationError where the file has changed since it was imported."""
+        return hints(self._read(), checkpoint)
+
+    def _read(self) -> Source:
+        try:
+            return source_of(self.function)
+        except SourceError as error:
+            raise RegistrationError(self.file, self.line, 1, error.code, str(error)) from None
 
     def describe(self) -> dict[str, Any]:
         """What a deployment stores of the task, as plain JSON."""
@@ -65,11 +89,24 @@ class Task(NamedTuple):
                 }
                 for point in self.points
             ],
+            "segments": segments(self._read(), checkpoint),
         }
 
 
 registry: dict[str, Task] = {}
 """The tasks that this process has imported, by id."""
+_collected: list[Problem] | None = None
+
+
+@contextmanager
+def collected_problems() -> Iterator[list[Problem]]:
+    """Inside it a wrong task is noted here and left out, and the import of its module goes on."""
+    global _collected
+    before, _collected = _collected, []
+    try:
+        yield _collected
+    finally:
+        _collected = before
 
 
 def task(
@@ -93,11 +130,23 @@ def task(
     """Registers a function as the task `id`. Raises TaskOptionError for a wrong option, and RegistrationError with file
     and line for a function that could not resume, or for an id that another task has."""
     given = {name: value for name, value in locals().items() if name != "id"}
-    task_id = check_task_id(id)
-    options = check_options(task_id, given)
+    # What is no function has no place of its own: then the line that decorates it.
+    place = _place(sys._getframe(1))  # noqa: SLF001
+    options = None
+    try:
+        options = check_options(check_task_id(id), given)
+    except TaskOptionError as error:
+        if _collected is None:
+            raise
+        _collected.append(Problem(*place, "task_option", str(error)))
 
     def register(function: _F) -> _F:
-        _register(task_id, function, options)
+        try:
+            _register(id, function, options, place)
+        except RegistrationError as error:
+            if _collected is None:
+                raise
+            _collected.extend(error.problems)
         return function
 
     return register
@@ -115,47 +164,46 @@ def checkpoint(key: str, data: Mapping[str, Any] | None = None, /, **names: Any)
     )
 
 
-def _register(task_id: str, function: Callable[..., Any], options: TaskOptions) -> None:
+def _register(
+    task_id: str, function: Callable[..., Any], options: TaskOptions | None, place: tuple[str, int, int]
+) -> None:
+    """Checks the function, and enters it where its options are right."""
     try:
         source = source_of(function)
+        problems = [*_definition_problems(source, function)]
+        known = registry.get(task_id) if options is not None else None
+        if known is not None and (known.file, known.line) != (source.file, source.node.lineno):
+            message = f"the task id {task_id!r} is used already, by {known.file}:{known.line}: give it another"
+            problems.append(source.problem(source.node, "duplicate_task", message))
+        plan = compile_task(source, checkpoint, problems)
     except SourceError as error:
         code = getattr(function, "__code__", None)
-        # What is no function has no place of its own: then the line that decorates it.
-        caller = sys._getframe(2)  # noqa: SLF001
-        file, line = (code.co_filename, code.co_firstlineno) if code else (caller.f_code.co_filename, caller.f_lineno)
-        raise RegistrationError(file, line, 1, error.code, str(error)) from None
-    _check_signature(source, function)
-    _check_decorators(source)
-    line = source.node.lineno
-    known = registry.get(task_id)
-    if known is not None and (known.file, known.line) != (source.file, line):
-        message = f"the task id {task_id!r} is used already, by {known.file}:{known.line}"
-        raise RegistrationError(source.file, line, 1, "duplicate_task", message)
-    plan = _plan(source)
-    registry[task_id] = Task(task_id, function, options, plan, source.file, line)
+        file, line, column = (code.co_filename, code.co_firstlineno, 1) if code else place
+        raise RegistrationError(file, line, column, error.code, str(error)) from None
+    if options is not None:
+        registry[task_id] = Task(task_id, function, options, plan, source.file, source.node.lineno)
 
 
-def _plan(source: Source) -> Plan | None:
-    try:
-        return compile_task(source, checkpoint)
-    except SourceError as error:
-        raise RegistrationError(source.file, source.node.lineno, 1, error.code, str(error)) from None
-
-
-def _check_signature(source: Source, function: Callable[..., Any]) -> None:
-    line = source.node.lineno
+def _definition_problems(source: Source, function: Callable[..., Any]) -> Iterator[Problem]:
     if inspect.isgeneratorfunction(source.function) or inspect.isasyncgenfunction(source.function):
-        raise RegistrationError(source.file, line, 1, "generator", "a task cannot be a generator: return a value")
+        yield source.problem(source.node, "generator", "a task cannot be a generator: return a value")
     try:
         parameters_of(function)
     except SignatureError as error:
-        raise RegistrationError(source.file, line, 1, "parameter", str(error)) from None
+        yield _parameter_problem(source, error)
+    above = _decorator_above(source)
+    if above is not None:
+        message = f"`@{ast.unparse(above)}` stands above `@task` and would not run in runs: put it below"
+        yield source.problem(above, "decorator_above_task", message)
 
 
-def _check_decorators(source: Source) -> None:
+def _parameter_problem(source: Source, error: SignatureError) -> Problem:
+    named = [argument for argument in parameters(source.node.args) if argument.arg == error.name]
+    return source.problem(named[0] if named else source.node, "parameter", str(error))
+
+
+def _decorator_above(source: Source) -> ast.expr | None:
     """A decorator above `@task` would wrap what callers use, and not what the runs use."""
-    import ast
-
     scope = source.function.__globals__
     above: list[ast.expr] = []
     for decorator in source.node.decorator_list:
@@ -164,14 +212,15 @@ def _check_decorators(source: Source) -> None:
         if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
             found = getattr(scope.get(called.value.id), called.attr, None)
         if found is task:
-            break
+            return above[0] if above else None
         if ast.unparse(decorator) != "staticmethod":
             above.append(decorator)
-    else:
-        return
-    if above:
-        message = f"`@{ast.unparse(above[0])}` stands above `@task` and would not run in runs: put it below"
-        raise RegistrationError(source.file, above[0].lineno, 1, "decorator_above_task", message)
+    return None
+
+
+def _place(frame: FrameType) -> tuple[str, int, int]:
+    """File, line and column of the call that a frame is in."""
+    return frame.f_code.co_filename, frame.f_lineno, column_of_instruction(frame.f_code, frame.f_lasti)
 
 
 __all__ = ["Retry", "Task", "TaskOptionError", "checkpoint", "registry", "task"]

@@ -25,6 +25,10 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("GET", "/runs/{run_id}/checkpoints/{key}", None, {"viewer": 404, "operator": 404, "admin": 404}),
     ("POST", "/runs/{run_id}/cancellation", {}, {"viewer": 403, "operator": 200, "admin": 200}),
     ("POST", "/runs/{run_id}/replays", {}, {"viewer": 403, "operator": 201, "admin": 201}),
+    ("GET", "/runs/{run_id}/replays", None, READ),
+    ("POST", "/runs/{run_id}/replays/preview", {}, {"viewer": 403, "operator": 200, "admin": 200}),
+    ("POST", "/runs/{run_id}/requeue", {}, {"viewer": 403, "operator": 409, "admin": 409}),
+    ("POST", "/runs/{run_id}/requeue/preview", {}, {"viewer": 403, "operator": 409, "admin": 409}),
     ("GET", "/tasks", None, READ),
     ("GET", "/tasks/{task}", None, READ),
 ]

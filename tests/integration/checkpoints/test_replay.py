@@ -1,157 +1,188 @@
-"""Replay: a new run from the start or after a checkpoint, with the original's bytes, and the original untouched."""
+"""Replay: a new run from the start or after any entry, with the original's bytes, and the original untouched."""
 
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.forms.models import model_to_dict
-from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
-from apps.access.models import AuditEntry
 from apps.checkpoints.errors import CheckpointNotFound
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.replay import replay
+from apps.checkpoints.replay import ReplayRequest, replay
 from apps.runs.errors import RunNotFound
 from apps.runs.ids import uuid7
 from apps.runs.models import Run
 from apps.runs.states import RunState
-from tests.factories import bearer, make_attempt, make_checkpoint, make_deployment, make_run, make_task
+from tests.factories import make_checkpoint, make_run
+from tests.integration.checkpoints.orders import EXACT, deploy, order_with, original_run
 
 pytestmark = pytest.mark.django_db
-
-EXACT = '{ "z":1e16,"a":-0.0, "price":10.10,"big":1180591620717411303424}'
 
 
 @pytest.fixture
 def original() -> Run:
-    run = make_run(
-        state="dead_letter",
-        payload=EXACT,
-        queue="fast",
-        priority=7,
-        concurrency_key="c",
-        max_attempts=9,
-        error={"a": 1},
-    )
-    make_attempt(run, outcome="failed")
-    make_checkpoint(run, "order-fetched", data=EXACT, binds=["order"])
-    make_checkpoint(run, "payment-complete", data=EXACT, binds=["payment"], carried='{"items":[1.0]}')
-    make_checkpoint(run, "shipped", data="{}")
-    return run
+    return original_run()
 
 
-def state_of(run: Run) -> list[Any]:
-    rows = [Run.objects.get(pk=run.pk), run.value, *run.attempts.all(), *run.checkpoints.all()]
+def again(run: Run, key: str | None = None, **fields: Any) -> Run:
+    return replay(ReplayRequest(run_id=run.id, from_checkpoint=key, **fields))
+
+
+def rows_of(run: Run) -> list[Any]:
+    rows = [Run.objects.get(pk=run.pk), run.value, *run.attempts.order_by("number"), *run.checkpoints.order_by("index")]
     return [model_to_dict(row) for row in rows]
 
 
-def test_replay_brings_the_checkpoints_up_to_the_named_one(original: Run) -> None:
-    copy = replay(run_id=original.id, from_checkpoint="payment-complete")
+def test_it_brings_checkpoints_and_steps_up_to_the_named_one(original: Run) -> None:
+    copy = again(original, "payment-complete")
 
-    columns = ("key", "index", "data", "carried", "binds", "content_hash", "size_bytes", "created_at")
-    brought = list(copy.checkpoints.values(*columns))
-    assert [row["key"] for row in brought] == ["order-fetched", "payment-complete"]
-    assert brought == list(original.checkpoints.filter(index__lte=1).values(*columns))
+    columns = [
+        "key", "kind", "index", "data", "carried", "binds", "content_hash", "size_bytes", "codec", "duration_seconds",
+        "is_edited", "created_at",
+    ]  # fmt: skip
+    brought = list(copy.checkpoints.order_by("index").values(*columns))
+    assert [row["key"] for row in brought] == ["order-fetched", "page-1", "payment-complete"]
+    assert brought == list(original.checkpoints.filter(index__lte=2).order_by("index").values(*columns))
     assert set(copy.checkpoints.values_list("attempt", flat=True)) == {0}
 
 
-def test_replay_has_the_same_payload_options_and_deployment(original: Run) -> None:
-    make_task(original.task_id, deployment=make_deployment())
+def test_it_may_begin_after_a_step(original: Run) -> None:
+    copy = again(original, "page-1")
 
-    copy = Run.objects.get(pk=replay(run_id=original.id, from_checkpoint="order-fetched").pk)
+    assert list(copy.checkpoints.order_by("index").values_list("key", flat=True)) == ["order-fetched", "page-1"]
+    assert copy.replay_from == "page-1"
+
+
+def test_a_step_before_any_checkpoint_is_reused_and_the_code_begins_at_its_start() -> None:
+    deploy()
+    run = make_run(state="dead_letter")
+    make_checkpoint(run, "page-0", kind="step", data="[1]")
+
+    copy = again(run, "page-0")
+
+    assert list(copy.checkpoints.values_list("key", "kind")) == [("page-0", "step")]
+
+
+def test_it_has_the_payload_options_and_deployment_of_the_original(original: Run) -> None:
+    deploy()
+
+    copy = Run.objects.get(pk=again(original, "order-fetched").pk)
 
     assert copy.state == RunState.PENDING
-    assert copy.value.payload == EXACT
-    assert copy.value.output is None
-    assert copy.value.error is None
+    assert copy.value.payload == '{"order_id":"A1", "total":10.10}'
+    assert (copy.value.output, copy.value.error) == (None, None)
     assert copy.deployment_id == original.deployment_id
     assert (copy.queue, copy.priority, copy.concurrency_key, copy.max_attempts) == ("fast", 7, "c", 9)
     assert (copy.attempt_count, copy.started_at, copy.finished_at) == (0, None, None)
     assert (copy.replay_of, copy.replay_from) == (original, "order-fetched")
 
 
-def test_replay_from_the_start_brings_nothing(original: Run) -> None:
-    copy = replay(run_id=original.id, from_checkpoint=None)
+def test_from_the_start_it_brings_nothing(original: Run) -> None:
+    copy = again(original)
 
     assert copy.checkpoints.count() == 0
-    assert copy.replay_from == ""
-    assert copy.replay_of == original
+    assert (copy.replay_of, copy.replay_from) == (original, "")
 
 
-@pytest.mark.parametrize("key", [None, "order-fetched"])
-def test_the_original_never_changes(original: Run, key: str | None) -> None:
-    before = state_of(original)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"key": "page-1"},
+        {"key": "order-fetched", "checkpoint_data": {"order-fetched": order_with(price=1)}},
+        {"key": "page-1", "payload": {"order_id": "B2"}, "checkpoint_data": {"page-1": None}},
+    ],
+    ids=["start", "step", "edited data", "edited payload and step"],
+)
+def test_the_original_never_changes(original: Run, fields: dict[str, Any]) -> None:
+    before = rows_of(original)
 
-    replay(run_id=original.id, from_checkpoint=key)
+    again(original, **fields)
 
-    assert state_of(original) == before
+    assert rows_of(original) == before
 
 
 @pytest.mark.parametrize("state", list(RunState))
 def test_a_run_in_any_state_may_be_replayed(state: RunState) -> None:
-    run = make_run(state=state)
-    make_checkpoint(run)
+    run = original_run(state=state)
 
-    assert replay(run_id=run.id, from_checkpoint="order-fetched").state == RunState.PENDING
+    assert again(run, "order-fetched").state == RunState.PENDING
     assert Run.objects.get(pk=run.pk).state == state
 
 
 def test_a_replay_can_be_replayed(original: Run) -> None:
-    first = replay(run_id=original.id, from_checkpoint="payment-complete")
+    first = again(original, "payment-complete", checkpoint_data={"page-1": [2]})
 
-    second = replay(run_id=first.id, from_checkpoint="order-fetched")
+    second = again(first, "page-1")
 
     assert second.replay_of == first
-    assert list(second.checkpoints.values_list("key", flat=True)) == ["order-fetched"]
+    assert list(second.checkpoints.order_by("index").values_list("key", "data", "is_edited")) == [
+        ("order-fetched", f'{{"order":{EXACT},"note":"x"}}', False),
+        ("page-1", "[2]", True),
+    ]
 
 
-@pytest.mark.parametrize("key", ["paid", "", "a\x00b", "Order-fetched"])
+@pytest.mark.parametrize("key", ["paid", "", "a\x00b", "Order-fetched", "\ud800", "k" * 10_000])
 def test_an_unknown_key_names_those_that_there_are(original: Run, key: str) -> None:
-    with pytest.raises(CheckpointNotFound, match="It has 'order-fetched', 'payment-complete', 'shipped'"):
-        replay(run_id=original.id, from_checkpoint=key)
+    with pytest.raises(CheckpointNotFound, match="It has 'order-fetched', 'page-1', 'payment-complete', 'shipped'"):
+        again(original, key)
 
     assert Run.objects.count() == 1
-    assert Checkpoint.objects.count() == 3
+    assert Checkpoint.objects.count() == 4
 
 
 def test_an_unknown_run() -> None:
     with pytest.raises(RunNotFound):
-        replay(run_id=uuid7(), from_checkpoint=None)
+        replay(ReplayRequest(run_id=uuid7()))
 
 
-def test_over_http_a_replay_is_created_shown_and_audited(client: Client, original: Run) -> None:
-    response = client.post(
-        f"/api/v1/runs/{original.public_id}/replays",
-        {"from_checkpoint": "order-fetched"},
-        content_type="application/json",
-        headers=bearer("operator"),
-    )
+def scope_of(run: Run) -> Any:
+    return Run.objects.values_list("idempotency_scope", flat=True).get(pk=run.pk)
 
-    assert response.status_code == 201, response.content
-    shown = response.json()
-    assert (shown["replay_of"], shown["replay_from"]) == (original.public_id, "order-fetched")
-    assert shown["id"] != original.public_id
-    assert f'"payload":{EXACT},' in response.content.decode()
-    entry = AuditEntry.objects.get(action="runs.replay")
-    assert entry.subject == original.public_id
-    assert entry.details == {"from_checkpoint": "order-fetched", "new_run": shown["id"]}
+
+def test_idempotency_keys_are_those_of_the_first_run_until_something_is_edited(original: Run) -> None:
+    plain = again(original, "page-1")
+    of_plain = again(plain)
+    edited = again(of_plain, payload={"order_id": "B2"})
+    of_edited = again(edited)
+
+    assert (scope_of(plain), scope_of(of_plain)) == (original.id, original.id)
+    assert scope_of(edited) is None
+    assert scope_of(of_edited) == edited.id
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "kind"),
+    ("fields", "is_inherited"),
     [
-        (b'{"from_checkpoint": "paid"}', 404, "checkpoint-not-found"),
-        (b'{"from_checkpoint": 1}', 422, "request-invalid"),
-        (b'{"from": "order-fetched"}', 422, "request-invalid"),
-        (b'{"payload": {}}', 422, "request-invalid"),
-        (b"{", 400, "payload-malformed"),
+        ({"has_new_keys": True}, False),
+        ({"checkpoint_data": {"page-1": [1]}}, False),
+        ({"checkpoint_data": {"order-fetched": order_with(price=11)}}, False),
+        ({"payload": {"order_id": "A1", "total": 10.10}}, True),
+        ({"checkpoint_data": {"order-fetched": order_with()}}, True),
+        ({"checkpoint_data": {"page-1": {"big": 2**70, "z": 1e16, "a": -0.0, "price": 10.1}}}, True),
     ],
+    ids=["asked for", "step edited", "data edited", "same payload", "same data", "same step"],
 )
-def test_over_http_a_wrong_body_is_refused(client: Client, original: Run, body: bytes, status: int, kind: str) -> None:
-    address = f"/api/v1/runs/{original.public_id}/replays"
+def test_what_makes_new_idempotency_keys(original: Run, fields: dict[str, Any], is_inherited: bool) -> None:
+    copy = again(original, "page-1", **fields)
 
-    response = client.generic("POST", address, body, content_type="application/json", headers=bearer("operator"))
+    assert scope_of(copy) == (original.id if is_inherited else None)
 
-    assert response.status_code == status, response.content
-    assert response.json()["type"] == f"/problems/{kind}"
-    assert Run.objects.count() == 1
-    assert AuditEntry.objects.filter(action="runs.replay").count() == 0
+
+@pytest.mark.parametrize("extra_entries", [0, 500])
+def test_the_count_of_queries_does_not_grow_with_the_run(original: Run, extra_entries: int) -> None:
+    for number in range(extra_entries):
+        make_checkpoint(original, f"step-{number}", kind="step", data="1", index=4 + number)
+    wanted = ReplayRequest(
+        run_id=original.id,
+        from_checkpoint="shipped",
+        payload={"order_id": "B2"},
+        checkpoint_data={"page-1": [1], "payment-complete": {"payment": 2}},
+    )
+
+    with CaptureQueriesContext(connection) as queries:
+        replay(wanted)
+
+    statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
+    assert len(statements) == 6, statements

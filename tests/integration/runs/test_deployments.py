@@ -143,7 +143,7 @@ def test_findings_of_the_inspection_are_refused_and_the_old_deployment_stays() -
     old = deploy(b"one").deployment
     finding = {"file": "tasks.py", "line": 3, "column": 5, "code": "import_error", "message": "no module named 'shop'"}
 
-    with pytest.raises(DeploymentRefused, match=r"tasks.py:3:5: import_error no module named 'shop'"):
+    with pytest.raises(DeploymentRefused, match=r"tasks.py:3:5: no module named 'shop' \[import_error\]"):
         deploy(b"two", a_task(), errors=[finding])
 
     assert Task.objects.get().deployment == old

@@ -131,7 +131,7 @@ def test_summary_links_replays_both_ways() -> None:
     assert of_replay is not None
     assert of_original is not None
     assert (of_replay.replay_of, of_replay.replay_from) == (original.public_id, "order-fetched")
-    assert of_original.replays == [replay.public_id]
+    assert [link.id for link in of_original.replays] == [replay.public_id]
 
 
 def test_summary_of_nothing_is_none() -> None:

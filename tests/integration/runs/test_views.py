@@ -194,6 +194,52 @@ def test_run_page_shows_failure_attempts_and_timeline(viewer: Client) -> None:
     assert '<rect class="bar bar-lost"' in page
 
 
+def test_lineage_goes_up_and_down(viewer: Client) -> None:
+    original = make_run(state="dead_letter")
+    replays = [make_run(state="completed", replay_of=original, replay_from="order-fetched") for _ in range(6)]
+    other = make_run(state="completed")
+
+    page = viewer.get(f"/runs/{original.public_id}").text
+    down = viewer.get(f"/runs/{replays[0].public_id}").text
+    listed = viewer.get("/runs", {"replay_of": original.public_id}).text
+
+    assert page.count('title="Completed, from order-fetched"') == 5
+    assert f'href="/runs/{replays[5].public_id}" title' in page
+    assert f'href="/runs/{replays[0].public_id}" title' not in page
+    assert f"/runs?replay_of={original.public_id}" in page
+    assert f'href="/runs/{original.public_id}"' in down
+    assert "from <code>order-fetched</code>" in down
+    assert all(replay.public_id in listed for replay in replays)
+    assert f'id="{other.public_id}"' not in listed
+    assert "replays of" in listed
+    assert "replay_of=" not in down
+
+
+def test_requeue_is_seen_in_the_attempts(viewer: Client) -> None:
+    run = make_run(state="completed", attempt_count=4, budget_base=3)
+    for number in range(1, 5):
+        make_attempt(run, outcome="completed" if number == 4 else "failed", number=number)
+
+    page = viewer.get(f"/runs/{run.public_id}").text
+
+    assert "4 of 6" in page
+    assert page.count(">requeued</span>") == 1
+    assert page.index(">requeued</span>") > page.index('id="attempt-4"')
+    assert '<span class="of">/6</span>' in viewer.get("/runs").text
+
+
+def test_steps_are_drawn_in_the_timeline_and_counted(viewer: Client) -> None:
+    run = busy_run()
+    for number in range(130):
+        make_checkpoint(run, f"page-{number}", kind="step", attempt=2, duration_seconds=0.001 * number)
+
+    page = viewer.get(f"/runs/{run.public_id}").text
+
+    assert page.count('class="bar bar-step"') == 100
+    assert "the longest 100 of 130" in page
+    assert "130 steps" in page
+
+
 def test_summary_is_the_same_partial_as_in_the_page(viewer: Client) -> None:
     run = busy_run()
 

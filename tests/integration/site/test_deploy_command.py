@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import textwrap
 from io import StringIO
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_unchanged_says_so_and_json_has_the_facts(folder: Path) -> None:
         "is_new": False,
         "tasks": ["process-order"],
         "retired": [],
+        "hints": [],
     }
 
 
@@ -113,7 +115,18 @@ def test_a_checkpoint_that_could_not_resume_is_refused_with_its_line(folder: Pat
     assert exit_code == 1
     assert finding["file"] == str(folder / "tasks.py")
     assert finding["line"] == 7
-    assert "order" in finding["message"]
+    assert re.match(r"error: `order` is used on line 7 .* \[lost_name\]$", finding["message"])
+
+
+def test_hints_are_shown_and_stop_nothing(folder: Path) -> None:
+    write(folder, GOOD.replace("return order", "return None"))
+
+    exit_code, out, err = deploy(folder)
+    rows = json.loads(deploy(folder, "--json")[1])["hints"]
+
+    assert (exit_code, out) == (0, "Deployed orders v1: process-order.\n")
+    assert re.match(rf"{folder}/tasks.py:\d+:\d+: hint: `order` is saved by .* \[unused_value\]\n$", err)
+    assert [(row["severity"], row["code"]) for row in rows] == [("hint", "unused_value")]
 
 
 def test_user_code_sees_no_credentials_and_not_the_folder_itself(

@@ -3,7 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from apps.runs.timeline import SEGMENTS_SHOWN, Boundary, Course, Row, Timeline, Try, layout
+from apps.runs.timeline import SEGMENTS_SHOWN, STEPS_DRAWN, layout
+from apps.runs.timeline_parts import Boundary, Course, Row, StepSpan, Timeline, Try
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -216,3 +217,63 @@ def test_every_place_is_within_the_drawing_even_when_clocks_disagree() -> None:
     bars = [bar for one in timeline.rows for bar in one.bars]
     assert bars
     assert all(0 <= bar.x <= 100 and 0 <= bar.width <= 100 for bar in bars)
+
+
+def step(index: int, number: int, seconds: float, took: float) -> StepSpan:
+    return StepSpan(f"step-{index}", index, number, at(seconds), took)
+
+
+def test_steps_lie_in_the_segment_in_which_they_ran() -> None:
+    timeline = layout(
+        Course(START, at(10)),
+        [attempt(1, 0, 10, started=0, is_success=True)],
+        [boundary("listed", 1, 1, 4)],
+        now=at(10),
+        steps=[step(0, 1, 2, 1), step(2, 1, 6, 1), step(3, 1, 8, 2)],
+    )
+
+    first, tail = (row(timeline, "segment", position) for position in (0, 1))
+    assert (first.step_count, tail.step_count) == (1, 2)
+    assert [bar.title for bar in tail.steps] == ["step-2", "step-3"]
+    assert tail.steps[1].x == pytest.approx(first.bars[0].x + 6 * 9.85)
+    assert tail.steps[1].width == pytest.approx(2 * 9.85)
+    assert (timeline.step_count, timeline.drawn_step_count) == (3, 3)
+
+
+def test_only_the_longest_steps_are_drawn_and_all_are_counted() -> None:
+    steps = [step(index, 1, index / 10, 0.2 if index % 10 == 0 else 0.01) for index in range(2_000)]
+
+    timeline = layout(Course(START, at(200)), [attempt(1, 0, 200, started=0)], [], now=at(200), steps=steps)
+
+    tail = row(timeline, "segment")
+    assert tail.step_count == timeline.step_count == 2_000
+    assert len(tail.steps) == timeline.drawn_step_count == STEPS_DRAWN
+    assert {int(bar.title.removeprefix("step-")) % 10 for bar in tail.steps} == {0}
+
+
+def test_step_that_seems_to_begin_before_its_attempt_is_cut() -> None:
+    timeline = layout(Course(START, at(8)), [attempt(1, 2, 8, started=2)], [], now=at(8), steps=[step(0, 1, 3, 100)])
+
+    assert row(timeline, "segment").steps[0].x == pytest.approx(row(timeline, "segment").bars[0].x)
+
+
+def test_steps_of_left_out_segments_are_counted_with_them() -> None:
+    count = SEGMENTS_SHOWN * 3
+    boundaries = [boundary(f"b{n}", 2 * n + 1, 1, n + 1) for n in range(count)]
+    steps = [step(2 * n, 1, n + 0.5, 0.1) for n in range(count)]
+
+    timeline = layout(Course(START, at(count)), [attempt(1, 0, count)], boundaries, now=at(count), steps=steps)
+
+    assert row(timeline, "more").step_count > SEGMENTS_SHOWN
+    assert sum(one.step_count for one in timeline.rows) == count
+
+
+def test_time_as_a_dead_letter_is_no_backoff() -> None:
+    timeline = layout(
+        Course(START, at(40), requeued_after=2),
+        [attempt(1, 0, 2), attempt(2, 5, 8), attempt(3, 30, 40, is_success=True)],
+        [],
+        now=at(50),
+    )
+
+    assert [row(timeline, "backoff", position).label for position in (0, 1)] == ["Backoff", "Dead letter"]

@@ -173,23 +173,3 @@ def test_own_task_folders_pass_the_check(folder: str, capsys: pytest.CaptureFixt
     assert cli.execute(["check", str(ROOT / folder)]) == 0
 
     assert "✔" in capsys.readouterr().out
-
-
-def test_check_prints_one_line_per_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, tasks__py="import trigger_sdk\n1 / 0\n")
-
-    code = cli.execute(["check", str(tmp_path)])
-
-    line = f"{tmp_path}/tasks.py:2:1: import_error ZeroDivisionError: division by zero\n"
-    assert (code, capsys.readouterr().out) == (1, line)
-
-
-def test_code_that_ends_the_process_does_not_end_the_check_silently(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(tmp_path, tasks__py="import trigger_sdk, os\nos._exit(9)\n")
-
-    code = cli.execute(["check", str(tmp_path)])
-
-    assert code == 2
-    assert "exit code 9" in capsys.readouterr().err

@@ -242,3 +242,60 @@ def test_missing_server_says_what_to_set(
 
     with pytest.raises(NotConfigured, match=message):
         make()
+
+
+def test_a_replay_sends_only_what_is_given(peer: Peer, client: Client) -> None:
+    peer.will_answer((201, RUN), (201, RUN), (200, {"refusals": []}))
+    edits: dict[str, Any] = {
+        "payload": {"n": 2**70},
+        "checkpoint_data": {"k": {"n": 2**70}},
+        "deployment": "latest",
+        "new_idempotency_keys": True,
+    }
+
+    made = client.replay("run_1")
+    client.replay(made, from_checkpoint="k", **edits)
+    assert client.preview_replay("run/1", "k", **edits) == {"refusals": []}
+
+    assert [path for _, path, _, _ in peer.requests] == [
+        "/api/v1/runs/run_1/replays",
+        "/api/v1/runs/run_1/replays",
+        "/api/v1/runs/run%2F1/replays/preview",
+    ]
+    bodies = [json.loads(body) for _, _, _, body in peer.requests]
+    assert bodies[0] == {"from_checkpoint": None, "deployment": "original"}
+    assert bodies[1] == bodies[2] == {"from_checkpoint": "k", **edits}
+
+
+def test_a_requeue_names_the_deployment(peer: Peer, client: Client) -> None:
+    peer.will_answer((200, RUN), (200, RUN), (409, {"detail": "A pending run cannot be requeued."}))
+
+    assert client.requeue("run_1").id == "run_1"
+    client.requeue("run_1", deployment="latest")
+    with pytest.raises(ApiError) as caught:
+        client.requeue("run_1")
+
+    assert caught.value.status == 409
+    assert [json.loads(body) for _, _, _, body in peer.requests[:2]] == [
+        {"deployment": "original"},
+        {"deployment": "latest"},
+    ]
+
+
+def test_the_async_client_replays_and_requeues_alike(peer: Peer) -> None:
+    peer.will_answer((201, RUN), (200, {"warnings": []}), (200, RUN))
+
+    async def use() -> None:
+        async with AsyncClient(peer.url, "tr_key") as client:
+            made = await client.replay("run_1", "k", payload={"a": 1})
+            assert (await client.preview_replay(made, checkpoint_data={"k": 1})) == {"warnings": []}
+            assert (await client.requeue(made, deployment="latest")).state == "pending"
+
+    asyncio.run(use())
+
+    bodies = [json.loads(body) for _, _, _, body in peer.requests]
+    assert bodies == [
+        {"from_checkpoint": "k", "deployment": "original", "payload": {"a": 1}},
+        {"from_checkpoint": None, "deployment": "original", "checkpoint_data": {"k": 1}},
+        {"deployment": "latest"},
+    ]

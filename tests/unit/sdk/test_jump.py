@@ -147,6 +147,7 @@ def test_async_task_called_directly() -> None:
 
 def test_async_checkpoint_leaves_the_event_loop_free() -> None:
     ticks = []
+    ticking = []
 
     @task("free-loop")
     async def free_loop() -> None:
@@ -155,10 +156,9 @@ def test_async_checkpoint_leaves_the_event_loop_free() -> None:
                 ticks.append(1)
                 await asyncio.sleep(0)
 
-        ticking = asyncio.ensure_future(tick())
+        ticking.append(asyncio.ensure_future(tick()))
         await asyncio.sleep(0)
         await checkpoint("one")
-        del ticking
 
     started = len(ticks)
 

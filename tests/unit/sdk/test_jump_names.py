@@ -180,3 +180,81 @@ def test_name_too_large_with_what_it_carries_is_an_error() -> None:
 
     with pytest.raises(trigger_sdk.CodecError, match=r"changed names one, 4,000,0\d\d bytes are over 3,000,000"):
         run(large)
+
+
+def test_unchanged_names_of_one_object_are_parted_too() -> None:
+    @task("parted")
+    def parted() -> list[Any]:
+        one, other = [1], [1]
+        checkpoint("first", one=one, other=other)
+        other = one
+        checkpoint("second")
+        one.append(2)
+        return [one, other]
+
+    assert run(parted).output == run(parted, crash_after="second").output == [[1, 2], [1]]
+
+
+def test_computed_default_is_carried_by_the_first_checkpoint() -> None:
+    numbers = iter(range(10))
+
+    @task("computed")
+    def computed(number: int = next(numbers), fixed: int = 7) -> list[int]:
+        checkpoint("first")
+        checkpoint("second")
+        return [number, fixed]
+
+    result = run(computed, crash_after="first")
+
+    assert result.carried == {"first": {"number": 0}}
+    assert result.output == [0, 7]
+
+
+def test_positional_only_parameters_are_filled_and_restored_by_their_names() -> None:
+    @task("positional")
+    def positional(first: list[int], second: int = 2, /, third: int = 3, **rest: int) -> list[Any]:
+        first.append(second)
+        checkpoint("k")
+        return [first, second, third, rest]
+
+    assert run(positional, {"first": [1], "x": 4}, crash_after="k").output == [[1, 2], 2, 3, {"x": 4}]
+    assert run(positional, {"first": [], "second": 5}).output == [[5], 5, 3, {}]
+
+
+def test_constant_that_looks_like_the_plan_is_the_users() -> None:
+    @task("constant")
+    def constant() -> list[Any]:
+        mark = ("trigger_sdk", "plan")
+        checkpoint("k", mark=mark)
+        return [mark, ("trigger_sdk", "plan")]
+
+    assert run(constant).output == [("trigger_sdk", "plan")] * 2
+
+
+def test_field_that_a_class_computes_is_carried_by_the_first_checkpoint(load: Any) -> None:
+    """Another attempt reads the same payload, and its class would make another id."""
+    module = load("""
+        import dataclasses
+        import uuid
+
+        @dataclasses.dataclass
+        class Order:
+            number: int
+            id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+            lines: list = dataclasses.field(default_factory=list)
+
+        @dataclasses.dataclass
+        class Plain:
+            lines: list = dataclasses.field(default_factory=list)
+
+        @task(id="order")
+        def order_task(order: Order, plain: Plain):
+            first = order.id
+            checkpoint("seen", first=first)
+            return [first, order.id]
+    """)
+
+    result = run(module.order_task, {"order": {"number": 1}, "plain": {}}, crash_after="seen")
+
+    assert result.output[0] == result.output[1]
+    assert list(result.carried["seen"]) == ["order"]

@@ -10,8 +10,9 @@ from trigger_sdk.wire import Frame
 
 from apps.workers.node import runs
 from apps.workers.node.attempts import Attempt, ProcessEnd
+from apps.workers.node.coordinator import UnreachableError
 from apps.workers.node.deployments import Deployments
-from apps.workers.node.executors.base import Place
+from apps.workers.node.executors.base import Place, StartFailedError
 from apps.workers.node.hosts import Host
 from apps.workers.node.outbox import Sender
 from apps.workers.node.runs import AttemptRun, Tools
@@ -29,8 +30,13 @@ class Node:
         self.released: list[Place] = []
         self.stops: list[str] = []
         self.is_deaf = False
+        self.absences = 0
+        """So many times nobody answers who asks for a deployment."""
 
     async def deployment(self, deployment_id: Any) -> DeploymentReply:
+        if self.absences:
+            self.absences -= 1
+            raise UnreachableError("no coordinator")
         return DeploymentReply(deployment_id, "set", 1, "folder", b"hash", {"t": TaskOptions()})
 
     async def acquire(self, *_: Any) -> Place:
@@ -136,3 +142,29 @@ async def test_process_that_could_not_be_forked_is_a_start_that_failed() -> None
 
     assert [finish.outcome for finish in node.finishes] == ["start_failed"]
     assert "EAGAIN" in (node.finishes[0].error or {})["message"]
+
+
+@pytest.mark.asyncio
+async def test_deployment_is_asked_for_again_while_no_coordinator_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "BACKOFF_SECONDS", (0.001, 0.001))
+    node = Node(StartFailedError("as far as a host"))
+    node.absences = 3
+
+    await node.run().run()
+
+    assert node.absences == 0
+    assert [finish.error["message"] for finish in node.finishes if finish.error] == ["as far as a host"]
+
+
+@pytest.mark.asyncio
+async def test_attempt_whose_lease_has_ended_asks_for_no_deployment_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "BACKOFF_SECONDS", (0.001, 0.001))
+    node = Node()
+    node.absences = 1000
+    run = node.run()
+    run.stop("stale", 0.0)
+
+    with pytest.raises(UnreachableError):
+        await run.run()
+
+    assert (node.absences, node.finishes) == (999, [])

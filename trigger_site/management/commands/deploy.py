@@ -28,6 +28,7 @@ class Command(BaseCommand):
             manifest = inspect_archive(archive, path.resolve().name)
             if manifest["errors"]:
                 self._refuse([_finding(path, row) for row in manifest["errors"]], is_json=is_json)
+            hints = [_finding(path, row) for row in manifest["hints"]]
             actor = Actor.of_console("deploy")
             registration = register(task_set=manifest["name"], archive=archive, manifest=manifest, actor=actor)
         except DeploymentRefused as error:
@@ -37,9 +38,11 @@ class Command(BaseCommand):
             self._refuse([{"place": str(path), "message": str(error)}], is_json=is_json)
         except OperationalError as error:
             self._refuse([{"place": "database", "message": str(error).strip()}], is_json=is_json)
-        self._report(registration, [task["id"] for task in manifest["tasks"]], is_json=is_json)
+        self._report(registration, [task["id"] for task in manifest["tasks"]], hints, is_json=is_json)
 
-    def _report(self, registration: Registration, tasks: list[str], *, is_json: bool) -> None:
+    def _report(
+        self, registration: Registration, tasks: list[str], hints: list[dict[str, Any]], *, is_json: bool
+    ) -> None:
         deployment = registration.deployment
         if is_json:
             answer = {
@@ -49,9 +52,12 @@ class Command(BaseCommand):
                 "is_new": registration.is_new,
                 "tasks": tasks,
                 "retired": list(registration.retired),
+                "hints": hints,
             }
             self.stdout.write(json.dumps(answer))
             return
+        for row in hints:
+            self.stderr.write(f"{row['place']}: {row['message']}", self.style.WARNING)
         if not registration.is_new:
             self.stdout.write(f"{deployment} is unchanged.")
             return
@@ -73,4 +79,5 @@ def _finding(path: Path, row: dict[str, Any]) -> dict[str, Any]:
     """A finding of the inspection, with a place that an editor opens."""
     file = str(path / row["file"])
     place = f"{file}:{row['line']}:{row['column']}"
-    return {**row, "file": file, "place": place, "message": f"{row['code']} {row['message']}"}
+    message = f"{row['severity']}: {row['message']} [{row['code']}]"
+    return {**row, "file": file, "place": place, "message": message}

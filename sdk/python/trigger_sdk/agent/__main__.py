@@ -4,7 +4,7 @@ import sys
 from typing import NoReturn
 
 USAGE = """usage: python -I -m trigger_sdk.agent serve --socket-dir DIR --tasks FOLDER
-       python -I -m trigger_sdk.agent inspect FOLDER"""
+       python -I -m trigger_sdk.agent inspect FOLDER [FILE …]"""
 
 
 def main(arguments: list[str]) -> int:
@@ -13,10 +13,10 @@ def main(arguments: list[str]) -> int:
             from trigger_sdk.agent.serve import serve
 
             serve(directory, folder)
-        case ["inspect", folder]:
+        case ["inspect", folder, *files]:
             from trigger_sdk.agent.inspection import inspect
 
-            return inspect(folder)
+            return inspect(folder, files)
         case ["child"]:
             from trigger_sdk.agent.child import run_spawned
 

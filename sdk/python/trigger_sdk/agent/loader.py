@@ -5,10 +5,12 @@ A folder's modules are those that `trigger.toml` names, else its top-level files
 
 import importlib
 import os
+import re
 import sys
 import traceback
-from dataclasses import dataclass
-from types import ModuleType
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType, TracebackType
 from typing import Any
 
 from trigger_sdk.agent.failures import show_relative_to
@@ -52,6 +54,29 @@ def read_folder(path: str) -> TaskFolder:
     return TaskFolder(path, name, tuple(modules))
 
 
+def read_files(root: str, files: Sequence[str]) -> TaskFolder:
+    """Some files below a folder in place of all of its modules; raises FolderError."""
+    folder = read_folder(root)
+    names = [os.path.relpath(os.path.realpath(file), folder.path).removesuffix(".py") for file in files]
+    return replace(folder, modules=tuple(name.replace(os.sep, ".").removesuffix(".__init__") for name in names))
+
+
+def root_of(file: str) -> str:
+    """The folder from which a file's module is named: the nearest above it that has a `trigger.toml`, else the one
+    that holds its outermost package."""
+    parent = os.path.dirname(os.path.realpath(file))
+    above = parent
+    while True:
+        if os.path.isfile(os.path.join(above, CONFIG_NAME)):
+            return above
+        if above == os.path.dirname(above):
+            break
+        above = os.path.dirname(above)
+    while os.path.isfile(os.path.join(parent, "__init__.py")) and parent != os.path.dirname(parent):
+        parent = os.path.dirname(parent)
+    return parent
+
+
 def import_module(folder: TaskFolder, name: str) -> ModuleType:
     """Imports one of the folder's modules; raises what the import raises."""
     if folder.path not in sys.path:
@@ -83,23 +108,21 @@ def load_tasks(path: str) -> list[str]:
 def problems_of(folder: TaskFolder, module: str, error: BaseException) -> list[Problem]:
     """The places in the user's code that an import's exception points at; files are relative to the folder."""
     if isinstance(error, RegistrationError):
-        return [
-            Problem(relative(folder, problem.file), problem.line, problem.column, problem.code, problem.message)
-            for problem in error.problems
-        ]
-    if isinstance(error, SyntaxError) and error.filename:
+        return [problem._replace(file=relative(folder, problem.file)) for problem in error.problems]
+    if isinstance(error, SyntaxError) and error.filename and os.path.isfile(error.filename):
         file = relative(folder, error.filename)
         return [Problem(file, error.lineno or 1, error.offset or 1, "syntax_error", error.msg)]
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-        message = f"the module {module!r} is named here, but there is no such file in the folder"
+        message = f"the module {module!r} is named here, but there is no such file in the folder: mend the name"
         return [Problem(CONFIG_NAME, 1, 1, "missing_module", message)]
-    file, line = _place(folder, module, error)
+    place = _place(folder, module, error)
     if isinstance(error, ModuleNotFoundError) and error.name and not _is_in_folder(folder, error.name):
-        return [Problem(file, line, 1, "missing_dependency", _missing(folder, error.name))]
+        return [Problem(*place, "missing_dependency", _missing(folder, error.name))]
     if isinstance(error, TaskOptionError):
-        return [Problem(file, line, 1, "task_option", str(error))]
-    message = traceback.format_exception_only(error)[-1].strip()
-    return [Problem(file, line, 1, "import_error", message)]
+        return [Problem(*place, "task_option", str(error))]
+    # What is indented belongs to a SyntaxError's excerpt; what follows are notes.
+    lines = [line for line in traceback.format_exception_only(error) if not line.startswith(" ")]
+    return [Problem(*place, "import_error", lines[0].strip())]
 
 
 def _read_config(path: str) -> dict[str, Any]:
@@ -113,7 +136,10 @@ def _read_config(path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FolderError(Problem(CONFIG_NAME, 1, 1, "bad_config", str(error))) from error
+        found = re.search(r" \(at line (\d+), column (\d+)\)\Z", str(error))
+        place = (int(found[1]), int(found[2])) if found else (1, 1)
+        message = str(error)[: found.start()] if found else str(error)
+        raise FolderError(Problem(CONFIG_NAME, *place, "bad_config", message)) from error
 
 
 def _mentions_sdk(path: str, file: str) -> bool:
@@ -123,13 +149,20 @@ def _mentions_sdk(path: str, file: str) -> bool:
         return b"trigger_sdk" in source.read()
 
 
-def _place(folder: TaskFolder, module: str, error: BaseException) -> tuple[str, int]:
-    """The innermost line of the user's own code in the traceback, else the module's first line."""
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        file = os.path.realpath(frame.f_code.co_filename)
-        if file.startswith(folder.path + os.sep):
-            return relative(folder, file), line
-    return module.replace(".", "/") + ".py", 1
+def _place(folder: TaskFolder, module: str, error: BaseException) -> tuple[str, int, int]:
+    """The innermost place in the user's own code in the traceback, else the module's first line."""
+    from trigger_sdk.compiler.places import column_of_instruction
+
+    found: TracebackType | None = None
+    entry = error.__traceback__
+    while entry is not None:
+        if os.path.realpath(entry.tb_frame.f_code.co_filename).startswith(folder.path + os.sep):
+            found = entry
+        entry = entry.tb_next
+    if found is None:
+        return module.replace(".", "/") + ".py", 1, 1
+    code = found.tb_frame.f_code
+    return relative(folder, code.co_filename), found.tb_lineno, column_of_instruction(code, found.tb_lasti)
 
 
 def relative(folder: TaskFolder, file: str) -> str:

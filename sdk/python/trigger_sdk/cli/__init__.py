@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from trigger_sdk.cli import commands
+from trigger_sdk.cli import checking, commands
 from trigger_sdk.cli.display import Display
+from trigger_sdk.cli.errors import UsageError
 from trigger_sdk.http_api import ApiError, NotConfigured, Unreachable
 
 EXIT_OK = 0
@@ -41,7 +42,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     display = Display(sys.stdout, is_json=options.json)
     try:
         code: int = options.command(options, display)
-    except commands.UsageError as error:
+    except UsageError as error:
         return _complain(f"{error}", EXIT_USAGE)
     except NotConfigured as error:
         return _complain(f"{error}", EXIT_USAGE)
@@ -101,13 +102,32 @@ def _parser() -> argparse.ArgumentParser:
 
     replay = choices.add_parser("replay", parents=[shared], help="a new run from a checkpoint of an old one")
     replay.add_argument("run")
-    replay.add_argument("--from", dest="from_checkpoint", metavar="KEY", help="the checkpoint; default: from the start")
+    replay.add_argument(
+        "--from", dest="from_checkpoint", metavar="KEY", help="the checkpoint or step; default: from the start"
+    )
+    replay.add_argument("--payload", help="another payload: JSON, @FILE, or - for standard input")
+    replay.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="new data of a reused checkpoint, whole: JSON or @FILE; may stand several times",
+    )
+    replay.add_argument("--deployment", default="original", help="original (default), latest or an id")
+    replay.add_argument("--new-keys", action="store_true", help="never use the original's idempotency keys")
+    replay.add_argument("--preview", action="store_true", help="say what it would do, and do nothing")
     _add_follow(replay)
     replay.set_defaults(command=commands.replay)
 
-    check = choices.add_parser("check", parents=[shared], help="check that the tasks of a folder can resume; no server")
-    check.add_argument("path")
-    check.set_defaults(command=commands.check)
+    requeue = choices.add_parser("requeue", parents=[shared], help="let a dead letter go on from its last checkpoint")
+    requeue.add_argument("run")
+    requeue.add_argument("--deployment", default="original", help="original (default), latest or an id")
+    _add_follow(requeue)
+    requeue.set_defaults(command=commands.requeue)
+
+    check = choices.add_parser("check", parents=[shared], help="check that tasks can resume; needs no server")
+    check.add_argument("paths", nargs="+", metavar="PATH", help="a task folder or a Python file")
+    check.set_defaults(command=checking.check)
     return parser
 
 

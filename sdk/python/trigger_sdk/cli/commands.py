@@ -2,24 +2,17 @@
 
 import argparse
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
+from trigger_sdk.cli.again import replay_options, show_preview
 from trigger_sdk.cli.display import Display, age_of, duration_of
 from trigger_sdk.cli.following import follow, follow_logs
+from trigger_sdk.cli.values import read_json
 from trigger_sdk.client import Client, Run
-
-SDK_FOLDER = Path(__file__).resolve().parent.parent.parent
-
-
-class UsageError(Exception):
-    """An argument is wrong; the text says which and how."""
 
 
 def run(options: argparse.Namespace, display: Display) -> int:
-    payload = _payload(options.payload)
+    payload = read_json(options.payload, "--payload")
     given = {
         "queue": options.queue,
         "priority": options.priority,
@@ -102,23 +95,14 @@ def cancel(options: argparse.Namespace, display: Display) -> int:
 
 
 def replay(options: argparse.Namespace, display: Display) -> int:
-    return _report_started(Client().replay(options.run, options.from_checkpoint), options, display)
+    if options.preview:
+        return show_preview(options, display)
+    made = Client().replay(options.run, options.from_checkpoint, **replay_options(options))
+    return _report_started(made, options, display)
 
 
-def check(options: argparse.Namespace, display: Display) -> int:
-    """Imports the folder in a process of its own, as a worker would."""
-    manifest = _inspect(options.path)
-    if display.is_json:
-        display.value(manifest)
-    else:
-        for error in manifest["errors"]:
-            place = f"{Path(options.path, error['file'])}:{error['line']}:{error['column']}"
-            display.text(f"{place}: {error['code']} {error['message']}")
-        if not manifest["errors"]:
-            for task in manifest["tasks"]:
-                keys = ", ".join(point["key"] for point in task["resume_points"]) or "no checkpoints"
-                display.text(f"{display.paint('✔', 'green')} {task['id']}  {keys}")
-    return 1 if manifest["errors"] else 0
+def requeue(options: argparse.Namespace, display: Display) -> int:
+    return _report_started(Client().requeue(options.run, deployment=options.deployment), options, display)
 
 
 def _report_started(started: Run, options: argparse.Namespace, display: Display) -> int:
@@ -130,33 +114,6 @@ def _report_started(started: Run, options: argparse.Namespace, display: Display)
     else:
         display.text(started.id)
     return 0
-
-
-def _payload(argument: str) -> Any:
-    if argument == "-":
-        text = sys.stdin.read()
-    elif argument.startswith("@"):
-        try:
-            text = Path(argument[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--payload {argument}: {error}") from None
-    else:
-        text = argument
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--payload is not JSON: {error}") from None
-
-
-def _inspect(path: str) -> dict[str, Any]:
-    start = f"import sys; sys.path.insert(0, {str(SDK_FOLDER)!r}); "
-    start += "from trigger_sdk.agent.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    answer = subprocess.run([sys.executable, "-I", "-c", start, "inspect", path], stdout=subprocess.PIPE, check=False)
-    try:
-        manifest: dict[str, Any] = json.loads(answer.stdout)
-    except ValueError:
-        raise UsageError(f"{path}: the tasks' own code ended the check (exit code {answer.returncode})") from None
-    return manifest
 
 
 def _show_attempts(attempts: list[dict[str, Any]], display: Display) -> None:
@@ -171,7 +128,9 @@ def _show_attempts(attempts: list[dict[str, Any]], display: Display) -> None:
 def _show_checkpoints(checkpoints: list[dict[str, Any]], display: Display) -> None:
     for checkpoint in checkpoints:
         size = f"{checkpoint['size_bytes']} bytes"
-        display.text(f"checkpoint {checkpoint['key']}  attempt {checkpoint['attempt']}  {size}")
+        origin = f"attempt {checkpoint['attempt']}" if checkpoint["attempt"] else "brought along"
+        edited = ", edited" if checkpoint["is_edited"] else ""
+        display.text(f"{checkpoint['kind']} {checkpoint['key']}  {origin}{edited}  {size}")
 
 
 def _error_line(error: dict[str, Any]) -> str:

@@ -19,7 +19,10 @@ Facts = dict[str, frozenset[Origin]]
 
 
 class Node:
-    """One step of the code. `after` follows in order, `raised` when it raises; `origin` is the piece of syntax."""
+    """One step of the code. `after` follows in order, `raised` when it raises; `origin` is the piece of syntax.
+
+    `outer` are the names that it sets and that are not the function's own.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Node:
         self.names = names or Names()
         self.origin = origin
         self.position = position
+        self.outer: set[str] = set()
         self.point: Point | None = None
         self.after = list(after)
         self.raised = list(raised)
@@ -79,6 +83,17 @@ class Graph:
             _merge_lines(live, following.live)
         return live
 
+    def reaches_a_point(self, node: Node) -> bool:
+        waiting, seen = [node], {node}
+        while waiting:
+            current = waiting.pop()
+            if current.point is not None:
+                return True
+            new = {*current.after, *current.raised} - seen
+            seen |= new
+            waiting += new
+        return False
+
     def facts_after(self, node: Node) -> Facts:
         return _apply(node, node.before or {})
 
@@ -89,12 +104,15 @@ class Graph:
     ) -> Node:
         names = names_in(*parts)
         local = self._local
+        outer = (names.binds | names.unbinds) - local
         names.reads = {name: line for name, line in names.reads.items() if name in local}
         names.later = {name: line for name, line in names.later.items() if name in local}
         names.binds &= local
+        names.maybe &= local
         place = at or origin
         position = (getattr(place, "lineno", 0), getattr(place, "col_offset", 0))
         node = Node(names, origin, position, after, [exits.raised])
+        node.outer = outer
         self.nodes.append(node)
         self.node_of.setdefault(origin, node)
         return node
@@ -142,9 +160,9 @@ class Graph:
         return self._node(statement, [head], exits, statement.iter)
 
     def _with(self, statement: ast.With | ast.AsyncWith, after: Node, exits: _Exits) -> Node:
-        # A context manager may swallow what was raised inside it.
-        swallow = self._node(statement, [after], exits)
-        inner = self._block(statement.body, after, exits._replace(raised=swallow))
+        # A context manager may swallow what was raised inside it, and may raise itself when it is left.
+        leave = self._node(statement, [after], exits)
+        inner = self._block(statement.body, leave, exits._replace(raised=leave))
         for item in reversed(statement.items):
             context = item.context_expr
             inner = self._node(item, [inner], exits, context, item.optional_vars, at=context)
@@ -164,8 +182,8 @@ class Graph:
                 end.names.unbinds.add(handler.name)
             body = self._block(handler.body, end, exits)
             start = self._node(handler, [body], exits, handler.type)
-            if handler.name and handler.name in self._local:
-                start.names.binds.add(handler.name)
+            if handler.name:
+                (start.names.binds if handler.name in self._local else start.outer).add(handler.name)
             dispatch.after.append(start)
         orelse = self._block(statement.orelse, after, exits)
         return self._block(statement.body, orelse, exits._replace(raised=dispatch))
@@ -174,7 +192,11 @@ class Graph:
         following = after
         for case in reversed(statement.cases):
             body = self._block(case.body, after, exits)
-            following = self._node(case, [body, following], exits, case.pattern, case.guard, at=case.pattern)
+            if case.guard is not None:
+                body = self._node(case, [body, following], exits, case.guard, at=case.guard)
+            # The captures are bound before the guard is asked, and not at all where the pattern does not fit.
+            captures = self._node(case, [body], exits, case.pattern, at=case.pattern)
+            following = self._node(case, [captures, following], exits, *_values_of(case.pattern), at=case.pattern)
         return self._node(statement, [following], exits, statement.subject)
 
     _BUILDERS: dict[type[ast.stmt], Callable[..., Node]] = {
@@ -203,7 +225,7 @@ class Graph:
                 live = dict(node.names.all_reads)
                 kept = self.live_after(node)
                 # A checkpoint gives its names their decoded copies: it needs the names themselves.
-                bound = node.names.binds - set(live)
+                bound = node.names.binds - node.names.maybe - set(live)
                 _merge_lines(live, {name: line for name, line in kept.items() if name not in bound})
                 for handler in node.raised:
                     _merge_lines(live, handler.live)
@@ -227,6 +249,11 @@ class Graph:
                     waiting.append(target)
 
 
+def _values_of(pattern: ast.pattern) -> list[ast.expr]:
+    """What a pattern evaluates."""
+    return [node for node in ast.walk(pattern) if isinstance(node, ast.expr)]
+
+
 def _apply(node: Node, before: Facts) -> Facts:
     if node.point is not None:
         return {**before, **dict.fromkeys(node.point.binds, frozenset({SAVED}))}
@@ -236,7 +263,7 @@ def _apply(node: Node, before: Facts) -> Facts:
     for name in node.names.binds:
         origins = before.get(name, frozenset())
         # A saved name stays saved: the next checkpoint stores its new value.
-        new: set[Origin] = set(origins & {SAVED})
+        new: set[Origin] = set(origins if name in node.names.maybe else origins & {SAVED})
         if origins - {SAVED}:
             new.add(node)
         after[name] = frozenset(new)

@@ -15,6 +15,8 @@ from trigger_sdk.shapes import restore
 
 NOTHING = object()
 _UNREAD = object()
+_SINGLE = frozenset({str, int, float, bool, bytes, type(None)})
+"""Values that cannot change in place: nobody can tell whether two names share one."""
 
 
 class PlanPoint(NamedTuple):
@@ -37,6 +39,7 @@ class Plan:
         self.name = source.function.__qualname__
         self._index_of = {point.key: index for index, point in enumerate(self.points, 1)}
         self._function = source.function
+        self._computed = _computed_defaults(source.node.args)
         self._extra_name = source.node.args.kwarg.arg if source.node.args.kwarg else None
         self._annotation_nodes = _annotations(source.node)
         self._annotations: dict[str, Any] = {}
@@ -51,6 +54,10 @@ class Plan:
         if run is None or run.plan is not self or run.is_entered:
             return self._direct
         run.is_entered = True
+        for name in self._computed & set(run.known):
+            # The next process may compute another value: the first checkpoint is to carry it.
+            if name not in run.restored and isinstance(run.known[name], bytes):
+                run.known[name] = b""
         if run.resume is None:
             return Entry(self, run, 0, {})
         return Entry(self, run, self._index_of[run.resume.key], run.restored)
@@ -144,23 +151,32 @@ class Entry:
         depth = 2 if "$type" in data else 1
         parts = {
             name: codec.encode(
-                value, annotation=plan.annotation(name) if name in point.binds else None, depth=depth, at=(name,)
+                value,
+                annotation=plan.annotation(name) if name in point.binds else None,
+                depth=depth,
+                at=(name,),
+                is_restored=True,
             )
             for name, value in data.items()
         }
-        changed = self._changed(point, live)
+        texts = self._texts(point, live)
+        assert self._run is not None or not texts
+        changed = {name: text for name, text in texts.items() if self._run and text != self._run.known[name]}
         text = codec.encode_entries(parts)
         carried = codec.encode_entries(changed) if changed else None
         if len(text) + len(carried or b"") > codec.MAX_VALUE_BYTES:
             size = len(text) + len(carried or b"")
             names = ", ".join(changed)
             raise TooLarge("$", f"with the changed names {names}, {size:,} bytes are over {codec.MAX_VALUE_BYTES:,}")
+        # What has not changed is parted from other names of the same object too, as it would be after resuming.
+        shared = {name: text for name, text in texts.items() if name in changed or type(live[name]) not in _SINGLE}
         bound = {name: parts[name] for name in point.binds}
-        return _Prepared(point, text, carried, {**bound, **changed})
+        return _Prepared(point, text, carried, {**bound, **shared})
 
-    def _changed(self, point: PlanPoint, live: dict[str, Any]) -> dict[str, bytes]:
+    def _texts(self, point: PlanPoint, live: dict[str, Any]) -> dict[str, bytes]:
+        """The stored text of each live name that the run would restore."""
         run = self._run
-        changed: dict[str, bytes] = {}
+        texts: dict[str, bytes] = {}
         for name, value in live.items():
             if run is None or value is NOTHING:
                 continue
@@ -168,13 +184,12 @@ class Entry:
             if not isinstance(known, bytes) and known.value is value:
                 continue
             try:
-                text = codec.encode(value, annotation=self._plan.annotation(name), depth=1, at=(name,))
+                annotation = self._plan.annotation(name)
+                texts[name] = codec.encode(value, annotation=annotation, depth=1, at=(name,), is_restored=True)
             except CodecError as error:
                 message = f"`{name}` was changed and cannot be saved with {point.key!r}: {error.message}"
                 raise type(error)(error.path, message) from None
-            if text != known:
-                changed[name] = text
-        return changed
+        return texts
 
     def _finish(self, prepared: "_Prepared") -> dict[str, Any]:
         if self._run is not None:
@@ -186,6 +201,8 @@ class Entry:
 
 
 class _Prepared(NamedTuple):
+    """`rebound` are the texts from which names get their copies."""
+
     point: PlanPoint
     data: bytes
     carried: bytes | None
@@ -200,3 +217,19 @@ def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.
         if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
             found.setdefault(inner.target.id, inner.annotation)
     return found
+
+
+def _computed_defaults(arguments: ast.arguments) -> set[str]:
+    """The parameters whose default is no literal."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    given = [*zip(reversed(positional), reversed(arguments.defaults), strict=False)]
+    given += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]
+    return {argument.arg for argument, default in given if not _is_literal(default)}
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True

@@ -4,12 +4,13 @@ Owns what a checkpoint statement may look like. Whether the names around it surv
 """
 
 import ast
+import functools
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from trigger_sdk.compiler.names import Comprehension, Function, names_in, outer_names, own_scope, parameters
+from trigger_sdk.compiler.names import Comprehension, Function, children, names_in, outer_names, own_scope, parameters
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.errors import Problem
 from trigger_sdk.strict_json import text_problem
@@ -73,7 +74,10 @@ class Finder:
         for point in self.points:
             first = seen.setdefault(point.key, point)
             if first is not point:
-                message = f"the key {point.key!r} is used on line {first.line} already: keys are unique in a run"
+                message = (
+                    f"the key {point.key!r} is used on line {first.line} already, and keys are unique in a run: "
+                    "give it another"
+                )
                 self._problem(point.statement, "duplicate_key", message)
 
     def _problem(self, node: ast.AST, code: str, message: str) -> None:
@@ -119,13 +123,13 @@ class Finder:
             if isinstance(node, ast.expr) and self.is_checkpoint(node):
                 self._problem(node, f"checkpoint_in_{place}", _PLACES[place])
             elif isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
-                self._refuse_in(ast.iter_child_nodes(node), "loop")
+                self._refuse_in(children(node), "loop")
             elif isinstance(node, (*Function, ast.Lambda, ast.ClassDef)):
-                self._refuse_in(ast.iter_child_nodes(node), "nested")
+                self._refuse_in(children(node), "nested")
             elif isinstance(node, Comprehension):
-                self._refuse_in(ast.iter_child_nodes(node), "comprehension")
+                self._refuse_in(children(node), "comprehension")
             else:
-                self._refuse_in(ast.iter_child_nodes(node), place)
+                self._refuse_in(children(node), place)
 
     def _checkpoint_call(self, statement: ast.stmt) -> ast.Call | None:
         """The call where the statement is one checkpoint, awaited or not."""
@@ -178,14 +182,16 @@ class Finder:
         node = call.args[0] if call.args else None
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
             self._problem(
-                node or call, "key_not_literal", "the first argument of a checkpoint is its key, a literal text"
+                node or call,
+                "key_not_literal",
+                'the first argument of a checkpoint is its key, a literal text such as "order-fetched"',
             )
             return ""
         if not 0 < len(node.value) <= MAX_KEY_LENGTH:
-            message = f"a checkpoint's key has 1 to {MAX_KEY_LENGTH} characters, not {len(node.value)}"
+            message = f"a checkpoint's key has 1 to {MAX_KEY_LENGTH} characters, not {len(node.value)}: give it another"
             self._problem(node, "key_length", message)
         elif problem := text_problem(node.value):
-            self._problem(node, "key_text", f"the key {node.value!r}: {problem}")
+            self._problem(node, "key_text", f"the key {node.value!r}: {problem}; give it another")
         return node.value
 
     def _entries(self, call: ast.Call) -> dict[str, ast.expr]:
@@ -210,7 +216,11 @@ class Finder:
             elif not isinstance(name_node, ast.Constant) or not isinstance(name_node.value, str):
                 self._problem(name_node, "computed_data", "a key of a checkpoint's data must be a literal text")
             elif name_node.value in entries:
-                self._problem(name_node, "duplicate_name", f"`{name_node.value}` is saved twice by this checkpoint")
+                self._problem(
+                    name_node,
+                    "duplicate_name",
+                    f"`{name_node.value}` is saved twice by this checkpoint: keep one of the entries",
+                )
             else:
                 entries[name_node.value] = value
         return entries
@@ -231,9 +241,14 @@ class Finder:
 
 def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
     """The names that live in the function's own frame."""
+    return set(_local_names(node))
+
+
+@functools.lru_cache(maxsize=128)
+def _local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
     names = names_in(*node.body)
     local = {argument.arg for argument in parameters(node.args)} | names.binds | names.unbinds
     for inner in own_scope(node.body):
         if isinstance(inner, ast.ExceptHandler) and inner.name:
             local.add(inner.name)
-    return local - outer_names(node.body)
+    return frozenset(local - outer_names(node.body))

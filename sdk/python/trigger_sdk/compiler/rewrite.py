@@ -3,6 +3,7 @@
 The new body begins by asking the plan (a constant in the code) where to start: 0, or the index of the resume point.
 Statements before point k stand under `if start < k`; the branches, `with` and `try` on the way to it are entered. The
 names that this adds are no identifiers, so they meet no name of the user's. Nothing of the given tree is changed.
+What this adds has no line, so that debuggers and coverage see the user's lines alone; only a save has the checkpoint's.
 """
 
 import ast
@@ -12,8 +13,8 @@ from typing import Any, TypeVar
 from trigger_sdk.compiler.names import Function
 from trigger_sdk.compiler.points import Point
 
-PLAN: Any = ("trigger_sdk", "plan")
-"""Stands in the compiled constants where the plan is put."""
+PLAN: Any = ("trigger_sdk", frozenset({"plan"}))
+"""Stands in the compiled constants where the plan is put. No source makes a constant of this form."""
 ENTRY, START, NAMES, CASE = ".trigger_entry", ".trigger_start", ".trigger_names", ".trigger_case"
 _Node = TypeVar("_Node", bound=ast.AST)
 
@@ -35,14 +36,14 @@ class Rewriter:
             and isinstance(statements[0].value.value, str)
         )
         kept, rest = statements[:has_docstring], statements[has_docstring:]
-        return [*kept, *self._prologue(rest[0]), *self._block(rest)]
+        return [*kept, *self._prologue(), *self._block(rest)]
 
-    def _prologue(self, place: ast.stmt) -> list[ast.stmt]:
+    def _prologue(self) -> list[ast.stmt]:
         enter = _call(_attribute(ast.Constant(PLAN), "enter"))
         start = _attribute(_load(ENTRY), "start")
         restored: list[ast.stmt] = [_assign(NAMES, _attribute(_load(ENTRY), "names")), *_rebind(self._names)]
         prologue: list[ast.stmt] = [_assign(ENTRY, enter), _assign(START, start), _if(_load(START), restored)]
-        return [_at(statement, place) for statement in prologue]
+        return [_nowhere(statement) for statement in prologue]
 
     def _block(self, statements: Iterable[ast.stmt]) -> list[ast.stmt]:
         """Statements without points are gathered under one guard; what runs again stands outside it."""
@@ -63,7 +64,7 @@ class Rewriter:
         is_behind_all = self._passed == len(self._point_of)
         if not statements or is_behind_all:
             return statements
-        return [_at(_if(_compare(ast.LtE, self._passed), statements), statements[0])]
+        return [_nowhere(_if(_compare(ast.LtE, self._passed), statements))]
 
     def _with_points(self, statement: ast.stmt) -> list[ast.stmt]:
         if statement in self._point_of:
@@ -72,7 +73,7 @@ class Rewriter:
         last = self._passed + self._count(statement)
         entered = self._entered(statement)
         is_last = last == len(self._point_of)
-        return entered if is_last else [_at(_if(_compare(ast.LtE, last), entered), statement)]
+        return entered if is_last else [_nowhere(_if(_compare(ast.LtE, last), entered))]
 
     def _entered(self, statement: ast.stmt) -> list[ast.stmt]:
         if isinstance(statement, ast.If):
@@ -96,29 +97,29 @@ class Rewriter:
         if inside > first:
             entered = ast.BoolOp(ast.And(), [_compare(ast.Gt, first), _compare(ast.LtE, inside)])
             test = ast.BoolOp(ast.Or(), [entered, test])
-        return _like(statement, ast.If(test=_at(test, statement.test), body=body, orelse=orelse))
+        return _like(statement, ast.If(test=_nowhere(test), body=body, orelse=orelse))
 
     def _match(self, statement: ast.Match) -> list[ast.stmt]:
         """The choice of the case, then the bodies: a resume makes the choice by itself."""
         first = self._passed
         chosen = [
-            ast.match_case(case.pattern, case.guard, [_at(_assign(CASE, ast.Constant(number)), case.pattern)])
+            ast.match_case(case.pattern, case.guard, [_nowhere(_assign(CASE, ast.Constant(number)))])
             for number, case in enumerate(statement.cases, 1)
         ]
         choice = _like(statement, ast.Match(subject=statement.subject, cases=chosen))
         resumed: list[ast.stmt] = []
-        bodies: list[tuple[int, ast.match_case, list[ast.stmt]]] = []
+        bodies: list[tuple[int, list[ast.stmt]]] = []
         for number, case in enumerate(statement.cases, 1):
             before = self._passed
-            bodies.append((number, case, self._block(case.body)))
+            bodies.append((number, self._block(case.body)))
             if self._passed > before:
                 resumed.append(_if(_compare(ast.Gt, before), [_assign(CASE, ast.Constant(number))]))
         chain: list[ast.stmt] = []
-        for number, case, body in reversed(bodies):
+        for number, body in reversed(bodies):
             is_case = ast.Compare(_load(CASE), [ast.Eq()], [ast.Constant(number)])
-            chain = [_at(ast.If(test=is_case, body=body, orelse=chain), case.pattern)]
+            chain = [_nowhere(ast.If(test=is_case, body=body, orelse=chain))]
         select = ast.If(test=_compare(ast.LtE, first), body=[choice], orelse=resumed)
-        return [_at(_assign(CASE, ast.Constant(0)), statement), _at(select, statement), *chain]
+        return [_nowhere(_assign(CASE, ast.Constant(0))), _nowhere(select), *chain]
 
     def _save(self, point: Point) -> ast.stmt:
         data = ast.Dict([ast.Constant(name) for name in point.entries], list(point.entries.values()))
@@ -128,7 +129,10 @@ class Rewriter:
         if self._is_async:
             saved = ast.Await(saved)
         names = [*point.binds, *point.carries]
-        return _at(_if(_compare(ast.Lt, point.index), [_assign(NAMES, saved), *_rebind(names)]), point.statement)
+        # Across lines, Python takes the last one of a method's object for the line of the call.
+        place = point.statement if point.statement.end_lineno == point.line else point.call.func
+        body = [_at(statement, place) for statement in [_assign(NAMES, saved), *_rebind(names)]]
+        return _nowhere(_if(_compare(ast.Lt, point.index), body))
 
     def _count(self, statement: ast.stmt) -> int:
         return sum(statement in point.enclosing or statement is point.statement for point in self._point_of.values())
@@ -177,13 +181,24 @@ def _like(old: ast.AST, new: _Node) -> _Node:
     return ast.copy_location(new, old)
 
 
+def _nowhere(node: _Node) -> _Node:
+    """Gives every new node below `node` no line; nodes that have a place keep it."""
+    return _at(node, _NOWHERE)
+
+
 def _at(node: _Node, place: ast.AST) -> _Node:
     """Gives every new node below `node` the place of an old one; nodes that have a place keep it."""
+    # `ast.copy_location` asks for each attribute, and would take a tenth of the whole check.
+    where = {name: getattr(place, name) for name in ("lineno", "col_offset", "end_lineno", "end_col_offset")}
     waiting: list[ast.AST] = [node]
     while waiting:
         current = waiting.pop()
         if getattr(current, "lineno", None) is None:
             if isinstance(current, (ast.expr, ast.stmt, ast.excepthandler, ast.pattern)):
-                ast.copy_location(current, place)
+                vars(current).update(where)
             waiting.extend(ast.iter_child_nodes(current))
     return node
+
+
+_NOWHERE = ast.Pass(lineno=-1, col_offset=-1, end_lineno=-1, end_col_offset=-1)
+"""The compiler's own mark of code without a line (NO_LOCATION in Python/compile.c)."""

@@ -6,7 +6,9 @@ The node comes from the whole file, so line numbers, enclosing scopes and privat
 import ast
 import functools
 import inspect
+import itertools
 import linecache
+import opcode
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,14 +56,17 @@ def source_of(function: Callable[..., Any]) -> Source:
     """The source of a function, decorators that keep `__wrapped__` aside. SourceError where there is none."""
     inner = inspect.unwrap(function)
     if not isinstance(inner, types.FunctionType):
-        raise SourceError("not_a_function", f"a task must be a function, not {type(inner).__name__}")
+        raise SourceError("not_a_function", f"a task must be a function, not {type(inner).__name__}: use def")
     code = inner.__code__
     if code.co_name == "<lambda>":
         raise SourceError("lambda", "a lambda cannot be a task: use def")
     linecache.checkcache(code.co_filename)
     text = "".join(linecache.getlines(code.co_filename, inner.__globals__))
     if not text:
-        raise SourceError("no_source", f"the source of {code.co_qualname} is not at hand ({code.co_filename})")
+        raise SourceError(
+            "no_source",
+            f"the source of {code.co_qualname} is not at hand ({code.co_filename}): write the task in a file",
+        )
     for top in _parse(text).body:
         if top.lineno <= code.co_firstlineno or isinstance(top, (*Function, ast.ClassDef)):
             for node in ast.walk(top) if (top.end_lineno or 0) >= code.co_firstlineno else ():
@@ -70,8 +75,10 @@ def source_of(function: Callable[..., Any]) -> Source:
                     and node.name == code.co_name
                     and _first_line(node) == code.co_firstlineno
                 ):
-                    return Source(inner, node, top, tuple(text.splitlines()))
-    raise SourceError("stale_source", f"{code.co_filename} has changed since {code.co_qualname} was loaded")
+                    return Source(inner, node, top, tuple(text.split("\n")))
+    raise SourceError(
+        "stale_source", f"{code.co_filename} has changed since {code.co_qualname} was loaded: import it again"
+    )
 
 
 def compile_node(source: Source, body: list[ast.stmt]) -> types.CodeType:
@@ -87,8 +94,41 @@ def compile_node(source: Source, body: list[ast.stmt]) -> types.CodeType:
         source.node.body = kept
     found = _find(compiled, original)
     if found is None or found.co_freevars != original.co_freevars:
-        raise SourceError("stale_source", f"{original.co_filename} has changed since {original.co_qualname} was loaded")
-    return found
+        raise SourceError(
+            "stale_source",
+            f"{original.co_filename} has changed since {original.co_qualname} was loaded: import it again",
+        )
+    return _without_line(found) if body[0].lineno != original.co_firstlineno else found
+
+
+def _without_line(code: types.CodeType) -> types.CodeType:
+    """The code without a line for what stands before its first statement: the compiler gives that the line of `def`.
+
+    The table has an entry for each run of instructions, whose first byte alone has its high bit set: 4 bits of kind, 3
+    of length (Objects/locations.md in CPython).
+    """
+    table = code.co_linetable
+    starts = [index for index, byte in enumerate(table) if byte & 0x80]
+    entries = [table[first:last] for first, last in itertools.pairwise([*starts, len(table)])]
+    entered = code.co_code[::2].index(_RESUME) + 1
+    result: list[bytes] = []
+    position = 0
+    for number, entry in enumerate(entries):
+        kind, length = entry[0] >> 3 & 15, (entry[0] & 7) + 1
+        is_there = kind <= _ONE_LINE or (kind in _LONG and entry[1] == 0)
+        if position >= entered and kind != _NO_LINE and not is_there:
+            return code.replace(co_linetable=b"".join([*result, *entries[number:]]))
+        kept = max(0, min(length, entered - position))
+        if kept:
+            result.append(bytes([entry[0] & ~7 | kept - 1]) + entry[1:])
+        if length > kept:
+            result.append(bytes([0x80 | _NO_LINE << 3 | length - kept - 1]))
+        position += length
+    return code
+
+
+_ONE_LINE, _LONG, _NO_LINE = 10, (13, 14), 15
+_RESUME = opcode.opmap["RESUME"]
 
 
 def _find(code: types.CodeType, wanted: types.CodeType) -> types.CodeType | None:

@@ -1,0 +1,113 @@
+"""Generated functions as trees of statements: their text, their checkpoints, and what a resume is to run again.
+
+The trees are made by `statements.py` and cut down by `shrink.py`. What runs again is worked out here from the tree and
+the words of the contract, on purpose without the compiler, whose answer it judges.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Point:
+    """A checkpoint, with the names that it saves."""
+
+    key: str
+    names: list[str]
+
+
+@dataclass
+class Statement:
+    """One statement: headers with the block below each (None for a simple statement).
+
+    `sites` are the effects of the header that a resume inside or behind it makes again, where the statement is one
+    that runs again: the items of a `with`, or the decorators and defaults of a nested function.
+    """
+
+    parts: "list[tuple[str, Block | None]]"
+    sites: list[int] = field(default_factory=list)
+    point: Point | None = None
+    is_again: bool = False
+    """Whether it is an import or a nested function, which runs again for what stands behind it in the same block."""
+
+    @property
+    def blocks(self) -> "list[Block]":
+        return [block for _, block in self.parts if block is not None]
+
+
+Block = list[Statement]
+
+
+@dataclass
+class Program:
+    """One task function. `name` tells seed and number; `has_aliases` is set where one object may have two names."""
+
+    name: str
+    head: str
+    block: Block
+    is_async: bool = False
+    has_aliases: bool = False
+
+    @property
+    def text(self) -> str:
+        word = "await " if self.is_async else ""
+        lines = [
+            "from tests.unit.sdk.generated.surroundings import *",
+            "G = 0",
+            "def make():",
+            "    N = 0",
+            "    @task('t')",
+            f"    {'async ' if self.is_async else ''}def t({self.head}):",
+            "        global G",
+            "        nonlocal N",
+            *_lines(self.block, 2, word),
+            "    return t",
+            "t = make()",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def copy(self) -> "Program":
+        return copy.deepcopy(self)
+
+    def points(self) -> Iterator[tuple[Statement, Block]]:
+        """Every checkpoint, with the block that it stands in."""
+        yield from ((s, block) for block in blocks_in(self.block) for s in block if s.point is not None)
+
+    def sites_again(self) -> dict[str, list[int]]:
+        """By key: the effects that a resume from that checkpoint makes again, in order."""
+        found: dict[str, list[int]] = {}
+        _sites(self.block, [], found)
+        return found
+
+
+def blocks_in(block: Block) -> Iterator[Block]:
+    yield block
+    for statement in block:
+        for inner in statement.blocks:
+            yield from blocks_in(inner)
+
+
+def _sites(block: Block, before: list[int], found: dict[str, list[int]]) -> None:
+    for statement in block:
+        if statement.point is not None:
+            found[statement.point.key] = before
+        elif statement.is_again:
+            before = [*before, *statement.sites]
+        else:
+            for inner in statement.blocks:
+                _sites(inner, [*before, *statement.sites], found)
+
+
+def _lines(block: Block, depth: int, word: str) -> list[str]:
+    indent = "    " * depth
+    lines: list[str] = []
+    for statement in block:
+        if statement.point is not None:
+            saved = "".join(f", {name}={name}" for name in statement.point.names)
+            lines.append(f"{indent}{word}checkpoint('{statement.point.key}'{saved})")
+        for header, inner in statement.parts:
+            lines.append(indent + header)
+            if inner is not None:
+                lines += _lines(inner, depth + 1, word)
+    return lines or [indent + "pass"]

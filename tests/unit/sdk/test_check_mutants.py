@@ -1,0 +1,67 @@
+"""Each rule of the check, and each part of the rewriting, is needed: without it a generated function resumes wrongly.
+
+`FIRST` only saves time: it tells near which number of the seed a counterexample stands. The long tier does without.
+"""
+
+import os
+
+import pytest
+
+from tests.unit.sdk.generated.oracle import DisagreementError
+from tests.unit.sdk.generated.proof import prove
+from tests.unit.sdk.generated.weakenings import THEMES, WEAKENINGS, weakened
+
+MOST = 1_500
+FIRST = {
+    "nested functions read nothing": 54,
+    "statements never raise": 133,
+    "handlers are never entered": 99,
+    "loops never turn": 23,
+    "what may be bound is bound": 14,
+    "captures are bound where the pattern does not fit": 90,
+    "deleting needs nothing": 94,
+    "restored names may be deleted": 219,
+    "context managers swallow nothing": 242,
+    "context managers never raise": 242,
+    "what runs again needs nothing": 55,
+    "globals may be set before": 2,
+    "nothing is carried": 41,
+    "what runs again may read rebound names": 115,
+    "keys may be used twice": 57,
+    "parameters are not carried": 47,
+    "imports and nested functions do not run again": 7,
+    "conditions are asked again": 34,
+    "statements of a branch run again": 22,
+}
+
+
+def test_weakened_compiler_is_whole_again_afterwards() -> None:
+    for weakenings in WEAKENINGS.values():
+        before = [getattr(w.owner, w.function) for w in weakenings]
+
+        with weakened(weakenings):
+            assert all(getattr(w.owner, w.function) is not old for w, old in zip(weakenings, before, strict=True))
+
+        assert [getattr(w.owner, w.function) for w in weakenings] == before
+
+
+@pytest.mark.parametrize("name", WEAKENINGS)
+def test_weakening_is_caught(name: str) -> None:
+    first = FIRST.get(name, 0)
+
+    with weakened(WEAKENINGS[name]), pytest.raises(DisagreementError) as found:
+        prove("mutants", range(first, first + MOST), most_crashes=12, theme=THEMES.get(name, ""))
+
+    print(found.value)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", WEAKENINGS)
+def test_weakening_is_caught_with_another_seed(name: str) -> None:
+    seed = os.environ.get("TRIGGER_PROOF_SEED") or int.from_bytes(os.urandom(4))
+    print(f"seed {seed}")
+
+    with weakened(WEAKENINGS[name]), pytest.raises(DisagreementError) as found:
+        prove(seed, range(2 * MOST), most_crashes=12, theme=THEMES.get(name, ""))
+
+    print(found.value)
