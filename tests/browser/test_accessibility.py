@@ -28,6 +28,10 @@ def full_run() -> Run:
     make_attempt(run, outcome="failed", error=error)
     make_checkpoint(run, "order-fetched", binds=["order"])
     make_attempt(run, outcome="failed", error=error, resumed_from="order-fetched")
+    for number in range(12):
+        make_checkpoint(run, f"page-{number}", kind="step", duration_seconds=0.01, is_edited=number == 3)
+    for _ in range(6):
+        make_run("process-order", state="completed", replay_of=run, replay_from="order-fetched")
     make_log_line(run, "\x1b[31mred\x1b[0m " + "long " * 60, level="error")
     make_log_line(run, "quiet", level="debug", fields={"amount": "288.80"})
     for state in (
@@ -66,7 +70,9 @@ def test_pages_are_accessible_and_fit(page: Page, sign_in: Any, site: str, theme
     for path in ("/runs", f"/runs/{run.public_id}", "/tasks", "/runs?state=expired&task=none"):
         page.goto(site + path)
         if "run_" in path:
-            expect(page.locator(".checkpoint")).to_have_count(1)
+            page.locator(".steps summary").first.click()
+            page.get_by_role("link", name="Show 12 steps").click()
+            expect(page.locator(".checkpoint")).to_have_count(13)
             expect(page.locator("#output")).to_be_visible()
 
         assert violations(page) == [], path
