@@ -118,6 +118,32 @@ def test_nested_function_and_import_before_the_checkpoint_are_there_again() -> N
     assert run(helpers, {"base": 1}, crash_after="k").output == 9
 
 
+def test_what_a_try_body_defines_runs_again_for_its_own_checkpoints_only() -> None:
+    """In the `else` the body is over."""
+
+    @task("defining")
+    def defining(number: int) -> int:
+        try:
+            effect("work")
+
+            def later(value: int = effect(number)) -> int:
+                return value
+
+            checkpoint("inside")
+            number = later()
+        except ValueError:
+            number = 0
+        else:
+            checkpoint("else", number=number)
+        return number
+
+    assert run(defining, {"number": 3}, crash_after="inside").output == 3
+    assert effects == ["work", 3, 3]
+    effects.clear()
+    assert run(defining, {"number": 3}, crash_after="else").output == 3
+    assert effects == ["work", 3]
+
+
 def test_recursive_call_of_the_task_cannot_save() -> None:
     @task("recursive")
     def recursive(depth: int) -> int:

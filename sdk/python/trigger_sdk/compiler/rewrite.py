@@ -81,11 +81,22 @@ class Rewriter:
         if isinstance(statement, (ast.With, ast.AsyncWith)):
             return [_like(statement, type(statement)(items=statement.items, body=self._block(statement.body)))]
         if isinstance(statement, (ast.Try, ast.TryStar)):
-            body, orelse = self._block(statement.body), self._block(statement.orelse)
+            body = self._block(statement.body)
+            inside = self._passed
+            orelse = self._block(statement.orelse)
+            if self._passed > inside:
+                # On the way to the `else` the body is over: what runs again in front of its own points does not here.
+                body = [self._until(inside, inner) for inner in body]
             new = type(statement)(body=body, handlers=statement.handlers, orelse=orelse, finalbody=statement.finalbody)
             return [_like(statement, new)]
         assert isinstance(statement, ast.Match)
         return self._match(statement)
+
+    @staticmethod
+    def _until(last: int, statement: ast.stmt) -> ast.stmt:
+        if not isinstance(statement, (*Function, ast.Import, ast.ImportFrom)):
+            return statement
+        return _nowhere(_if(_compare(ast.LtE, last), [statement]))
 
     def _if(self, statement: ast.If) -> ast.If:
         first = self._passed
