@@ -29,10 +29,8 @@ class AgentPeer:
         self._listener.bind(str(self._folder / SOCKET_NAME))
         self._listener.listen()
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "sdk" / "python")}
-        self._agent = subprocess.Popen(
-            [sys.executable, "-m", "trigger_sdk.agent", "serve", "--socket-dir", str(self._folder), "--tasks", str(tasks)],
-            env=environment,
-        )  # fmt: skip
+        serve = ["serve", "--socket-dir", str(self._folder), "--tasks", str(tasks)]
+        self._agent = subprocess.Popen([sys.executable, "-m", "trigger_sdk.agent", *serve], env=environment)
 
     def __enter__(self) -> "AgentPeer":
         self._control = self._accept()

@@ -54,7 +54,7 @@ def latency(site: Site) -> list[Row]:
 
 
 def throughput(site: Site) -> list[Row]:
-    """Twenty tasks at once on one worker, then short runs of ten steps, as the comparison with other systems has them."""
+    """Twenty tasks at once on one worker; then short runs of ten steps, as comparisons with other systems have them."""
     deploy(site)
     rows: list[Row] = []
     for task, word, count, runs in (
@@ -71,7 +71,9 @@ def throughput(site: Site) -> list[Row]:
         micros = {role: (spent[role] - before[role]) / saved * 1e6 for role in before if role != "web"}
         cpu = ", ".join(f"{role} {value:,.0f}" for role, value in micros.items())
         whole = sum(micros.values())
-        around = f"{runs} runs, {PARALLEL_RUNS} at once; CPU µs each: {cpu}, together {whole:,.0f}; {surroundings(site)}"
+        around = (
+            f"{runs} runs, {PARALLEL_RUNS} at once; CPU µs each: {cpu}, together {whole:,.0f}; {surroundings(site)}"
+        )
         goal = "≥ 1,500" if runs == PARALLEL_RUNS else ""
         rows.append(Row(f"process: {word}", saved / seconds, "per s", goal, around))
         if runs == PARALLEL_RUNS:
@@ -108,7 +110,7 @@ def source() -> str:
         f'    data = make({number})\n    mark()\n    checkpoint("point-{number}", data=data)\n    mark()'
         for number in range(POINTS)
     )
-    return f'''{HEAD}
+    return f"""{HEAD}
 def make(number):
     return str(number).rjust({VALUE_BYTES}, "x")
 
@@ -141,7 +143,7 @@ def short():
 @task(id="pointless")
 def pointless():
     print("at the start", flush=True)
-'''
+"""
 
 
 def _committed_rate(site: Site, task: str) -> float:
@@ -164,5 +166,3 @@ def _folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
-
-

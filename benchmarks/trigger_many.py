@@ -1,4 +1,4 @@
-"""`python -m benchmarks.trigger_many TASK COUNT`: commits the runs in one transaction and prints when, by the node's clock.
+"""`python -m benchmarks.trigger_many TASK COUNT`: commits the runs in one transaction and prints when it had.
 
 A process of its own: each site has another database, and Django knows one.
 """

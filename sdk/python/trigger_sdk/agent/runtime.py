@@ -1,4 +1,4 @@
-"""The agent's side of the seam to the SDK: checkpoints, steps, log lines and output of one run, over its own channel."""
+"""The agent's side of the seam to the SDK: checkpoints, steps, logs and output of one run, over its own channel."""
 
 import itertools
 import logging
