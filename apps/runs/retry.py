@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trigger_sdk.options import backoff_seconds
+
 from apps.runs.states import BUDGET_OUTCOMES, KILL_OUTCOMES, Outcome, RunState
 
 POISON_KILL_COUNT = 3
@@ -17,7 +19,7 @@ RETRY_AFTER_MAX_SECONDS = 366 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RetryCurve:
-    """Delay before attempt n+1 = min(max, initial x factor^(n-1)), jittered uniformly in [d/2, d]; seconds."""
+    """The curve of a task's `Retry` option; seconds."""
 
     initial: float = 5.0
     factor: float = 4.0
@@ -30,9 +32,7 @@ class RetryCurve:
 
     def delay_seconds(self, failure_count: int, jitter: float) -> float:
         """The wait after the n-th counted failure; `jitter` is a number from [0, 1)."""
-        # The exponent is capped because a float overflows long before 250 attempts of a large factor.
-        full = min(self.max, self.initial * self.factor ** min(failure_count - 1, 64))
-        return full * (0.5 + jitter / 2)
+        return backoff_seconds(failure_count, jitter, initial=self.initial, factor=self.factor, longest=self.max)
 
 
 @dataclass(frozen=True, slots=True)

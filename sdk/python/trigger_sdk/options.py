@@ -20,6 +20,13 @@ MAX_ATTEMPTS = 250
 MAX_CONCURRENCY = 1_000_000
 
 
+def backoff_seconds(failure_count: int, jitter: float, *, initial: float, factor: float, longest: float) -> float:
+    """d = min(longest, initial * factor**(n-1)) after the n-th failure, uniformly in [d/2, d] by `jitter` from [0, 1)."""
+    # The exponent is capped because a float overflows long before 250 attempts of a large factor.
+    full = min(longest, initial * factor ** min(failure_count - 1, 64))
+    return full * (0.5 + jitter / 2)
+
+
 @dataclass(frozen=True)
 class Retry:
     """When a failed attempt is tried again: after min(max, initial * factor**(n-1)) seconds, with jitter."""
@@ -36,10 +43,8 @@ class Retry:
         check_number("retry.max", self.max, 0, 30 * _DAY)
 
     def delay_seconds(self, failure_count: int, jitter: float) -> float:
-        """The wait after the n-th failure, uniformly in [d/2, d]; `jitter` is a number from [0, 1)."""
-        # The exponent is capped because a float overflows long before 250 attempts of a large factor.
-        full = min(self.max, self.initial * self.factor ** min(failure_count - 1, 64))
-        return full * (0.5 + jitter / 2)
+        """The wait after the n-th failure; `jitter` is a number from [0, 1)."""
+        return backoff_seconds(failure_count, jitter, initial=self.initial, factor=self.factor, longest=self.max)
 
 
 class TaskOptions(NamedTuple):
