@@ -21,7 +21,7 @@ MAX_CONCURRENCY = 1_000_000
 
 
 def backoff_seconds(failure_count: int, jitter: float, *, initial: float, factor: float, longest: float) -> float:
-    """d = min(longest, initial * factor**(n-1)) after the n-th failure; uniformly in [d/2, d], by `jitter` in [0, 1)."""
+    """d = min(longest, initial * factor**(n-1)) after the n-th failure, uniformly in [d/2, d] by `jitter` in [0, 1)."""
     # The exponent is capped because a float overflows long before 250 attempts of a large factor.
     full = min(longest, initial * factor ** min(failure_count - 1, 64))
     return full * (0.5 + jitter / 2)

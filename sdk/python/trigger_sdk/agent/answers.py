@@ -1,4 +1,7 @@
-"""Hands the worker's answers to the threads of a run that wait for them; one of the waiting threads reads for all."""
+"""Hands the worker's answers to the threads of a run that wait for them; one of the waiting threads reads for all.
+
+Knows which answers are due, so that a process does not end while the worker still writes to it.
+"""
 
 import threading
 
@@ -14,7 +17,31 @@ class Answers:
         self._interrupts = channel.interrupts
         self._changed = threading.Condition()
         self._arrived: dict[int, Frame] = {}
+        self._due: set[int] = set()
+        self._is_settling = False
         self._is_read = False
+
+    def expect(self, sequence: int) -> None:
+        """A request with that number is about to be sent; from `settle` on none may be."""
+        with self._changed:
+            while self._is_settling:
+                self._changed.wait()
+            self._due.add(sequence)
+
+    def forget(self, sequence: int) -> None:
+        """It could not be sent."""
+        with self._changed:
+            self._due.discard(sequence)
+
+    def settle(self) -> None:
+        """Waits until every request has its answer, also those that nobody waits for any more.
+
+        The worker's write to a process that has ended would cut the connection before it has read what that one said.
+        """
+        with self._changed:
+            self._is_settling = True
+        while self._due:
+            self._turn(None)
 
     def wait(self, sequence: int) -> Frame:
         """The answer to that request; raises the run's stop if that comes first."""
@@ -26,11 +53,11 @@ class Answers:
                 return answer
             self._interrupts.raise_if_stopped()
 
-    def _turn(self, sequence: int) -> Frame | None:
+    def _turn(self, sequence: int | None) -> Frame | None:
         with self._changed:
             if sequence not in self._arrived and self._is_read:
                 self._changed.wait(STOP_POLL_MILLISECONDS / 1000)
-            if sequence in self._arrived:
+            if sequence is not None and sequence in self._arrived:
                 return self._arrived.pop(sequence)
             if self._is_read:
                 return None
@@ -42,6 +69,7 @@ class Answers:
             with self._changed:
                 self._is_read = False
                 self._arrived.update((frame.header["sequence"], frame) for frame in frames)
+                self._due.difference_update(self._arrived)
                 self._changed.notify_all()
         with self._changed:
-            return self._arrived.pop(sequence, None)
+            return None if sequence is None else self._arrived.pop(sequence, None)

@@ -89,6 +89,9 @@ def _attempt(setup: Setup, channel: Channel, interrupts: Interrupts, *, is_loade
         channel.send("completed", output)
     else:
         channel.send("failed", **failure)
+    # A run that is stopped ends as its reason says, whether or not this frame is read.
+    if runtime is not None and interrupts.reason is None:
+        runtime.settle()
 
 
 def _receive_work(channel: Channel) -> tuple[Frame, list[StoredCheckpoint]]:

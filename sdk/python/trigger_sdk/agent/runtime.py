@@ -59,16 +59,24 @@ class AgentRuntime:
             raise CheckpointMisplaced(f"{kind} {key!r} was reached in a process that the task forked")
         self._interrupts.raise_if_stopped()
         sequence = next(self._sequence)
-        try:
-            self._channel.send(type, body, sequence=sequence, key=key, kind=kind, **header)
-        except WireError as error:
-            raise CheckpointRefused(f"{kind} {key!r}: {error}") from error
+        # Nothing may be raised in between: what is expected must have been sent.
+        with self._interrupts:
+            self._answers.expect(sequence)
+            try:
+                self._channel.send(type, body, sequence=sequence, key=key, kind=kind, **header)
+            except WireError as error:
+                self._answers.forget(sequence)
+                raise CheckpointRefused(f"{kind} {key!r}: {error}") from error
         answer = self._answers.wait(sequence)
         if answer.type == "refused":
             if answer.header["code"] == "stale":
                 self._channel.abandon()
             raise CheckpointRefused(f"{kind} {key!r}: {answer.header['message']}")
         return answer
+
+    def settle(self) -> None:
+        """Waits until the worker has answered everything; nothing is asked any more."""
+        self._answers.settle()
 
     def main_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         return self._interrupts.main_coroutine(coroutine)
