@@ -58,7 +58,7 @@ def test_weakening_is_caught(name: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", WEAKENINGS)
 def test_weakening_is_caught_with_another_seed(name: str) -> None:
-    seed = os.environ.get("TRIGGER_PROOF_SEED") or int.from_bytes(os.urandom(4))
+    seed = os.environ.get("TRIGGER_TEST_PROOF_SEED") or int.from_bytes(os.urandom(4))
     print(f"seed {seed}")
 
     with weakened(WEAKENINGS[name]), pytest.raises(DisagreementError) as found:

@@ -101,6 +101,12 @@ REFUSED = {
         "rerun_rebound",
         "`n`, which a nested function binds anew",
     ),
+    "with reads what a later item binds": (
+        "n = 1\nwith a(n), a(n := 2):\n  checkpoint('k')\nreturn n",
+        5,
+        "lost_name",
+        "`n`",
+    ),
     "with reads the name that it binds": (
         "c = [1]\nwith a(c) as c:\n  checkpoint('k')\nreturn c",
         5,

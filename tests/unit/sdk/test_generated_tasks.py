@@ -1,7 +1,7 @@
 """Generated functions: what the check accepts resumes as if nothing had happened, wherever the process is killed.
 
 The rules of the judge are in `generated/oracle.py`. A sample runs on every change; `make prove` runs the long tier.
-`TRIGGER_PROOF_SEED` and `TRIGGER_PROOF_FUNCTIONS` choose another seed and number for it.
+`TRIGGER_TEST_PROOF_SEED` and `TRIGGER_TEST_PROOF_FUNCTIONS` choose another seed and number for it.
 """
 
 import os
@@ -24,8 +24,8 @@ def test_accepted_functions_resume_as_if_nothing_had_happened(part: int) -> None
 
 @pytest.mark.long
 def test_accepted_functions_resume_in_the_long_tier() -> None:
-    seed = os.environ.get("TRIGGER_PROOF_SEED") or int.from_bytes(os.urandom(4))
-    functions = int(os.environ.get("TRIGGER_PROOF_FUNCTIONS", LONG_FUNCTIONS))
+    seed = os.environ.get("TRIGGER_TEST_PROOF_SEED") or int.from_bytes(os.urandom(4))
+    functions = int(os.environ.get("TRIGGER_TEST_PROOF_FUNCTIONS", LONG_FUNCTIONS))
     print(f"seed {seed}")
 
     figures = prove(seed, range(functions))

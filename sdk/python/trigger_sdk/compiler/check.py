@@ -80,6 +80,12 @@ class Check:
             elif name in self.set_inside and not origins <= {SAVED, PARAMETER}:
                 # A nested function may have set it: the flow does not show when.
                 yield self._lost_problem(point, name, line, None)
+        for rerun in reruns.nodes:
+            for name in sorted(reruns.evaluated(rerun)):
+                # What runs again behind it may bind the name for what follows, and comes too late for this one.
+                lost = self._lost((rerun.before or {}).get(name, frozenset()), point.reruns)
+                if lost is not None and not facts.get(name, frozenset()) & {SAVED, PARAMETER}:
+                    yield self._lost_problem(point, name, rerun.names.reads.get(name, rerun.line), lost)
 
     @staticmethod
     def _lost(origins: frozenset[Origin], repeated: Sequence[ast.AST]) -> Node | None:

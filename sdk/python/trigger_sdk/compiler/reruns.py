@@ -42,7 +42,7 @@ class Reruns:
             for name in sorted(rerun.names.binds):
                 if SAVED in facts.get(name, ()):
                     yield self._conflict(rerun, name)
-            for name in sorted(self._evaluated(rerun)):
+            for name in sorted(self.evaluated(rerun)):
                 yield from self._rebound(rerun, name)
         for statement in self.point.enclosing:
             if isinstance(statement, (ast.With, ast.AsyncWith)):
@@ -72,7 +72,7 @@ class Reruns:
     def _is_plain_function(node: Node) -> bool:
         return isinstance(node.origin, Function) and not node.origin.decorator_list
 
-    def _evaluated(self, rerun: Node) -> set[str]:
+    def evaluated(self, rerun: Node) -> set[str]:
         """The names whose values decide what the statement does when it runs: also those that functions read which it
         may call."""
         found = set(rerun.names.reads)

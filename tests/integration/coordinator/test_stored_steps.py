@@ -63,6 +63,12 @@ def test_step_and_checkpoint_share_their_keys(coordinator: Coordinator, claim: w
         ({"kind": "step", "duration_seconds": -1.0}, "not a number of seconds"),
         ({"kind": "step", "duration_seconds": float("nan")}, "not a number of seconds"),
         ({"kind": "step", "duration_seconds": float("inf")}, "not a number of seconds"),
+        ({"data": b"[1]"}, "no object of names"),
+        ({"data": b"null"}, "no object of names"),
+        ({"carried": b"[1]"}, "no object of names"),
+        ({"carried": b' "a"'}, "no object of names"),
+        ({"carried": b'{"\\ud800":1}'}, "lone surrogate"),
+        ({"kind": "step", "data": b'"\\uDFFF"'}, "lone surrogate"),
     ],
 )
 def test_what_a_hostile_process_sends_is_refused_alone(
