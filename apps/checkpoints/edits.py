@@ -6,7 +6,7 @@ Decides nothing about the replay and writes nothing. Data equal to what is store
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,9 @@ from apps.checkpoints.models import Checkpoint
 from apps.checkpoints.resume import Choice, SavedEntry, holders
 from apps.checkpoints.store import DATA_MAX_BYTES, content_hash
 from apps.runs.errors import FieldError
+
+PART_BYTES = 8_000_000
+"""How much stored data is compared with edits at a time; a single entry may have more than is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,14 @@ def edit_entries(
     result = Edits(reused)
     entries = {entry.key: entry for entry in reused}
     later_keys = {entry.key for entry in later}
-    rows = Checkpoint.objects.filter(run_id=run_id, key__in=[key for key in wanted if key in entries])
-    stored = (
-        {key: (data, carried) for key, data, carried in rows.values_list("key", "data", "carried")} if wanted else {}
-    )
-    for key, value in wanted.items():
+    points = choice.points
+    for key in wanted:
         if key not in entries:
             message = _not_reused(key, reused, is_later=key in later_keys)
             result.refusals.append(FieldError(_path(key), message))
-            continue
+    for entry, data, carried in _stored(run_id, [entries[key] for key in wanted if key in entries]):
         try:
-            edit = _edit(entries[key], value, *stored[key], choice.points.get(key, {}))
+            edit = _edit(entry, wanted[entry.key], data, carried, points.get(entry.key, {}))
         except _Refusal as refusal:
             result.refusals += refusal.errors
         else:
@@ -79,25 +79,47 @@ def edit_entries(
     return result
 
 
+def _stored(run_id: UUID, entries: Sequence[SavedEntry]) -> Iterator[tuple[SavedEntry, str, str | None]]:
+    """Each with its data and what it carries, a few megabytes at a time: a run may hold thousands of 3 MB."""
+    parts: list[list[SavedEntry]] = []
+    room = 0
+    for entry in entries:
+        if not parts or entry.size_bytes > room:
+            parts.append([])
+            room = PART_BYTES
+        parts[-1].append(entry)
+        room -= entry.size_bytes
+    for part in parts:
+        rows = Checkpoint.objects.filter(run_id=run_id, key__in=[entry.key for entry in part])
+        found = {key: (data, carried) for key, data, carried in rows.values_list("key", "data", "carried")}
+        yield from ((entry, *found[entry.key]) for entry in part)
+
+
 def same_value(left: Any, right: Any) -> bool:
     """Equal as JSON: 1, 1.0 and true differ, the order of keys does not count."""
     return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 
-def hidden_payload_fields(old: Any, new: Any, entries: Sequence[SavedEntry]) -> list[FieldError]:
+def hidden_payload_fields(old: Any, new: Any, entries: Sequence[SavedEntry], choice: Choice) -> list[FieldError]:
     """Edited fields of the payload that a reused checkpoint restores, so that nobody would see the edit."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return []
-    missing = object()
     held = holders(entries)
-    names = [name for name in {**old, **new} if name in held]
-    return [
-        FieldError(f"payload.{name}", f"payload.{name} is restored from {held[name]!r}, edit it there")
-        for name in names
-        if old.get(name, missing) is missing
-        or new.get(name, missing) is missing
-        or not same_value(old[name], new[name])
-    ]
+    schema = choice.version.payload_schema
+    parameters, extra = schema.get("properties", {}), schema.get("x-extra")
+    found = []
+    for name in {**old, **new}:
+        if name in old and name in new and same_value(old[name], new[name]):
+            continue
+        # What is no parameter's reaches the code as an entry of its `**extra`.
+        holder, within = (
+            (held.get(name), "") if name in parameters or extra is None else (held.get(extra), f" in `{extra}`")
+        )
+        if holder is not None:
+            found.append(
+                FieldError(f"payload.{name}", f"payload.{name} is restored{within} from {holder!r}, edit it there")
+            )
+    return found
 
 
 def _not_reused(key: str, reused: Sequence[SavedEntry], *, is_later: bool) -> str:
@@ -112,11 +134,14 @@ def _edit(entry: SavedEntry, value: Any, data: str, carried: str | None, point: 
     """None where nothing differs; raises _Refusal."""
     text = _encode(entry.key, value)
     value = json.loads(text)
+    before_data, before_carried = _read(entry.key, data), _read(entry.key, carried or "{}")
     if not entry.is_checkpoint:
-        if same_value(value, json.loads(data)):
+        if same_value(value, before_data):
             return None
         return _sized(entry, text, None, ())
-    old, old_carried = _names_of(json.loads(data)), _names_of(json.loads(carried or "{}"))
+    old, old_carried = _names_of(before_data), _names_of(before_carried)
+    if not isinstance(old, dict) or not isinstance(old_carried, dict):
+        raise _Refusal(FieldError(_path(entry.key), "what is stored is no object of names, so no code can read it"))
     given = _names_of(value)
     _refuse_wrong_names(entry, given, old, old_carried, point)
     new = {name: item for name, item in given.items() if name not in old_carried or name in old}
@@ -129,6 +154,13 @@ def _edit(entry: SavedEntry, value: Any, data: str, carried: str | None, point: 
     bound = [name for name in point.get("names", ()) if name in new and name not in entry.binds]
     renewed = replace(entry, binds=(*entry.binds, *bound))
     return _sized(renewed, _wrapped(new), _wrapped(new_carried) if new_carried else None, changed)
+
+
+def _read(key: str, stored: str) -> Any:
+    try:
+        return json.loads(stored)
+    except ValueError as error:
+        raise _Refusal(FieldError(_path(key), f"what is stored cannot be read: {error}")) from None
 
 
 def _refuse_wrong_names(

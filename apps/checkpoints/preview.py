@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from apps.checkpoints.code_changes import CodeChanges
-from apps.checkpoints.replay import ReplayPlan, ReplayRequest, plan_replay
+from apps.checkpoints.replay import ReplayPlan, ReplayRequest, payload_errors, plan_replay
 from apps.checkpoints.resume import Choice, resume_key
 from apps.runs.errors import FieldError
 from apps.runs.models import Deployment
@@ -85,7 +85,7 @@ def preview(request: ReplayRequest) -> ReplayPreview:
         uses_original_keys=plan.uses_original_keys,
         keys_reason=_keys_reason(plan, request),
         warnings=list(_warnings(plan, reused)),
-        refusals=_refusals(plan),
+        refusals=[*plan.refusals, *payload_errors(plan)],
     )
 
 
@@ -112,11 +112,10 @@ def _keys_reason(plan: ReplayPlan, request: ReplayRequest) -> str:
         return "It uses the original's idempotency keys, since nothing is edited: no effect under such a key repeats."
     if request.has_new_keys:
         return "It has idempotency keys of its own, as asked for."
-    what = " and ".join(
-        name
-        for name, is_edited in (("payload", plan.payload_json is not None), ("data", plan.edits.edits))
-        if is_edited
-    )
+    edited = [("payload", plan.payload_json is not None), ("data", bool(plan.edits.edits))]
+    what = " and ".join(name for name, is_edited in edited if is_edited)
+    if not what:
+        return "It has idempotency keys of its own, since what was edited in the original is made anew."
     return f"It has idempotency keys of its own, since the {what} {'are' if ' and ' in what else 'is'} edited."
 
 
@@ -135,10 +134,3 @@ def changed_code_warnings(choice: Choice, keys: Sequence[str]) -> Iterator[str]:
     if keys:
         shown = ", ".join(map(repr, keys[:3])) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
         yield f"The code that made {shown} is another one in {choice.deployment}; its old data is reused."
-
-
-def _refusals(plan: ReplayPlan) -> list[FieldError]:
-    refusal = plan.payload_refusal
-    if refusal is None:
-        return list(plan.refusals)
-    return [*plan.refusals, *(refusal.errors or (FieldError("payload", refusal.detail),))]

@@ -127,12 +127,14 @@ def plan_replay(request: ReplayRequest) -> ReplayPlan:
         payload_refusal = error
     else:
         refusals += hidden
-    is_edited = bool(edits.edits) or payload_json is not None
+    later = entries[count:]
+    # What an earlier edit had replaced is made anew, so the original's effects were others.
+    is_edited = bool(edits.edits) or payload_json is not None or any(entry.is_edited for entry in later)
     return ReplayPlan(
         original=original,
         choice=choice,
         edits=edits,
-        later=entries[count:],
+        later=later,
         payload_json=payload_json,
         uses_original_keys=not is_edited and not request.has_new_keys,
         refusals=tuple(refusals),
@@ -143,11 +145,18 @@ def plan_replay(request: ReplayRequest) -> ReplayPlan:
 def _refuse(plan: ReplayPlan) -> None:
     errors = plan.refusals
     if errors:
-        if plan.payload_refusal is not None:
-            errors = (*errors, *plan.payload_refusal.errors)
+        errors = (*errors, *payload_errors(plan))
         raise ReplayRefused("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors)
     if plan.payload_refusal is not None:
         raise plan.payload_refusal
+
+
+def payload_errors(plan: ReplayPlan) -> tuple[FieldError, ...]:
+    """Why the payload is refused; one that is too large has no field of its own."""
+    refusal = plan.payload_refusal
+    if refusal is None:
+        return ()
+    return refusal.errors or (FieldError("payload", refusal.detail),)
 
 
 def _place(original: Run, entries: Sequence[SavedEntry], key: str) -> int:
@@ -181,7 +190,7 @@ def _new_payload(
     validate_payload(value, _schema(choice))
     if same_value(stored, value):
         return None, []
-    return text, hidden_payload_fields(stored, value, entries)
+    return text, hidden_payload_fields(stored, value, entries, choice)
 
 
 def _schema(choice: Choice) -> str:

@@ -145,23 +145,22 @@ def holders(entries: Sequence[SavedEntry]) -> dict[str, str]:
 def resume_refusals(choice: Choice, entries: Sequence[SavedEntry]) -> list[FieldError]:
     """Why the chosen code cannot continue behind these entries; empty where it can."""
     key = resume_key(entries)
-    if key is None:
-        return []
-    point = choice.points.get(key)
-    if point is None:
-        there = ", ".join(map(repr, list(choice.points)[:KEYS_SHOWN])) or "none"
+    points = choice.points
+    if key is not None and key not in points:
+        there = ", ".join(map(repr, list(points)[:KEYS_SHOWN])) or "none"
         message = f"{choice.deployment} has no checkpoint {key!r} to continue after; it has {there}"
         return [FieldError("deployment", message)]
     found = []
     held = holders(entries)
-    missing = [name for name in point.get("needs", ()) if name not in held]
+    missing = [] if key is None else [name for name in points[key].get("needs", ()) if name not in held]
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         found.append(f"{choice.deployment} needs {names} after {key!r}, which the stored checkpoints do not hold")
-    keys = list(choice.points)
-    to_come = set(keys[keys.index(key) + 1 :])
-    twice = [repr(entry.key) for entry in entries if entry.is_checkpoint and entry.key in to_come]
+    keys = list(points)
+    # Steps too: what was a step there and is a checkpoint here would be refused when it is saved, at each attempt.
+    to_come = set(keys if key is None else keys[keys.index(key) + 1 :])
+    twice = [repr(entry.key) for entry in entries if entry.key in to_come]
     if twice:
-        saved = ", ".join(twice[:KEYS_SHOWN])
-        found.append(f"{choice.deployment} saves {saved} after {key!r}, but the run has saved it before")
+        saved, after = ", ".join(twice[:KEYS_SHOWN]), "" if key is None else f" after {key!r}"
+        found.append(f"{choice.deployment} saves {saved}{after}, but the run has saved it before")
     return [FieldError("deployment", message) for message in found]

@@ -32,8 +32,10 @@ SAVE_CHECKPOINTS = statement(__file__, "save_checkpoints")
 LOAD_CHECKPOINTS = statement(__file__, "load_checkpoints")
 LOAD_DATA = statement(__file__, "load_data")
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# Possessive, and content with the end of the text: a string that never ends must not cost quadratic time.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -107,6 +109,22 @@ def check(checkpoint: NewCheckpoint) -> None:
             raise CheckpointRefused(f"The data of {checkpoint.key!r} is nested deeper than {DEPTH_MAX}.", "invalid")
         if b"\\u0000" in raw and _NUL_ESCAPE.search(raw):
             raise CheckpointRefused(f"The data of {checkpoint.key!r} contains NUL.", "invalid")
+        if _SURROGATE_ESCAPE.search(raw):
+            _refuse_unreadable(checkpoint.key, raw)
+    if checkpoint.kind == Kind.CHECKPOINT and not (_is_object(checkpoint.data) and _is_object(checkpoint.carried)):
+        raise CheckpointRefused(f"The data of {checkpoint.key!r} is no object of names.", "invalid")
+
+
+def _is_object(raw: bytes | None) -> bool:
+    return raw is None or raw.lstrip().startswith(b"{")
+
+
+def _refuse_unreadable(key: str, raw: bytes) -> None:
+    """Half a surrogate pair would fail every later query that reads the names of what is carried."""
+    try:
+        codec.parse_payload(raw)
+    except (codec.CodecError, codec.MalformedJson) as error:
+        raise CheckpointRefused(f"The data of {key!r} cannot be stored: {error}", "invalid") from None
 
 
 def _depth_exceeds(raw: bytes, limit: int) -> bool:

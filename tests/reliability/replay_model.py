@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 KEYS = ("fetched", "page-0", "page-1", "page-2", "paged", "paid", "mail")
@@ -23,6 +23,7 @@ class Saved:
 
     data: Any
     carried: Mapping[str, Any] = field(default_factory=dict)
+    is_edited: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ def carry_out(payload: Mapping[str, Any], version: int, stored: Mapping[str, Sav
     return Ended("completed", output, saved, frozenset(effects))
 
 
+def effects_to_come(letter: Known, version: int) -> frozenset[str]:
+    """What a requeue of the dead letter on that version must still do, and nothing else."""
+    return carry_out(letter.payload, version, letter.ended.saved, letter.scope).effects
+
+
 def requeued(letter: Known, version: int) -> Known:
     """The dead letter as it must be after a requeue on that version: its effects add up."""
     again = carry_out(letter.payload, version, letter.ended.saved, letter.scope)
@@ -145,7 +151,8 @@ def random_wish(rng: random.Random, source: Known, deployments: Sequence[str]) -
     arguments |= {"checkpoint_data": edits} if edits else {}
     arguments |= {"payload": payload} if payload != source.payload or rng.random() < 0.1 else {}
     arguments |= {"new_idempotency_keys": True} if wants_own_keys else {}
-    has_own_keys = wants_own_keys or saved != reused or payload != source.payload
+    drops_edit = any(entry.is_edited for key, entry in source.ended.saved.items() if key not in reused)
+    has_own_keys = wants_own_keys or saved != reused or drops_edit or payload != source.payload
     return Wish(source, arguments, version, payload, saved, has_own_keys, frozenset(refused))
 
 
@@ -171,7 +178,7 @@ def _edits(rng: random.Random, reused: Mapping[str, Saved]) -> tuple[dict[str, A
         else:
             new = Saved({"payment": {"amount": rng.randrange(10**20)}}, {"order": {"name": "edited", "total": 1}})
         edits[key] = {**new.data, **new.carried} if key not in STEPS else new.data
-        saved[key] = new
+        saved[key] = replace(new, is_edited=True)
     return edits, saved, refused
 
 

@@ -29,6 +29,7 @@ from tests.reliability.replay_model import (
     Wish,
     carry_out,
     choose_deployment,
+    effects_to_come,
     new_payload,
     random_wish,
     requeued,
@@ -132,12 +133,19 @@ class Proof:
     def _requeue(self, rng: random.Random, letter: Known) -> None:
         deployment, version = choose_deployment(rng, self.deployments, letter.version)
         self.requeue_snapshots[letter.id] = self._history(letter.id)
+        done_before = len(self._effects(letter.id))
         run = self.site.client.requeue(letter.id, deployment=deployment)
         known = requeued(letter, version)
         with self._lock:
             self.expected[letter.id] = known
         self._count("requeues")
-        if self._ends_as(run, known) and known.ended.state == "dead_letter":
+        if not self._ends_as(run, known):
+            return
+        # Over its whole life the run has done every effect: only what is new tells that nothing saved was done again.
+        new, due = set(self._effects(letter.id)[done_before:]), effects_to_come(letter, version)
+        if new != due:
+            self._note(f"the requeue of {letter.id} did {sorted(new)}, not {sorted(due)}")
+        if known.ended.state == "dead_letter":
             with self._lock:
                 self.letters.append(known)
 
@@ -217,8 +225,7 @@ class Proof:
             yield f"has the payload {run['payload']}, not {known.payload}"
         if run["deployment"] != self.deployments[known.version - 1]:
             yield "is on the wrong deployment"
-        path = self.ledger / known.id
-        effects = set(path.read_text().split()) if path.exists() else set()
+        effects = set(self._effects(known.id))
         if effects != known.ended.effects:
             yield f"did {sorted(effects)}, not {sorted(known.ended.effects)}"
         yield from self._wrong_entries(known)
@@ -227,6 +234,10 @@ class Proof:
             origin = (wish.source.id, wish.arguments["from_checkpoint"])
             if (run["replay_of"], run["replay_from"]) != origin:
                 yield f"says that it replays {run['replay_of']} from {run['replay_from']}, not {origin}"
+
+    def _effects(self, run_id: str) -> list[str]:
+        path = self.ledger / run_id
+        return path.read_text().split() if path.exists() else []
 
     def _wrong_entries(self, known: Known) -> Iterator[str]:
         with psycopg.connect(self._url) as database:

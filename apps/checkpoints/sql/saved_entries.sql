@@ -3,7 +3,8 @@
 --   attempt; in commit order. Locks: nothing. Relies on: checkpoint_index_is_unique.
 -- One statement, so that a checkpoint which a running original saves meanwhile is there whole or not at all.
 SELECT key, kind, index, binds,
-       CASE WHEN carried IS NULL THEN ARRAY[]::text[] ELSE ARRAY(SELECT json_object_keys(carried)) END AS carries,
+       CASE WHEN json_typeof(carried) = 'object' THEN ARRAY(SELECT json_object_keys(carried)) ELSE ARRAY[]::text[] END
+           AS carries,
        size_bytes, is_edited, attempt
 FROM checkpoints_checkpoint
 WHERE run_id = %(run_id)s

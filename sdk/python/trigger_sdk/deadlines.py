@@ -45,7 +45,7 @@ def call_within(seconds: float, function: Callable[[], R], *, may_interrupt: Cal
     """The result of the call; TimeLimitReached if it takes longer. NotInMainThread elsewhere.
 
     Calls nest, and the outermost limit that is over wins. `may_interrupt` says whether this is a moment to raise at.
-    Until it returns the process's SIGALRM is in use.
+    Until it returns the process's SIGALRM is in use: an alarm that the caller had set comes then.
     """
     if threading.current_thread() is not threading.main_thread():
         raise NotInMainThread
@@ -61,7 +61,9 @@ def call_within(seconds: float, function: Callable[[], R], *, may_interrupt: Cal
         _arm()
 
     # One frame, no context manager: an alarm between its lines would leave the limit standing.
-    deadline = _Deadline(time.monotonic() + seconds)
+    started = time.monotonic()
+    deadline = _Deadline(started + seconds)
+    theirs, interval = (0.0, 0.0) if _running else signal.getitimer(signal.ITIMER_REAL)
     previous = signal.signal(signal.SIGALRM, on_alarm)
     try:
         try:
@@ -77,6 +79,8 @@ def call_within(seconds: float, function: Callable[[], R], *, may_interrupt: Cal
             raise
     finally:
         signal.signal(signal.SIGALRM, previous)
+        if theirs:
+            signal.setitimer(signal.ITIMER_REAL, max(theirs - (time.monotonic() - started), 1e-6), interval)
     raise TimeLimitReached
 
 

@@ -95,6 +95,8 @@ def payload_schema(function: Callable[..., Any]) -> dict[str, Any]:
         "required": required,
         "additionalProperties": False if extra is None else _schema(hints.get(extra, Any), definitions),
     }
+    if extra is not None:
+        schema["x-extra"] = extra
     return {**schema, "$defs": definitions} if definitions else schema
 
 

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import random
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ class _Call:
 def _decorated(function: Callable[..., Any], template: str | None, options: _Options) -> Callable[..., Any]:
     if not callable(function) or isinstance(function, (staticmethod, classmethod)):
         raise StepError(f"@step needs a function, not {type(function).__name__}: put it below @staticmethod")
+    if template is None and not hasattr(function, "__name__"):
+        raise StepError(f"@step makes its key from the function's name, and {function!r:.60} has none: give it a key")
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -162,11 +165,13 @@ def _run(call: _Call) -> Any:
         return _decode(call, _encode(call, _not_awaitable(call, call())))
     stored = run.steps.begin(call.key)
     if stored is not None:
+        run.steps.finish(stored)
         return _decode(call, _data_of(run, stored))
     started = time.monotonic()
     with _released_on_failure(run, call):
         text = _encode(call, _tried(run, call))
     run.runtime.save_step(call.key, text, time.monotonic() - started)
+    run.steps.finish(_saved(call, text))
     return _decode(call, text)
 
 
@@ -178,13 +183,19 @@ async def _run_async(call: _Call) -> Any:
 
     stored = run.steps.begin(call.key)
     if stored is not None:
+        run.steps.finish(stored)
         data = stored.data if stored.data is not None else await off_loop(_data_of, run, stored)
         return _decode(call, data)
     started = time.monotonic()
     with _released_on_failure(run, call):
         text = _encode(call, await _tried_async(run, call))
     await off_loop(run.runtime.save_step, call.key, text, time.monotonic() - started)
+    run.steps.finish(_saved(call, text))
     return _decode(call, text)
+
+
+def _saved(call: _Call, text: bytes) -> "context.StoredCheckpoint":
+    return context.StoredCheckpoint(call.key, -1, text, (), kind=context.STEP)
 
 
 @contextmanager
@@ -199,7 +210,8 @@ def _released_on_failure(run: "ActiveRun", call: _Call) -> Iterator[None]:
 def _tried(run: "ActiveRun", call: _Call) -> Any:
     for number in range(1, call.options.retry.max_attempts + 1):
         try:
-            return _not_awaitable(call, _bounded(run, call))
+            with run.steps.trying(call.key):
+                return _not_awaitable(call, _bounded(run, call))
         except Exception as error:
             pause = _pause(run, call, number, error)
             if pause is None:
@@ -216,8 +228,9 @@ async def _tried_async(run: "ActiveRun", call: _Call) -> Any:
         try:
             own = asyncio.timeout(seconds)
             try:
-                async with own:
-                    return await call()
+                with run.steps.trying(call.key):
+                    async with own:
+                        return await call()
             except TimeoutError:
                 if not own.expired():
                     raise
@@ -250,7 +263,7 @@ def _timed_out(call: _Call) -> StepTimedOut:
 def _pause(run: "ActiveRun", call: _Call, number: int, error: Exception) -> float | None:
     """Seconds until the next try; None where there is none."""
     retry = call.options.retry
-    if number >= retry.max_attempts or isinstance(error, _NOT_RETRIED):
+    if number >= retry.max_attempts or not _may_be_retried(error):
         return None
     if isinstance(error, RetryAfter):
         seconds = error.seconds
@@ -259,10 +272,16 @@ def _pause(run: "ActiveRun", call: _Call, number: int, error: Exception) -> floa
             return None
     else:
         seconds = retry.delay_seconds(number, random.random())  # noqa: S311 - jitter
-    shown = f"{type(error).__name__}: {error}"
+    shown = "".join(traceback.format_exception_only(error)).strip()
     message = f"step {call.key!r} failed, try {number} of {retry.max_attempts}; again in {seconds:.1f} s: {shown}"
     run.runtime.log("warning", message, {"step": call.key})
     return run.runtime.pause_seconds(seconds)
+
+
+def _may_be_retried(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_may_be_retried(inner) for inner in error.exceptions)
+    return not isinstance(error, _NOT_RETRIED)
 
 
 def _not_awaitable(call: _Call, value: Any) -> Any:

@@ -28,9 +28,10 @@ MAX_INTEGER_DIGITS = 4_300
 
 _PLAIN_KEY = re.compile(r"[^\W\d]\w*\Z")
 # Possessive, and content with the end of the text: a string that never ends must not cost quadratic time.
-_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[\]{},]', re.DOTALL)
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONG_DIGITS = re.compile(rb"\d{%d}" % (MAX_INTEGER_DIGITS + 1))
+# Tried at the first digit only: from each of them, many runs just below the limit would cost thousands of times more.
+_LONG_DIGITS = re.compile(rb"(?<!\d)\d{%d}" % (MAX_INTEGER_DIGITS + 1))
 
 
 def parse_payload(text: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_VALUE_BYTES) -> Any:

@@ -146,3 +146,24 @@ def slow():
     attempt.end()
 
     assert attempt.wait("failed").header["error"]["type"] == "trigger_sdk.errors.RunCanceled"
+
+
+def test_abort_in_a_group_of_tasks_aborts_the_run(proxy: Proxy, tmp_path: Path) -> None:
+    source = """
+import asyncio
+
+async def give_up():
+    raise AbortRun("never")
+
+@task(id="groups")
+async def groups():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(give_up())
+"""
+    proxy.ready(folder_with(tmp_path / "tasks", source))
+
+    attempt = proxy.run("groups", b"{}", folder=tmp_path)
+    attempt.end()
+
+    failed = attempt.wait("failed").header
+    assert (failed["is_abort"], failed["error"]["type"]) == (True, "ExceptionGroup")

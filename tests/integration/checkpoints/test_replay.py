@@ -170,6 +170,14 @@ def test_what_makes_new_idempotency_keys(original: Run, fields: dict[str, Any], 
     assert scope_of(copy) == (original.id if is_inherited else None)
 
 
+def test_an_edit_that_is_made_anew_ends_the_inheritance(original: Run) -> None:
+    """Without it the same key would stand for another effect than in the run before."""
+    edited = again(original, "page-1", checkpoint_data={"page-1": [1]})
+
+    assert scope_of(again(edited, "page-1")) == edited.id
+    assert scope_of(again(edited, "order-fetched")) is None
+
+
 @pytest.mark.parametrize("extra_entries", [0, 500])
 def test_the_count_of_queries_does_not_grow_with_the_run(original: Run, extra_entries: int) -> None:
     for number in range(extra_entries):

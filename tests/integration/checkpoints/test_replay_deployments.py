@@ -143,6 +143,21 @@ def test_code_that_would_save_a_reused_checkpoint_once_more(original: Run) -> No
     assert again(original, "page-1", deployment="latest").replay_from == "page-1"
 
 
+@pytest.mark.parametrize(
+    ("points", "after"),
+    [([point("order-fetched", ["order"]), point("page-1")], " after 'order-fetched'"), ([point("page-1")], "")],
+)
+def test_a_step_that_is_a_checkpoint_in_the_chosen_code(points: list[dict[str, Any]], after: str) -> None:
+    run = original_run()
+    run.checkpoints.exclude(key__in=["page-1", *(point["key"] for point in points)]).delete()
+    deploy(points)
+
+    assert refusal(run, "page-1", deployment="latest") == (
+        f"orders v2 saves 'page-1'{after}, but the run has saved it before"
+    )
+    assert again(run, deployment="latest").replay_from == ""
+
+
 def test_the_own_code_is_checked_like_any_other() -> None:
     deploy([point("order-fetched", ["order"], needs=["order", "gone"])])
     run = original_run()

@@ -1,10 +1,12 @@
 """Edits of a replay: stored exactly, or refused with the path where nothing could read them or nobody see them."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
 from trigger_sdk import codec
 
+from apps.checkpoints.edits import PART_BYTES
 from apps.checkpoints.errors import ReplayRefused
 from apps.checkpoints.replay import ReplayRequest, replay
 from apps.checkpoints.store import DATA_MAX_BYTES, content_hash
@@ -282,3 +284,40 @@ def test_a_step_never_hides_an_edit() -> None:
     copy = again(run, "order", checkpoint_data={"payment-complete": edited})
 
     assert copy.checkpoints.get(key="payment-complete").carried == '{"order":{"id":4}}'
+
+
+@pytest.mark.parametrize(
+    ("data", "carried", "message"),
+    [
+        ("[1]", None, "no object of names"),
+        ("null", None, "no object of names"),
+        ('{"$type":"tuple","value":[]}', None, "no object of names"),
+        ("{}", "[1]", "no object of names"),
+        ('{"a":' + "9" * 5_000 + "}", None, "cannot be read"),
+    ],
+)
+def test_data_that_no_code_could_read_cannot_be_edited(data: str, carried: str | None, message: str) -> None:
+    deploy([point("k", ["a"])])
+    run = make_run(TASK, state="dead_letter")
+    make_checkpoint(run, "k", data=data, carried=carried)
+
+    (found,) = refused(run, "k", checkpoint_data={"k": {"a": 1}}).items()
+
+    assert found[0] == "checkpoint_data.k"
+    assert message in found[1]
+
+
+def test_comparing_many_edits_holds_only_a_part_of_what_is_stored(original: Run) -> None:
+    for number in range(30):
+        make_checkpoint(original, f"large-{number}", kind="step", data=f'"{"x" * 1_000_000}"')
+    wanted = {f"large-{number}": number for number in range(30)}
+
+    tracemalloc.start()
+    try:
+        copy = again(original, "large-29", checkpoint_data=wanted)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert copy.checkpoints.filter(is_edited=True).count() == 30
+    assert peak < 2.5 * PART_BYTES

@@ -101,6 +101,40 @@ def test_an_edited_payload_is_bounded(original: Run) -> None:
     assert Run.objects.count() == 1
 
 
+def test_a_payload_that_is_too_large_stands_among_the_other_reasons(original: Run) -> None:
+    reasons = refused(original, "page-1", payload={"order_id": "a" * 3_000_000}, checkpoint_data={"nope": 1})
+
+    assert set(reasons) == {"payload", "checkpoint_data.nope"}
+    assert "the limit is 3,000,000" in reasons["payload"]
+
+
+WITH_EXTRA = {"type": "object", "properties": {"order_id": {}}, "additionalProperties": {}, "x-extra": "options"}
+
+
+@pytest.mark.parametrize(
+    "stored", [{"carried": '{"options":{"x":5}}'}, {"data": '{"options":{"x":5}}', "binds": ["options"]}]
+)
+@pytest.mark.parametrize("payload", [{"order_id": 1, "x": 2}, {"order_id": 1}, {"order_id": 1, "x": 1, "options": 1}])
+def test_an_edit_of_a_field_within_hidden_extra_arguments_is_refused(stored: Any, payload: Any) -> None:
+    deploy([point("order-fetched")], payload_schema=WITH_EXTRA)
+    run = make_run(TASK, state="dead_letter", payload='{"order_id":1,"x":1}')
+    make_checkpoint(run, "order-fetched", **{"data": "{}", **stored})
+    name = "options" if "options" in payload else "x"
+
+    assert refused(run, "order-fetched", payload=payload) == {
+        f"payload.{name}": f"payload.{name} is restored in `options` from 'order-fetched', edit it there"
+    }
+    assert again(run, "order-fetched", payload={"order_id": 2, "x": 1}).value.payload == '{"order_id":2,"x":1}'
+
+
+def test_a_local_name_hides_no_field_of_the_extra_arguments() -> None:
+    deploy([point("order-fetched", ["x"])], payload_schema=WITH_EXTRA)
+    run = make_run(TASK, state="dead_letter", payload='{"order_id":1,"x":1}')
+    make_checkpoint(run, "order-fetched", data='{"x":7}', binds=["x"])
+
+    assert again(run, "order-fetched", payload={"order_id": 1, "x": 2}).value.payload == '{"order_id":1,"x":2}'
+
+
 def test_all_reasons_come_at_once() -> None:
     deploy(payload_schema=SCHEMA)
     run = original_run()

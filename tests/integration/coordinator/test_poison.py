@@ -46,7 +46,7 @@ def test_key_is_bounded(coordinator: Coordinator, claim: wire.Claim, key: str, s
 
 
 def test_checkpoint_of_more_than_three_megabytes_is_refused(coordinator: Coordinator, claims: list[wire.Claim]) -> None:
-    largest, too_large = b'"' + b"a" * 2_999_998 + b'"', b'"' + b"a" * 2_999_999 + b'"'
+    largest, too_large = (b'{"a":"' + b"a" * size + b'"}' for size in (2_999_992, 2_999_993))
 
     results = coordinator.save(checkpoint_of(claims[0], data=largest), checkpoint_of(claims[1], data=too_large))
 
@@ -54,7 +54,7 @@ def test_checkpoint_of_more_than_three_megabytes_is_refused(coordinator: Coordin
 
 
 def test_data_comes_back_byte_for_byte(coordinator: Coordinator, claim: wire.Claim) -> None:
-    data = '{"b": 1e16, "a": -0.0,"b":18446744073709551617, "ü":"\\ud83d\\ude00 \'$$; %s"}'.encode()
+    data = '{"b": 1e16, "a": -0.0,"c":18446744073709551617, "ü":"\\ud83d\\ude00 \'$$; %s"}'.encode()
 
     coordinator.save(checkpoint_of(claim, data=data))
 

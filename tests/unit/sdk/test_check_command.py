@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,26 @@ def test_code_that_ends_the_process_is_an_error(tmp_path: Path, capsys: pytest.C
 
     assert code == 1
     assert re.match(rf"{tmp_path}:1:1: error: .*exit code 9.* \[import_exit\]$", lines[0])
+
+
+def test_file_that_ends_the_check_is_named_as_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    write(folder, tasks__py="import os\nos._exit(9)\n")
+    monkeypatch.chdir(tmp_path)
+
+    assert check(capsys, Path("inside/tasks.py"))[1][0].startswith("inside/tasks.py:1:1: error: ")
+
+
+def test_thread_of_the_tasks_does_not_hold_up_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = "import threading\nthreading.Thread(target=threading.Event().wait, args=(60,)).start()\n"
+    write(tmp_path, tasks__py=code + GOOD.format("a"))
+    started = time.monotonic()
+
+    assert check(capsys, tmp_path)[0] == 0
+    assert time.monotonic() - started < 50
 
 
 def test_control_characters_of_the_users_code_do_not_reach_the_terminal(

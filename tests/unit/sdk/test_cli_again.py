@@ -64,7 +64,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def test_replay_sends_its_edits(server: Server, tmp_path: Path) -> None:
     (tmp_path / "order.json").write_text('{"order": {"n": 1180591620717411303424}}')
 
-    edits = ["--payload", '{"a": 1}', "--data", f"fetched=@{tmp_path}/order.json", "--data", 'page-1="a=b"']
+    edits = ["--payload", '{"a": 1}', "--data", f"fetched=@{tmp_path}/order.json", "--data", 'page=1="a=b"']
     code = execute(["replay", "run_1", "--from", "fetched", *edits, "--deployment", "latest", "--new-keys"])
 
     assert code == EXIT_OK
@@ -74,7 +74,7 @@ def test_replay_sends_its_edits(server: Server, tmp_path: Path) -> None:
             {
                 "from_checkpoint": "fetched",
                 "payload": {"a": 1},
-                "checkpoint_data": {"fetched": {"order": {"n": 2**70}}, "page-1": "a=b"},
+                "checkpoint_data": {"fetched": {"order": {"n": 2**70}}, "page=1": "a=b"},
                 "deployment": "latest",
                 "new_idempotency_keys": True,
             },
@@ -116,6 +116,7 @@ def test_preview_of_a_refused_replay_fails(server: Server, capsys: pytest.Captur
         (["--data", "fetched"], "--data fetched: it must be KEY=JSON"),
         (["--data", "={}"], "--data ={}: it must be KEY=JSON"),
         (["--data", "fetched={order: 1}"], "--data fetched is not JSON"),
+        (["--data", "fetched={a=b}"], "--data fetched is not JSON"),
         (["--data", "fetched=NaN"], "--data fetched is not JSON"),
         (["--data", "fetched=-"], "--data fetched is not JSON"),
         (["--data", "fetched=@/no/such/file"], "--data fetched @/no/such/file"),

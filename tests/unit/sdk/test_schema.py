@@ -204,7 +204,8 @@ def test_task_without_parameters_takes_an_empty_object_or_null() -> None:
 def test_open_keywords_take_the_rest() -> None:
     def function(a: int, **rest: int) -> None: ...
 
-    assert payload_schema(function)["additionalProperties"] == INTEGER
+    schema = payload_schema(function)
+    assert (schema["additionalProperties"], schema["x-extra"]) == (INTEGER, "rest")
     assert bind_payload(function, {"a": 1, "b": 2}) == {"a": 1, "b": 2}
     with pytest.raises(PayloadError, match=r"^\$\.b"):
         bind_payload(function, {"a": 1, "b": "x"})

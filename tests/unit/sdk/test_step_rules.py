@@ -177,3 +177,15 @@ def test_checkpoint_in_a_loop_is_refused_with_its_step_form(load: Load, body: st
         load_body(load, body)
 
     assert f"make what each round does a step, such as `{form}`" in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["for i in a:\n  class Inside:\n    x = step('k', f)", "for i in a:\n  try: pass\n  except step('k', f): pass"],
+    ids=["class-body", "handler-header"],
+)
+def test_step_at_an_odd_place_of_a_loop_is_refused_with_its_place(load: Load, body: str) -> None:
+    with pytest.raises(RegistrationError) as refusal:
+        load_body(load, body)
+
+    assert refusal.value.code == "step_key_in_loop"

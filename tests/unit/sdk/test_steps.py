@@ -1,6 +1,7 @@
 """`step`: once per run and key, in every form, with retries and time limits; run by `testing.run`, without a server."""
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -582,3 +583,45 @@ def test_a_caught_crash_saves_nothing_more() -> None:
     result = run(caught, crash_after="first")
 
     assert list(result.steps) == ["first"]
+
+
+def test_decorated_function_without_a_name_needs_a_key() -> None:
+    with pytest.raises(StepError, match="give it a key"):
+        step(functools.partial(fetch, 1))
+    assert step("page")(functools.partial(fetch, 1))() == {"page": 1}
+
+
+def test_error_that_cannot_be_shown_is_tried_again_like_any() -> None:
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    def second_time_lucky() -> str:
+        calls.append("try")
+        if len(calls) == 1:
+            raise OddError
+        return "done"
+
+    @task(id="odd")
+    def odd() -> str:
+        return step("odd", second_time_lucky, retry=Retry(max_attempts=2))
+
+    assert run(odd).output == "done"
+
+
+def test_abort_in_a_group_of_tasks_is_not_tried_again() -> None:
+    async def give_up() -> None:
+        calls.append("try")
+        raise AbortRun("never")
+
+    async def grouped() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(give_up())
+
+    @task(id="groups")
+    async def groups() -> None:
+        await step("group", grouped, retry=Retry(max_attempts=3))
+
+    with pytest.raises(ExceptionGroup):
+        run(groups)
+    assert calls == ["try"]

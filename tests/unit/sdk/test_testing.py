@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from trigger_sdk import RunCanceled, checkpoint, log, task
+from trigger_sdk import RunCanceled, checkpoint, log, step, task
 from trigger_sdk.errors import PayloadError
 from trigger_sdk.testing import Result, run
 
@@ -156,3 +156,27 @@ def test_run_in_a_thread_serves_async_tests() -> None:
         return await asyncio.to_thread(run, async_one, crash_after="k")
 
     assert asyncio.run(test()).output == 1
+
+
+async def doubled(number: int) -> int:
+    return 2 * number
+
+
+def test_crash_inside_a_group_of_tasks_is_a_crash() -> None:
+    @task("grouped")
+    async def grouped() -> list[int]:
+        async with asyncio.TaskGroup() as group:
+            made = [group.create_task(step(f"page-{number}", doubled, number)) for number in range(3)]
+        return [one.result() for one in made]
+
+    result = run(grouped, crash_after="page-1")
+
+    assert (result.output, result.attempts) == ([0, 2, 4], 2)
+
+
+def test_crash_that_gather_hands_to_the_task_is_a_crash() -> None:
+    @task("gathered")
+    async def gathered() -> list[Any]:
+        return await asyncio.gather(*(step(f"page-{n}", doubled, n) for n in range(3)), return_exceptions=True)
+
+    assert run(gathered, crash_after="page-1").output == [0, 2, 4]

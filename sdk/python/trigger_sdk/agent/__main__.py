@@ -1,5 +1,6 @@
 """`python -I -m trigger_sdk.agent serve|inspect|child`: picks the command, and imports no more than that one needs."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -16,7 +17,10 @@ def main(arguments: list[str]) -> int:
         case ["inspect", folder, *files]:
             from trigger_sdk.agent.inspection import inspect
 
-            return inspect(folder, files)
+            code = inspect(folder, files)
+            sys.stderr.flush()
+            # A thread that a module of the tasks has started would keep the process.
+            os._exit(code)
         case ["child"]:
             from trigger_sdk.agent.child import run_spawned
 

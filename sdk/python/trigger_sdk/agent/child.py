@@ -89,8 +89,8 @@ def _attempt(setup: Setup, channel: Channel, interrupts: Interrupts, *, is_loade
         channel.send("completed", output)
     else:
         channel.send("failed", **failure)
-    # A run that is stopped ends as its reason says, whether or not this frame is read.
-    if runtime is not None and interrupts.reason is None:
+    # The failure of a run that is stopped changes nothing: it ends as its reason says.
+    if runtime is not None and (failure is None or interrupts.reason is None):
         runtime.settle()
 
 
@@ -130,6 +130,13 @@ def _failure(error: BaseException, stop_reason: str | None) -> dict[str, Any]:
     return {
         "error": describe(error),
         "retry_after_seconds": error.seconds if isinstance(error, RetryAfter) else None,
-        "is_abort": isinstance(error, _ENDS_THE_RUN),
+        "is_abort": _ends_the_run(error),
         "stop_reason": stop_reason,
     }
+
+
+def _ends_the_run(error: BaseException) -> bool:
+    """Also where a group of asyncio tasks has wrapped it."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_ends_the_run(inner) for inner in error.exceptions)
+    return isinstance(error, _ENDS_THE_RUN)

@@ -26,13 +26,23 @@ def replay_options(options: argparse.Namespace) -> dict[str, Any]:
 def _data(arguments: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for argument in arguments:
-        key, separator, text = argument.partition("=")
-        if not separator or not key:
-            raise UsageError(f"--data {argument}: it must be KEY=JSON, as order-fetched='{{\"order\": 1}}'")
+        key, value = _edit(argument)
         if key in found:
             raise UsageError(f"--data {key}=…: the key {key!r} is given twice")
-        found[key] = read_json(text, f"--data {key}", is_input_allowed=False)
+        found[key] = value
     return found
+
+
+def _edit(argument: str) -> tuple[str, Any]:
+    """Keys may hold `=`: meant is the first one behind which there is JSON."""
+    refusal = None
+    for place in (place for place, letter in enumerate(argument) if letter == "=" and place > 0):
+        key = argument[:place]
+        try:
+            return key, read_json(argument[place + 1 :], f"--data {key}", is_input_allowed=False)
+        except UsageError as error:
+            refusal = refusal or error
+    raise refusal or UsageError(f"--data {argument}: it must be KEY=JSON, as order-fetched='{{\"order\": 1}}'")
 
 
 def show_preview(options: argparse.Namespace, display: Display) -> int:

@@ -75,7 +75,8 @@ def _inspect(folder: str, files: Sequence[str]) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(answer.stdout)
     except ValueError:
         message = f"the tasks' own code ended the check (exit code {answer.returncode}): do not end the process there"
-        problem = Problem(files[0] if len(files) == 1 else ".", 1, 1, "import_exit", message)
+        file = os.path.relpath(os.path.realpath(files[0]), os.path.realpath(folder)) if len(files) == 1 else "."
+        problem = Problem(file, 1, 1, "import_exit", message)
         manifest = {"tasks": [], "errors": [problem._asdict()], "hints": []}
     return manifest
 

@@ -50,7 +50,10 @@ def _is_repeated(use: Use) -> bool:
     if isinstance(use.loops[-1], Comprehension):
         return True
     graph = Graph(use.scope.node.body, set(), set(), ())
-    start = graph.node_of[use.statement]
+    start = graph.node_of.get(use.statement)
+    if start is None:
+        # In the body of a class, which the graph takes as a whole, or in the header of a handler.
+        return True
     waiting: list[Node] = list(start.after)
     seen: set[Node] = set()
     while waiting:
