@@ -148,14 +148,16 @@ def restore(stored: Sequence[StoredCheckpoint]) -> Resume | None:
             raise ResumeRefused(message, key=entry.key)
     ordered = sorted((entry for entry in stored if entry.kind == CHECKPOINT), key=lambda entry: entry.index)
     names: dict[str, Any] = {}
-    for checkpoint in ordered:
-        data = codec.decode(checkpoint.data or b"")
-        for name in checkpoint.binds:
+    # The latest first: what a later checkpoint holds need not be read again from an earlier one.
+    for checkpoint in reversed(ordered):
+        if checkpoint.carried is not None:
+            names = {**codec.decode(checkpoint.carried), **names}
+        wanted = [name for name in checkpoint.binds if name not in names]
+        data = codec.decode(checkpoint.data or b"") if wanted else {}
+        for name in wanted:
             if name not in data:
                 raise CodecError("$", f"the checkpoint {checkpoint.key!r} binds `{name}` but does not hold it")
             names[name] = data[name]
-        if checkpoint.carried is not None:
-            names.update(codec.decode(checkpoint.carried))
     return Resume(ordered[-1].key, names) if ordered else None
 
 

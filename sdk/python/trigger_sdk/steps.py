@@ -9,6 +9,8 @@ import inspect
 import random
 import time
 import traceback
+import types
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -329,25 +331,23 @@ def _returned(function: Callable[..., Any]) -> Any:
     return _annotations(function).get("return")
 
 
+_read: "weakref.WeakKeyDictionary[types.FunctionType, Mapping[str, Any]]" = weakref.WeakKeyDictionary()
+"""Weak, for a step's function may hold a page of data."""
+
+
 def _annotations(function: Callable[..., Any]) -> Mapping[str, Any]:
     while isinstance(function, functools.partial):
         function = function.func
-    function = inspect.unwrap(function)
-    if not hasattr(function, "__annotations__"):
+    plain = getattr(inspect.unwrap(function), "__func__", inspect.unwrap(function))
+    if not isinstance(plain, types.FunctionType) or not plain.__annotations__:
         return {}
-    try:
-        return _evaluated(function)
-    except TypeError:  # not hashable
-        return annotations_of(function)
-
-
-@functools.lru_cache(maxsize=256)
-def _evaluated(function: Callable[..., Any]) -> Mapping[str, Any]:
-    try:
-        return annotations_of(function)
-    except NameError:
-        # Imported for type checkers only: then it names no class that the codec would have to know.
-        return {}
+    if plain not in _read:
+        try:
+            _read[plain] = annotations_of(plain)
+        except NameError:
+            # Imported for type checkers only: then it names no class that the codec would have to know.
+            _read[plain] = {}
+    return _read[plain]
 
 
 def _options(retry: Retry | None, timeout: float | timedelta | None) -> _Options:

@@ -2,8 +2,10 @@
 
 import asyncio
 import functools
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -220,6 +222,28 @@ def test_result_takes_the_shape_of_the_functions_annotation() -> None:
 
     assert interrupted(shapes).output == ["Page", [7, 7]]
     assert calls == [7, 1, 1]
+
+
+def test_functions_of_steps_are_let_go() -> None:
+    held: list[Any] = []
+
+    @task(id="closures")
+    def closures() -> int:
+        for number in range(50):
+            page = Page(number, [number])
+
+            def load(data: Page = page) -> Page:
+                return data
+
+            held.append(weakref.ref(load))
+            step(f"page-{number}", load)
+        del load
+        return len(held)
+
+    run(closures)
+    gc.collect()
+
+    assert [ref for ref in held if ref() is not None] == []
 
 
 def test_result_that_cannot_be_stored_names_the_step_and_the_path() -> None:

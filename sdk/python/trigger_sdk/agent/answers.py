@@ -64,7 +64,7 @@ class Answers:
             self._is_read = True
         frames: list[Frame] = []
         try:
-            frames = self._channel.receive_some(STOP_POLL_MILLISECONDS)
+            frames = self._channel.receive_some()
         finally:
             with self._changed:
                 self._is_read = False
