@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 from trigger_sdk.tasks import registry
 
+from tests.unit.sdk import step_world
 from tests.unit.sdk.sources import effects, load_module
 
 
@@ -14,6 +15,8 @@ from tests.unit.sdk.sources import effects, load_module
 def kept_registry() -> Iterator[None]:
     before = dict(registry)
     effects.clear()
+    step_world.calls.clear()
+    step_world.failing.clear()
     yield
     registry.clear()
     registry.update(before)
