@@ -13,7 +13,7 @@ from uuid import UUID
 
 from trigger_sdk import codec
 
-from apps.checkpoints.models import Checkpoint
+from apps.checkpoints.models import KEY_MAX_LENGTH, Checkpoint
 from apps.checkpoints.resume import Choice, SavedEntry, holders
 from apps.checkpoints.store import DATA_MAX_BYTES, content_hash
 from apps.runs.errors import FieldError
@@ -123,6 +123,7 @@ def hidden_payload_fields(old: Any, new: Any, entries: Sequence[SavedEntry], cho
 
 
 def _not_reused(key: str, reused: Sequence[SavedEntry], *, is_later: bool) -> str:
+    key = key[:KEY_MAX_LENGTH]
     if not is_later:
         return f"{key!r} is no checkpoint of this run"
     if not reused:
@@ -234,7 +235,8 @@ def _wrapped(entries: Mapping[str, Any]) -> str:
 
 
 def _path(*parts: str) -> str:
-    return ".".join(("checkpoint_data", *parts))
+    # A refused key may be as long as the request allows; the answer names enough of it.
+    return ".".join(("checkpoint_data", *(part[:KEY_MAX_LENGTH] for part in parts)))
 
 
 def _judge_effect(result: Edits) -> None:
