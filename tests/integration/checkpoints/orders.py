@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from apps.checkpoints.errors import ReplayRefused
+from apps.checkpoints.replay import ReplayRequest, replay
 from apps.runs.models import Deployment, Run, Task
 from apps.runs.states import Outcome
 from tests.factories import make_attempt, make_checkpoint, make_deployment, make_run, make_task
@@ -58,3 +62,18 @@ def order_with(**changes: Any) -> dict[str, Any]:
     """The data of `order-fetched` as a person edits it: the stored one with changes in `order`."""
     stored = {"z": 1e16, "a": -0.0, "price": 10.10, "big": 2**70}
     return {"order": {**stored, **changes}, "note": "x"}
+
+
+def again(run: Run, key: str | None = None, **fields: Any) -> Run:
+    """A replay of the run from that key."""
+    return replay(ReplayRequest(run_id=run.id, from_checkpoint=key, **fields))
+
+
+def refused(run: Run, key: str | None = None, **fields: Any) -> dict[str, str]:
+    """The paths with their reasons; nothing has been written."""
+    before = Run.objects.count()
+    with pytest.raises(ReplayRefused) as caught:
+        again(run, key, **fields)
+    assert Run.objects.count() == before
+    assert all(f"{error.path}: {error.message}" in caught.value.detail for error in caught.value.errors[:3])
+    return {error.path: error.message for error in caught.value.errors}

@@ -15,7 +15,7 @@ from apps.runs.ids import uuid7
 from apps.runs.models import Run
 from apps.runs.states import RunState
 from tests.factories import make_checkpoint, make_run
-from tests.integration.checkpoints.orders import EXACT, deploy, order_with, original_run
+from tests.integration.checkpoints.orders import EXACT, again, deploy, order_with, original_run
 
 pytestmark = pytest.mark.django_db
 
@@ -23,10 +23,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def original() -> Run:
     return original_run()
-
-
-def again(run: Run, key: str | None = None, **fields: Any) -> Run:
-    return replay(ReplayRequest(run_id=run.id, from_checkpoint=key, **fields))
 
 
 def rows_of(run: Run) -> list[Any]:

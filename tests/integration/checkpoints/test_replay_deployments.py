@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 
 from apps.checkpoints.errors import DeploymentNotFound, ReplayRefused
-from apps.checkpoints.replay import ReplayRequest, replay
 from apps.runs.errors import PayloadInvalid
 from apps.runs.ids import public_id, uuid7
 from apps.runs.models import Run, Task
 from tests.factories import make_deployment, make_run, make_task
-from tests.integration.checkpoints.orders import POINTS, TASK, deploy, order_with, original_run, point
+from tests.integration.checkpoints.orders import POINTS, TASK, again, deploy, order_with, original_run, point
 
 pytestmark = pytest.mark.django_db
 
@@ -18,10 +17,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def original() -> Run:
     return original_run()
-
-
-def again(run: Run, key: str | None = None, **fields: Any) -> Run:
-    return replay(ReplayRequest(run_id=run.id, from_checkpoint=key, **fields))
 
 
 def refusal(run: Run, key: str | None = None, **fields: Any) -> str:

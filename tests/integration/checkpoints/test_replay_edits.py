@@ -7,12 +7,10 @@ import pytest
 from trigger_sdk import codec
 
 from apps.checkpoints.edits import PART_BYTES
-from apps.checkpoints.errors import ReplayRefused
-from apps.checkpoints.replay import ReplayRequest, replay
 from apps.checkpoints.store import DATA_MAX_BYTES, content_hash
 from apps.runs.models import Run
 from tests.factories import make_checkpoint, make_run
-from tests.integration.checkpoints.orders import TASK, deploy, order_with, original_run, point
+from tests.integration.checkpoints.orders import TASK, again, deploy, order_with, original_run, point, refused
 
 pytestmark = pytest.mark.django_db
 
@@ -20,20 +18,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def original() -> Run:
     return original_run()
-
-
-def again(run: Run, key: str | None = None, **fields: Any) -> Run:
-    return replay(ReplayRequest(run_id=run.id, from_checkpoint=key, **fields))
-
-
-def refused(run: Run, key: str | None = None, **fields: Any) -> dict[str, str]:
-    """The paths with their reasons; nothing has been written."""
-    before = Run.objects.count()
-    with pytest.raises(ReplayRefused) as caught:
-        again(run, key, **fields)
-    assert Run.objects.count() == before
-    assert all(f"{error.path}: {error.message}" in caught.value.detail for error in caught.value.errors[:3])
-    return {error.path: error.message for error in caught.value.errors}
 
 
 def test_edited_data_is_stored_exactly_and_marked(original: Run) -> None:

@@ -4,13 +4,11 @@ from typing import Any
 
 import pytest
 
-from apps.checkpoints.errors import ReplayRefused
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.replay import ReplayRequest, replay
 from apps.runs.errors import PayloadInvalid, PayloadTooLarge
 from apps.runs.models import Run
 from tests.factories import make_checkpoint, make_run
-from tests.integration.checkpoints.orders import TASK, deploy, original_run, point
+from tests.integration.checkpoints.orders import TASK, again, deploy, original_run, point, refused
 
 pytestmark = pytest.mark.django_db
 
@@ -18,19 +16,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def original() -> Run:
     return original_run()
-
-
-def again(run: Run, key: str | None = None, **fields: Any) -> Run:
-    return replay(ReplayRequest(run_id=run.id, from_checkpoint=key, **fields))
-
-
-def refused(run: Run, key: str | None = None, **fields: Any) -> dict[str, str]:
-    """The paths with their reasons; nothing has been written."""
-    before = Run.objects.count()
-    with pytest.raises(ReplayRefused) as caught:
-        again(run, key, **fields)
-    assert Run.objects.count() == before
-    return {error.path: error.message for error in caught.value.errors}
 
 
 def run_that_restores_a_parameter() -> Run:

@@ -55,3 +55,21 @@ def test_no_alarm_is_left_where_there_was_none() -> None:
     call_within(60, lambda: None, may_interrupt=lambda: True)
 
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_of_two_limits_that_are_over_the_outer_one_wins() -> None:
+    """Both have passed by the moment at which raising is allowed."""
+    allowed_at = time.monotonic() + 0.2
+    reached: list[str] = []
+
+    def inner() -> None:
+        try:
+            call_within(0.05, lambda: time.sleep(60), may_interrupt=lambda: time.monotonic() > allowed_at)
+        except TimeLimitReached:
+            reached.append("inner")
+            raise
+
+    with pytest.raises(TimeLimitReached):
+        call_within(0.05, inner, may_interrupt=lambda: time.monotonic() > allowed_at)
+
+    assert reached == []
