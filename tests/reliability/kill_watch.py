@@ -46,21 +46,26 @@ def coordinator(points: Points, port: int) -> Callable[[], None]:
 
 
 def plant_early_acknowledgement() -> None:
-    """A bug for the checker to find: checkpoints are acknowledged before they are committed."""
+    """A bug for the checker to find: checkpoints are acknowledged before they are committed.
+
+    Each is written only when the next one comes, which a task sends after it was told that the one before is kept.
+    """
     import asyncio
 
     from apps.checkpoints import store
 
-    save, unfinished = store.save, set[asyncio.Task[Any]]()
+    save, unfinished, held = store.save, set[asyncio.Task[Any]](), list[Any]()
 
     async def acknowledge(database: Any, checkpoints: Any) -> list[Any]:
-        unfinished.add(asyncio.create_task(_save_later(save, checkpoints)))
+        if held:
+            unfinished.add(asyncio.create_task(_save_late(save, held.copy())))
+        held[:] = checkpoints
         return [store.Saved("saved", 0) for _ in checkpoints]
 
     store.save = acknowledge
 
 
-async def _save_later(save: Callable[..., Any], checkpoints: Any) -> None:
+async def _save_late(save: Callable[..., Any], checkpoints: Any) -> None:
     import psycopg
 
     async with await psycopg.AsyncConnection.connect(os.environ["TRIGGER_DATABASE_URL"], autocommit=True) as database:
