@@ -46,7 +46,8 @@
       schedule(element);
     }
   };
-  const refetchAll = () => elements().forEach((element) => {
+  const refetchAll = (topic) => elements().forEach((element) => {
+    if (topic && element.dataset.live !== topic) return;
     if ("liveRows" in element.dataset)
       element.querySelectorAll("[data-row]").forEach((row) => slot(element.id).ids.add(row.id));
     schedule(element);
@@ -68,13 +69,13 @@
       clearInterval(polling);
       subscribed = [];
       subscribe();
-      refetchAll(); // what changed between the page and the subscription was not heard
-      show("live", "Live");
     };
     socket.onmessage = (event) => {
       const message = JSON.parse(event.data);
       if (message.resync) refetchAll();
-      else if (message.id) hear(message.topic, message.id);
+      else if (message.subscribed) refetchAll(message.subscribed); // what changed since the page was made was not heard
+      if (message.subscribed || message.refused) show("live", "Live");
+      if (message.id) hear(message.topic, message.id);
     };
     socket.onclose = (event) => {
       show("reconnecting", event.code === 4401 ? "Signed out" : "Reconnecting");
