@@ -3,47 +3,214 @@
 The only caller in production is a coordinator, on a connection of its own pool.
 """
 
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import namedtuple_row
 
-from apps.runs.statements import statement
+from apps.queues.lanes import LANE_LIMIT, Lanes, Place
+from apps.queues.rates import parse_rate
+from apps.queues.shares import Group, GroupTake, Lane, Room, Terms, plan, terms_of
+from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS
+from apps.runs.statements import Statement, statement
 
 PROMOTE_LIMIT = 1000
+PAIR_LIMIT = 1000
+"""Queues with their tasks, per find."""
 
 LOCK_CLAIMS = statement(__file__, "lock_claims")
 PROMOTE_DUE = statement(__file__, "promote_due")
+FIND_LANES = statement(__file__, "find_lanes")
+LANE_TERMS = statement(__file__, "lane_terms")
 CLAIM_RUNS = statement(__file__, "claim_runs")
+CHARGE_RATES = statement(__file__, "charge_rates")
+START_PROBES = statement(__file__, "start_probes")
 REPEAT_CLAIMS = statement(__file__, "repeat_claims")
 
+Connection = AsyncConnection[Any]
 
-async def promote_due(database: AsyncConnection[Any], *, limit: int = PROMOTE_LIMIT) -> list[UUID]:
+
+async def promote_due(database: Connection, *, limit: int = PROMOTE_LIMIT) -> list[UUID]:
     """Makes runs pending whose due time has come; returns their ids."""
     return [row.id for row in await PROMOTE_DUE.run_on(database, limit=limit)]
 
 
-async def claim(
-    database: AsyncConnection[Any], *, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
-) -> list[Any]:
-    """Leases up to `limit` pending runs to the worker and opens their attempts; the rows of `claim_runs.sql`.
-
-    Two statements in one READ COMMITTED transaction: the second one's snapshot starts after the lane is held. They are
-    sent in one pipeline, so the lane is held for no round trip of the network.
-    """
-    async with database.pipeline(), database.transaction(), database.cursor(row_factory=namedtuple_row) as cursor:
-        await database.execute(LOCK_CLAIMS.text)
-        parameters = {
-            "worker_id": worker_id, "poll_id": poll_id, "limit": limit, "confirm_seconds": confirm_seconds
-        }  # fmt: skip
-        await cursor.execute(CLAIM_RUNS.text, parameters)
-        return await cursor.fetchall()
-
-
-async def repeat(database: AsyncConnection[Any], *, worker_id: UUID, poll_id: UUID, confirm_seconds: int) -> list[Any]:
+async def repeat(database: Connection, *, worker_id: UUID, poll_id: UUID, confirm_seconds: int) -> list[Any]:
     """The live claims that this poll was already answered with, by any coordinator; their leases begin anew."""
     async with database.transaction():
         return await REPEAT_CLAIMS.run_on(
             database, worker_id=worker_id, poll_id=poll_id, confirm_seconds=confirm_seconds
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """`rows` as in `claim_runs.sql`; `again_in_seconds`: when more may be had without a notification, if ever."""
+
+    rows: Sequence[Any] = ()
+    again_in_seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Claimer:
+    """Claims for one coordinator; remembers lanes between claims, and nothing that a limit depends on."""
+
+    lanes: Lanes = field(default_factory=Lanes)
+
+    async def claim(
+        self, database: Connection, *, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
+    ) -> Claimed:
+        """Leases up to `limit` pending runs to the worker and opens their attempts, within all limits."""
+        try:
+            return await self._claim(database, worker_id, poll_id, limit, confirm_seconds)
+        except BaseException:
+            self.lanes = Lanes()  # what it remembers was rolled back
+            raise
+
+    async def _claim(
+        self, database: Connection, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
+    ) -> Claimed:
+        parameters = {"worker_id": worker_id, "poll_id": poll_id, "confirm_seconds": confirm_seconds}
+        rows: list[Any] = []
+        waits: list[float] = []
+        if self.lanes.groups and not self.lanes.may_find(time.monotonic()):
+            rows += await self._pass(database, limit, parameters, waits)
+        if len(rows) < limit:
+            if self.lanes.may_find(time.monotonic()):
+                await self._find(database)
+                if self.lanes.groups:
+                    rows += await self._pass(database, limit - len(rows), parameters, waits)
+            else:
+                waits.append(self.lanes.pause_seconds)
+        return Claimed(rows, min(waits, default=None) if len(rows) < limit else None)
+
+    async def _find(self, database: Connection) -> None:
+        began_at = time.monotonic()
+        cursors = self.lanes.from_keys
+        rows = await FIND_LANES.run_on(
+            database,
+            pair_limit=PAIR_LIMIT,
+            lane_limit=LANE_LIMIT,
+            from_queues=[queue for queue, _ in cursors],
+            from_tasks=[task for _, task in cursors],
+            from_keys=list(cursors.values()),
+        )
+        found = [Lane(row.queue, row.task_id, row.concurrency_key) for row in rows]
+        self.lanes.found(found, began_at=began_at, ended_at=time.monotonic())
+
+    async def _pass(
+        self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float]
+    ) -> list[Any]:
+        """One READ COMMITTED transaction: the lock, then what bounds the claim, then the claim.
+
+        The counts are read by a statement that starts after the lock is held; the two are sent together. Where the
+        first shares fit, the lock is held for three round trips.
+        """
+        rows: list[Any] = []
+        lanes = self.lanes.all()
+        async with database.pipeline(), database.transaction():
+            await database.execute(LOCK_CLAIMS.text)
+            terms = [terms_of(row) for row in await _run(database, LANE_TERMS, {
+                "queues": [lane.queue for lane in lanes],
+                "tasks": [lane.task_id for lane in lanes],
+                "keys": [lane.concurrency_key for lane in lanes],
+                "cooling_from": COOLING_FROM,
+            })]  # fmt: skip
+            room = Room.of(terms)
+            groups = self.lanes.with_terms(terms)
+            while groups and len(rows) < limit:
+                planned = plan(groups, room, limit - len(rows))
+                if not planned:
+                    break
+                taken = await _run(database, CLAIM_RUNS, {**parameters, **self._wanted(planned)})
+                rows += taken
+                groups = self._settle(planned, taken, groups, room)
+            await _write_down(database, terms, room, rows)
+        waits += _waits(terms, room)
+        return rows
+
+    def _wanted(self, planned: Sequence[GroupTake]) -> dict[str, Any]:
+        takes = [(number, take) for number, group in enumerate(planned, 1) for take in group.takes]
+        places = [self.lanes.place(take.terms.lane) for _, take in takes]
+        return {
+            "groups": [number for number, _ in takes],
+            "queues": [take.terms.lane.queue for _, take in takes],
+            "tasks": [take.terms.lane.task_id for _, take in takes],
+            "keys": [take.terms.lane.concurrency_key for _, take in takes],
+            "takes": [take.count for _, take in takes],
+            "after_turned": [place.turned_priority for place in places],
+            "after_ids": [place.run_id for place in places],
+            "is_retired": [take.terms.is_retired for _, take in takes],
+            "group_takes": [group.count for group in planned],
+        }
+
+    def _settle(
+        self, planned: Sequence[GroupTake], taken: Sequence[Any], groups: Mapping[Group, list[Terms]], room: Room
+    ) -> dict[Group, list[Terms]]:
+        """Gives back what was not taken; returns the groups that may have more, in their turns."""
+        counts: dict[Lane, int] = {}
+        places: dict[Lane, Place] = {}
+        for row in taken:  # in the order of the lanes, so the last one of each stands
+            lane = Lane(row.queue, row.task_id, row.concurrency_key)
+            counts[lane] = counts.get(lane, 0) + 1
+            places[lane] = Place(-row.priority, row.run_id)
+        drained: list[Lane] = []
+        full: set[Group] = set()
+        for group in planned:
+            got = sum(counts.get(take.terms.lane, 0) for take in group.takes)
+            for take in group.takes:
+                room.book(take.terms, counts.get(take.terms.lane, 0) - take.count)
+                if got < group.count and counts.get(take.terms.lane, 0) < take.count:
+                    drained.append(take.terms.lane)
+            if got == group.count:
+                full.add(group.group)
+        self.lanes.served(places)
+        self.lanes.drained(drained)
+        # Groups that had no turn in this round are as open as those that filled theirs.
+        unplanned = [group for group in groups if group not in {each.group for each in planned}]
+        return {group: groups[group] for group in (*unplanned, *(g for g in groups if g in full))}
+
+
+async def _run(database: Connection, wanted: Statement, parameters: Mapping[str, Any]) -> list[Any]:
+    async with database.cursor(row_factory=namedtuple_row) as cursor:
+        await cursor.execute(wanted.text, parameters)
+        return await cursor.fetchall()
+
+
+async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, rows: Sequence[Any]) -> None:
+    """What later claims are bounded by, apart from the running runs themselves."""
+    charges = {bound: count for bound, count in room.charges.items() if count}
+    if charges:
+        rates = {bound: parse_rate(text) for each in terms for bound, (text, _) in each.rates.items()}
+        await database.execute(
+            CHARGE_RATES.text,
+            {
+                "scopes": [bound.scope for bound in charges],
+                "names": [bound.name for bound in charges],
+                "keys": [bound.concurrency_key for bound in charges],
+                "seconds": [count * rates[bound].interval_seconds for bound, count in charges.items()],
+            },
+        )
+    probed = {each.lane.task_id for each in terms if each.is_cooling} & {row.task_id for row in rows}
+    if probed:
+        parameters = {
+            "tasks": sorted(probed), "cooling_from": COOLING_FROM, "longest_seconds": COOLING_LONGEST_SECONDS
+        }  # fmt: skip
+        await database.execute(START_PROBES.text, parameters)
+
+
+def _waits(terms: Sequence[Terms], room: Room) -> list[float]:
+    """When rates that are used up leave room again."""
+    waits = []
+    for each in terms:
+        for bound, (text, ahead) in each.rates.items():
+            if room.rates[bound] <= 0:
+                rate = parse_rate(text)
+                waits.append(rate.wait_seconds(max(0.0, ahead) + room.charges.get(bound, 0) * rate.interval_seconds))
+    return waits

@@ -29,9 +29,17 @@ from apps.runs.models import (
     Task,
 )
 from apps.runs.payloads import encode_payload, validate_payload
-from apps.runs.retry import EndedAttempt, Move, RetryCurve, next_move
+from apps.runs.retry import (
+    COOLING_FROM,
+    COOLING_LONGEST_SECONDS,
+    COOLING_RUNS_KEPT,
+    EndedAttempt,
+    Move,
+    RetryCurve,
+    next_move,
+)
 from apps.runs.statements import statement
-from apps.runs.states import CANCELABLE_AT_ONCE, Outcome, RunState
+from apps.runs.states import BUDGET_OUTCOMES, CANCELABLE_AT_ONCE, Outcome, RunState
 
 DEFAULT_MAX_ATTEMPTS = 3
 NEAR_MISSES_SHOWN = 3
@@ -42,6 +50,7 @@ LOCK_ATTEMPTS = statement(__file__, "lock_attempts")
 FAIL_ATTEMPTS = statement(__file__, "fail_attempts")
 COMPLETE_ATTEMPTS = statement(__file__, "complete_attempts")
 START_ATTEMPTS = statement(__file__, "start_attempts")
+NOTE_FAILURES = statement(__file__, "note_failures")
 
 
 def trigger(
@@ -146,6 +155,11 @@ class AttemptEnd:
     start: Mapping[str, Any] = field(default_factory=dict)
     """container, start_kind, resumed_from, running_seconds, exit_code, peak_memory_bytes: what is known of it."""
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether the task's own code is what did not succeed."""
+        return self.outcome in BUDGET_OUTCOMES
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -169,6 +183,7 @@ def fail_attempts(ends: Sequence[AttemptEnd]) -> list[Answer]:
                 moves.setdefault((end.run_id, end.token), (end, _next_move(end, row)))
         if moves:
             _write_moves(moves.values())
+            _note_failures([(locked[key].task_id, key[0]) for key, (end, _) in moves.items() if end.is_failure])
             is_pending = any(move.state is RunState.PENDING for _, move in moves.values())
             announce_runs([run_id for run_id, _ in moves], is_pending=is_pending)
     return [_answer(end, locked, moves) for end in ends]
@@ -179,6 +194,17 @@ def _lock(ends: Sequence[AttemptEnd]) -> list[Any]:
     rows = LOCK_ATTEMPTS.run(**parameters)
     # Who waited for a lock reads the run as it is and its attempt as it was: a second look sees both as they are.
     return LOCK_ATTEMPTS.run(**parameters) if any(not row.is_live and not row.outcome for row in rows) else rows
+
+
+def _note_failures(failures: Sequence[tuple[str, UUID]]) -> None:
+    if failures:
+        NOTE_FAILURES.run(
+            task_ids=[task_id for task_id, _ in failures],
+            run_ids=[run_id for _, run_id in failures],
+            cooling_from=COOLING_FROM,
+            runs_kept=COOLING_RUNS_KEPT,
+            longest_seconds=COOLING_LONGEST_SECONDS,
+        )
 
 
 def _next_move(end: AttemptEnd, row: Any) -> Move:

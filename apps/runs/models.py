@@ -1,9 +1,14 @@
-"""Tasks, deployments, runs, their values, attempts and log lines. State moves are in `lifecycle.py`, never here."""
+"""Tasks with their controls, deployments, runs, their values, attempts and log lines.
+
+State moves are in `lifecycle.py`, never here.
+"""
 
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.runs.fields import ValueField
@@ -15,7 +20,14 @@ TASK_ID_MAX_LENGTH = 128
 QUEUE_MAX_LENGTH = 128
 CONCURRENCY_KEY_MAX_LENGTH = 256
 PRIORITY_RANGE = (-100, 100)
+BUMPED_PRIORITY = 32_767
+"""Beyond every priority that a trigger may ask for."""
+
 MAX_ATTEMPTS_LIMIT = 250
+TAGS_LIMIT = 10
+TAG_MAX_LENGTH = 64
+IDEMPOTENCY_KEY_MAX_LENGTH = 256
+CONCURRENCY_LIMIT = 1_000_000
 
 
 class Deployment(models.Model):
@@ -58,6 +70,30 @@ class Task(models.Model):
         return self.id
 
 
+class TaskControl(models.Model):
+    """What people have set for a task by hand, and how it has failed lately; a task without a row has neither.
+
+    A limit that is set stands before the one that the newest deployment declares, until it is null again.
+    """
+
+    task_id = models.CharField(primary_key=True, max_length=TASK_ID_MAX_LENGTH)
+    is_paused = models.BooleanField(default=False)
+    max_concurrency = models.PositiveIntegerField(null=True)
+    max_concurrency_total = models.PositiveIntegerField(null=True)
+    rate_limit = models.CharField(max_length=16, blank=True, help_text="As `100/m`; empty: as declared.")
+    rate_limit_per_key = models.CharField(max_length=16, blank=True)
+    failing_runs = ArrayField(
+        models.UUIDField(), default=list, help_text="The runs that have failed since the last one completed."
+    )
+    cooling_until = models.DateTimeField(null=True, help_text="Before then no run of the task is claimed.")
+
+    class Meta:
+        db_table = "runs_taskcontrol"
+
+    def __str__(self) -> str:
+        return f"controls of {self.task_id}"
+
+
 class TaskVersion(models.Model):
     """A task as one deployment declares it: its options, payload schema and resume points."""
 
@@ -86,12 +122,20 @@ class Run(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     task = models.ForeignKey(Task, on_delete=models.PROTECT, related_name="runs", db_index=False)
     deployment = models.ForeignKey(
-        Deployment, null=True, on_delete=models.PROTECT, related_name="runs", help_text="Bound at the first claim."
+        Deployment,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="runs",
+        db_index=False,
+        db_constraint=False,
+        help_text="Bound at the first claim.",
     )
     state = models.CharField(max_length=16, choices=RunState, default=RunState.PENDING)
     queue = models.CharField(max_length=QUEUE_MAX_LENGTH)
     priority = models.SmallIntegerField(default=0)
     concurrency_key = models.CharField(max_length=CONCURRENCY_KEY_MAX_LENGTH, blank=True)
+    tags = ArrayField(models.CharField(max_length=TAG_MAX_LENGTH), default=list, size=TAGS_LIMIT)
+    idempotency_key = models.CharField(max_length=IDEMPOTENCY_KEY_MAX_LENGTH, blank=True)
     max_attempts = models.PositiveSmallIntegerField(default=3)
     attempt_count = models.PositiveIntegerField(default=0)
     progress_attempt = models.PositiveIntegerField(
@@ -102,8 +146,12 @@ class Run(models.Model):
     worker_id = models.UUIDField(null=True)
     lease_end = models.DateTimeField(null=True)
     is_cancel_requested = models.BooleanField(default=False)
+    has_run_out_of_memory = models.BooleanField(
+        default=False, help_text="Later attempts get the task's larger memory limit."
+    )
     due_at = models.DateTimeField(null=True, help_text="When a delayed or retrying run becomes pending.")
-    replay_of = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="replays")
+    expires_at = models.DateTimeField(null=True, help_text="A run that has not started by then never does.")
+    replay_of = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="replays", db_index=False)
     replay_from = models.CharField(
         max_length=200, blank=True, help_text="The checkpoint that this replay starts after."
     )
@@ -119,13 +167,30 @@ class Run(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["-priority", "id"], condition=Q(state="pending"), name="run_claim_idx"),
+            # The priority is turned round so that one row comparison says what lies behind a place in the lane.
+            models.Index(
+                "queue",
+                "task",
+                "concurrency_key",
+                0 - F("priority"),
+                "id",
+                condition=Q(state="pending"),
+                name="run_claim_idx",
+            ),
+            models.Index(fields=["queue"], condition=Q(state="delayed"), name="run_delayed_idx"),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(state__in=["delayed", "pending"], expires_at__isnull=False),
+                name="run_expiry_idx",
+            ),
             models.Index(
                 fields=["due_at"], condition=Q(state__in=["delayed", "retrying", "waiting"]), name="run_promote_idx"
             ),
             models.Index(fields=["worker_id"], condition=Q(state="running"), name="run_of_worker_idx"),
             models.Index(fields=["task", "-id"], name="run_of_task_idx"),
             models.Index(fields=["state", "-id"], name="run_by_state_idx"),
+            models.Index(fields=["replay_of"], condition=Q(replay_of__isnull=False), name="run_replays_idx"),
+            GinIndex(fields=["tags"], condition=~Q(tags=[]), name="run_tags_idx"),
         ]
         constraints = [
             models.CheckConstraint(
@@ -163,6 +228,9 @@ class RunValue(models.Model):
     payload = ValueField()
     output = ValueField(null=True)
     error = models.JSONField(null=True, help_text="`{type, message, stack}` of the last failed attempt.")
+    metadata: Any = models.JSONField(null=True, help_text="What its trigger said of it; an object.")
+    traceparent = models.CharField(max_length=55, blank=True, help_text="W3C trace context of its trigger.")
+    note = models.TextField(blank=True, help_text="Why a person discarded it.")
 
     class Meta:
         db_table = "runs_value"
@@ -171,12 +239,38 @@ class RunValue(models.Model):
         return f"values of {self.run_id}"
 
 
+class IdempotencyKey(models.Model):
+    """Which run a trigger's idempotency key stands for, whatever became of it, until the key expires."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=IDEMPOTENCY_KEY_MAX_LENGTH)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+", db_constraint=False)
+    body_hash = models.BinaryField(max_length=32, help_text="SHA-256 of the payload and the options.")
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["task", "key"], name="idempotency_key_is_unique")]
+        indexes = [models.Index(fields=["expires_at"], name="idempotency_key_expiry_idx")]
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.task_id}"
+
+
 class Attempt(models.Model):
     """One try at a run under one lease; keeps its token so that a late repeat gets its old answer."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    # No constraints in the database: a claim writes both from rows that it holds, and checking them costs more than all
+    # else of the row.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False, db_constraint=False)
     number = models.PositiveIntegerField()
-    deployment = models.ForeignKey(Deployment, null=True, on_delete=models.PROTECT, related_name="attempts")
+    deployment = models.ForeignKey(
+        Deployment,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="attempts",
+        db_index=False,
+        db_constraint=False,
+    )
     token = models.BinaryField(max_length=16)
     worker_id = models.UUIDField()
     poll_id = models.UUIDField(help_text="The poll whose answer carried this claim.")
@@ -194,7 +288,8 @@ class Attempt(models.Model):
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["poll_id"], condition=Q(outcome=""), name="attempt_of_poll_idx")]
+        # Without a condition: one that names the outcome would keep the end of an attempt from being a HOT update.
+        indexes = [models.Index(fields=["poll_id"], name="attempt_of_poll_idx")]
         constraints = [
             models.UniqueConstraint(fields=["run", "number"], name="attempt_number_is_unique"),
             models.CheckConstraint(

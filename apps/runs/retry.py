@@ -13,6 +13,13 @@ START_FAILURE_LIMIT = 20
 START_FAILURE_DELAY_SECONDS = (1.0, 60.0)
 """First and longest wait after a container that did not start; doubles in between."""
 
+COOLING_FROM = 10
+"""A task cools down from so many runs that failed one after the other (contract, section 5)."""
+
+COOLING_LONGEST_SECONDS = 300
+COOLING_RUNS_KEPT = 20
+"""More failing runs than that ask for no longer interval."""
+
 RETRY_AFTER_MAX_SECONDS = 366 * 86_400.0
 """Beyond some 290,000 years the database has no timestamp, and the attempt's end could not be stored."""
 

@@ -72,6 +72,8 @@ class Claim(Message):
     has_checkpoints: bool = False
     scope: str = ""
     """What idempotency keys are made from: the public id of this run, or of the one that it replays."""
+    has_run_out_of_memory: bool = False
+    """An earlier attempt did: this one gets the task's larger memory limit."""
 
 
 class PollReply(Message):
@@ -214,6 +216,8 @@ class TaskOptions(Message):
     memory_bytes: int = 512 * 1024 * 1024
     disk_bytes: int = 2 * 1024 * 1024 * 1024
     warm_start: str = "fork"
+    retry_out_of_memory_bytes: int | None = None
+    """The memory limit of attempts after one that ran out of memory; None: `memory_bytes` as before."""
 
 
 class DeploymentReply(Message):

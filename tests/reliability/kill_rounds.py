@@ -13,7 +13,7 @@ from tests.reliability.kill_verdict import Evidence, Judge
 LATE = {"complete_attempts", "save_log_lines", "logs", "finishes"}
 """Passed only after the place `gate`; a run that waits there passes everything else that goes by the clock."""
 
-CLAIM = ["claim BEGIN", "lock_claims", "claim_runs", "claim COMMIT"]
+CLAIM = ["find_lanes", "claim BEGIN", "lock_claims", "lane_terms", "claim_runs", "claim COMMIT"]
 
 BY_CLOCK = {"renew_leases", "expired_leases", "clear_suspicions", "requested_cancels", "stamp_pulse"}
 

@@ -17,7 +17,7 @@ COORDINATOR_PATH = "/coordinator/v1/"
 
 SAVEPOINT_NAME = re.compile('"[^"]*"')
 
-CLAIM_LANE = {"claim BEGIN", "lock_claims", "claim_runs", "claim COMMIT"}
+CLAIM_LANE = {"find_lanes", "claim BEGIN", "lock_claims", "lane_terms", "claim_runs", "claim COMMIT"}
 """Passed every second also where there is nothing to claim."""
 
 IS_PENDING = "SELECT FROM runs_run WHERE state = 'pending'"
@@ -91,8 +91,8 @@ class Statements:
         self._plain_execute = psycopg.Cursor.execute
         self._watch_async(psycopg)
         self._watch_sync(psycopg)
-        for name in ("claim", "repeat"):
-            setattr(claims, name, self._within(name, getattr(claims, name)))
+        claims.Claimer.claim = self._within("claim", claims.Claimer.claim)  # type: ignore[method-assign]
+        claims.repeat = self._within("repeat", claims.repeat)
 
     def _within(self, unit: str, verb: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(verb)

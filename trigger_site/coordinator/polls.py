@@ -69,6 +69,8 @@ class Dispatcher:
         self._is_stopping = False
         self._is_cancel_due = False
         self._swept_at = -SWEEP_SECONDS
+        self._claimer = claims.Claimer()
+        self._alarm: asyncio.TimerHandle | None = None
 
     def wake(self, *, is_cancel: bool = False) -> None:
         """Something may have become pending, or is to be canceled."""
@@ -161,12 +163,31 @@ class Dispatcher:
             waiter.is_claiming = True
             found: list[Claim] = []
             try:
-                found = [_claim_of(row) for row in await self._database.run(partial(_claim, waiter=waiter))]
+                claimed = await self._database.run(partial(self._claim, waiter=waiter))
+                found = [_claim_of(row) for row in claimed.rows]
             finally:
                 waiter.claimed(found)
+            if claimed.again_in_seconds is not None:
+                self._wake_in(claimed.again_in_seconds)
             if not found:
                 return
             announce_now(str(claim.run_id) for claim in found)
+
+    async def _claim(self, connection: Connection, waiter: Waiter) -> claims.Claimed:
+        return await self._claimer.claim(
+            connection,
+            worker_id=waiter.poll.worker_id,
+            poll_id=waiter.poll.poll_id,
+            limit=min(waiter.capacity, CLAIM_LIMIT),
+            confirm_seconds=CONFIRM_SECONDS,
+        )
+
+    def _wake_in(self, seconds: float) -> None:
+        """For what no notification tells of; the sweep does where it comes sooner."""
+        if seconds < SWEEP_SECONDS:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = asyncio.get_running_loop().call_later(seconds, self._wake.set)
 
     async def _clear_suspicions(self) -> None:
         """A held poll is a contact: a suspicion may come from another coordinator, or have overtaken the poll."""
@@ -189,16 +210,6 @@ async def _repeat(connection: Connection, poll: Poll) -> list[Any]:
     )
 
 
-async def _claim(connection: Connection, waiter: Waiter) -> list[Any]:
-    return await claims.claim(
-        connection,
-        worker_id=waiter.poll.worker_id,
-        poll_id=waiter.poll.poll_id,
-        limit=min(waiter.capacity, CLAIM_LIMIT),
-        confirm_seconds=CONFIRM_SECONDS,
-    )
-
-
 def _claim_of(row: Any) -> Claim:
     return Claim(
         run_id=row.run_id,
@@ -211,4 +222,5 @@ def _claim_of(row: Any) -> Claim:
         max_attempts=row.max_attempts,
         has_checkpoints=row.has_checkpoints,
         scope=public_id("run", row.scope),
+        has_run_out_of_memory=row.has_run_out_of_memory,
     )

@@ -5,6 +5,7 @@
 -- Returns: ord (position from 1), verdict: saved | repeated (same key, same content) | conflict | stale | limit |
 --   retry (a concurrent statement took the key or the index: run it again), index.
 -- Locks: the runs, in id order, before anything is written. Relies on: runs_run_pkey, checkpoint_key_is_unique.
+-- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(keys)s::text[], %(kinds)s::text[], %(datas)s::text[],
@@ -14,7 +15,7 @@ WITH input AS (
         AS i (run_id, token, key, kind, data, carried, binds, content_hash, size_bytes, codec, duration_seconds, ord)
 ), ok AS MATERIALIZED (
     SELECT i.*, r.attempt_count, r.progress_attempt
-    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND r.state = 'running'
+    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 ), existing AS (

@@ -1,30 +1,52 @@
--- Purpose: lease pending runs to one worker, highest priority first, then oldest. Runs after lock_claims in the same
---   transaction.
--- Parameters: worker_id uuid, poll_id uuid, limit int, confirm_seconds int (the lease until the claim is confirmed).
--- Returns: run_id, attempt, token, task_id, deployment_id, payload (text), max_attempts, has_checkpoints, scope
---   (the run whose idempotency keys it uses).
--- Locks: the runs it takes; skips those that others hold. Relies on: run_claim_idx.
--- The CASE hides its columns' statistics: as an OR the planner takes it for one row in thousands and sorts all that is
--- pending instead of reading the head of the index.
--- The candidates are materialised, because a nested loop would run the LIMIT per row (667 rows for LIMIT 1, reproduced).
-WITH candidate AS MATERIALIZED (
-    SELECT r.id, r.priority, coalesce(r.deployment_id, t.deployment_id) AS deployment_id
-    FROM runs_run r JOIN runs_task t ON t.id = r.task_id
-    WHERE r.state = 'pending' AND CASE WHEN r.deployment_id IS NULL THEN NOT t.is_retired ELSE true END
-    ORDER BY r.priority DESC, r.id
-    LIMIT %(limit)s
-    FOR UPDATE OF r SKIP LOCKED
+-- Purpose: lease pending runs of the planned lanes to one worker. Within a group (the lanes of one queue and key) the
+--   highest priority goes first, then the oldest. Runs after lock_claims and lane_terms in the same transaction.
+-- Parameters: worker_id uuid, poll_id uuid, confirm_seconds int (the lease until the claim is confirmed); arrays of one
+--   length, a lane each: groups int[], queues text[], tasks text[], keys text[], takes int[] (most from this lane),
+--   after_turned int[] and after_ids uuid[] (the place in the lane behind which to look: 0 - priority, id), is_retired
+--   bool[] (only runs that are bound to a deployment); group_takes int[] (most from group 1, 2, ...).
+-- Returns: run_id, attempt, token, task_id, deployment_id, payload (text), max_attempts, has_checkpoints, scope (the run
+--   whose idempotency keys it uses), has_run_out_of_memory, queue, concurrency_key, priority.
+-- Locks: the runs it takes, and some of the same groups that it leaves; skips those that others hold.
+-- Relies on: run_claim_idx. The candidates are materialised, because a nested loop would run the LIMITs per row (667 rows
+--   for LIMIT 1, reproduced).
+WITH lane AS (
+    SELECT * FROM unnest(
+        %(groups)s::int[], %(queues)s::text[], %(tasks)s::text[], %(keys)s::text[], %(takes)s::int[],
+        %(after_turned)s::int[], %(after_ids)s::uuid[], %(is_retired)s::bool[]
+    ) AS l (grp, queue, task_id, concurrency_key, take, after_turned, after_id, is_retired)
+), candidate AS MATERIALIZED (
+    SELECT c.id, c.task_id, c.deployment_id
+    FROM unnest(%(group_takes)s::int[]) WITH ORDINALITY AS g (take, grp)
+    CROSS JOIN LATERAL (
+        SELECT r.id, r.priority, l.task_id, r.deployment_id
+        FROM lane l
+        CROSS JOIN LATERAL (
+            SELECT r.id, r.priority, r.deployment_id
+            FROM runs_run r
+            WHERE r.state = 'pending'
+              AND r.queue = l.queue AND r.task_id = l.task_id AND r.concurrency_key = l.concurrency_key
+              AND (0 - r.priority, r.id) > (l.after_turned, l.after_id)
+              AND (r.expires_at IS NULL OR r.attempt_count > 0 OR r.expires_at > trigger_now())
+              AND CASE WHEN l.is_retired THEN r.deployment_id IS NOT NULL ELSE true END
+            ORDER BY 0 - r.priority, r.id
+            LIMIT l.take
+            FOR UPDATE SKIP LOCKED
+        ) AS r
+        WHERE l.grp = g.grp
+        ORDER BY r.priority DESC, r.id
+        LIMIT g.take
+    ) AS c
 ), claimed AS (
     UPDATE runs_run r
     SET state = 'running',
-        deployment_id = c.deployment_id,
+        deployment_id = coalesce(c.deployment_id, t.deployment_id),
         attempt_count = r.attempt_count + 1,
         token = uuid_send(gen_random_uuid()),
         worker_id = %(worker_id)s,
         lease_end = trigger_now() + make_interval(secs => %(confirm_seconds)s),
         started_at = coalesce(r.started_at, trigger_now()),
         version = r.version + 1
-    FROM candidate c
+    FROM candidate c JOIN runs_task t ON t.id = c.task_id
     WHERE r.id = c.id AND r.state = 'pending'
     RETURNING r.*
 ), attempt AS (
@@ -35,6 +57,7 @@ WITH candidate AS MATERIALIZED (
 )
 SELECT r.id AS run_id, r.attempt_count AS attempt, r.token, r.task_id, r.deployment_id,
        (SELECT v.payload::text FROM runs_value v WHERE v.run_id = r.id) AS payload, r.max_attempts,
-       r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints, coalesce(r.idempotency_scope, r.id) AS scope
+       r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints, coalesce(r.idempotency_scope, r.id) AS scope,
+       r.has_run_out_of_memory, r.queue, r.concurrency_key, r.priority
 FROM claimed r
 ORDER BY r.priority DESC, r.id

@@ -16,5 +16,6 @@ WITH ok AS MATERIALIZED (
 )
 SELECT r.id AS run_id, r.attempt_count AS attempt, r.token, r.task_id, r.deployment_id,
        (SELECT v.payload::text FROM runs_value v WHERE v.run_id = r.id) AS payload, r.max_attempts,
-       r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints, coalesce(r.idempotency_scope, r.id) AS scope
+       r.progress_attempt > 0 OR r.replay_from <> '' AS has_checkpoints, coalesce(r.idempotency_scope, r.id) AS scope,
+       r.has_run_out_of_memory
 FROM renewed r ORDER BY r.priority DESC, r.id

@@ -2,7 +2,9 @@
 -- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], outputs text[] (JSON text), containers text[],
 --   start_kinds text[], resumed_froms text[], running_seconds float8[], peak_memory_bytes bigint[].
 -- Returns: ord (position from 1), is_stale, outcome (of the attempt with that token, where it had ended before).
--- Locks: the runs, in id order, before anything is written. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- One success ends its task's cool-down.
+-- Locks: the runs, in id order, before anything is written; then the controls of tasks that have failed. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(outputs)s::text[], %(containers)s::text[], %(start_kinds)s::text[],
@@ -10,8 +12,8 @@ WITH input AS (
     ) WITH ORDINALITY AS i (run_id, token, output, container, start_kind, resumed_from, running_seconds,
                             peak_memory_bytes, ord)
 ), ok AS MATERIALIZED (
-    SELECT i.*, r.attempt_count, trigger_now() AS now
-    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND r.state = 'running'
+    SELECT i.*, r.task_id, r.attempt_count, trigger_now() AS now
+    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 ), completed AS (
@@ -32,6 +34,11 @@ WITH input AS (
         peak_memory_bytes = ok.peak_memory_bytes,
         started_at = coalesce(a.started_at, ok.now - make_interval(secs => ok.running_seconds))
     FROM ok WHERE a.run_id = ok.run_id AND a.number = ok.attempt_count
+), recovered AS (
+    UPDATE runs_taskcontrol c
+    SET failing_runs = '{}', cooling_until = NULL
+    FROM (SELECT DISTINCT task_id FROM ok) AS t
+    WHERE c.task_id = t.task_id AND c.failing_runs <> '{}'
 ), stored AS (
     UPDATE runs_value v SET output = ok.output::json, error = NULL FROM ok WHERE v.run_id = ok.run_id
 )

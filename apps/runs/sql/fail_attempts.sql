@@ -14,11 +14,12 @@ WITH input AS (
         token = NULL,
         worker_id = NULL,
         lease_end = NULL,
+        has_run_out_of_memory = r.has_run_out_of_memory OR i.outcome = 'out_of_memory',
         due_at = CASE WHEN i.state = 'retrying' THEN i.now + make_interval(secs => i.delay_seconds) END,
         finished_at = CASE WHEN i.state IN ('dead_letter', 'canceled') THEN i.now END,
         version = r.version + 1
     FROM input i
-    WHERE r.id = i.run_id AND r.token = i.token_bytes AND r.state = 'running'
+    WHERE r.id = i.run_id AND r.token = i.token_bytes AND (r.state = 'running') IS TRUE
     RETURNING r.id, r.attempt_count, r.due_at, i.now, i.outcome, i.state, i.error, i.attempt_error, i.container,
               i.start_kind, i.resumed_from, i.running_seconds, i.exit_code, i.peak_memory_bytes
 ), ended AS (

@@ -9,11 +9,13 @@ WITH input AS (
     ) AS i (id, task_id, queue, priority, concurrency_key, max_attempts, payload)
 ), inserted AS (
     INSERT INTO runs_run (id, task_id, state, queue, priority, concurrency_key, max_attempts, attempt_count,
-                          progress_attempt, budget_base, is_cancel_requested, replay_from, version, created_at)
-    SELECT id, task_id, 'pending', queue, priority, concurrency_key, max_attempts, 0, 0, 0, false, '', 0, now()
+                          progress_attempt, budget_base, is_cancel_requested, replay_from, version, tags, idempotency_key,
+                          has_run_out_of_memory, created_at)
+    SELECT id, task_id, 'pending', queue, priority, concurrency_key, max_attempts, 0, 0, 0, false, '', 0, '{}', '',
+           false, now()
     FROM input
     RETURNING id, created_at
 ), stored AS (
-    INSERT INTO runs_value (run_id, payload) SELECT id, payload::json FROM input
+    INSERT INTO runs_value (run_id, payload, traceparent, note) SELECT id, payload::json, '', '' FROM input
 )
 SELECT id, created_at FROM inserted

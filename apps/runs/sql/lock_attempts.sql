@@ -1,6 +1,6 @@
 -- Purpose: before attempts are ended, lock their runs and read what judges the next move.
 -- Parameters: run_ids uuid[], tokens bytea[] (same length).
--- Returns: run_id, token, is_live (the token is the run's present one), outcome and answer (JSON text) of the attempt
+-- Returns: run_id, task_id, token, is_live (the token is the run's present one), outcome and answer (JSON text) of the attempt
 --   with that token, max_attempts, is_cancel_requested, options (JSON text) of the task in the attempt's deployment, and
 --   the counts of earlier attempts: budget_count, kill_count (since the last new checkpoint), start_failure_count (in a row);
 --   each begins anew where a person requeued the run (budget_base).
@@ -11,6 +11,7 @@ WITH input AS (
     SELECT r.* FROM runs_run r WHERE r.id IN (SELECT run_id FROM input) ORDER BY r.id FOR NO KEY UPDATE OF r
 )
 SELECT i.run_id,
+       r.task_id,
        i.token,
        r.state = 'running' AND r.token = i.token AS is_live,
        a.outcome,

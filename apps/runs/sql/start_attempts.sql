@@ -3,6 +3,7 @@
 --   resumed_froms text[] (null: from the start), running_seconds float8[] (how long ago it began).
 -- Returns: ord (position from 1), is_stale.
 -- Locks: the runs, in id order. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(containers)s::text[], %(start_kinds)s::text[],
@@ -10,7 +11,7 @@ WITH input AS (
     ) WITH ORDINALITY AS i (run_id, token, container, start_kind, resumed_from, running_seconds, ord)
 ), ok AS MATERIALIZED (
     SELECT i.*, r.attempt_count
-    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND r.state = 'running'
+    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 ), started AS (

@@ -3,11 +3,12 @@
 -- Returns: run_id, is_stale, is_cancel_requested for each lease named. A worker may name a run's ended attempt beside
 --   its live one, so the answer is joined by the token, too.
 -- Locks: the runs, in id order. Relies on: runs_run_pkey.
+-- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
 WITH input AS (
     SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
 ), ok AS MATERIALIZED (
     SELECT r.id, i.token, r.attempt_count, r.is_cancel_requested
-    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND r.state = 'running'
+    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
     WHERE r.worker_id = %(worker_id)s
     ORDER BY r.id
     FOR NO KEY UPDATE OF r

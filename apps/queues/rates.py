@@ -1,0 +1,47 @@
+"""Rate limits such as `100/m`: their text, and how many runs may start now. Pure arithmetic; the clock is the caller's.
+
+GCRA (the leaky bucket as a meter, ITU-T I.371): evenly spaced arrivals with a burst of a tenth of the limit. In any
+window of length w no more than burst + w / interval runs start, so there is no edge at which two windows' worth fit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+RATE = re.compile(r"(?P<limit>[1-9]\d{0,8})/(?P<unit>[smhd])\Z")
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+BURST_SHARE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`interval_seconds` between evenly spaced runs; `burst` runs may start at once after a pause."""
+
+    interval_seconds: float
+    burst: int
+
+    @property
+    def tolerance_seconds(self) -> float:
+        return (self.burst - 1) * self.interval_seconds
+
+    def room(self, ahead_seconds: float) -> int:
+        """How many runs may start now; `ahead_seconds`: by how much the next even arrival lies in the future."""
+        slack = self.tolerance_seconds - max(0.0, ahead_seconds)
+        return 0 if slack < 0 else math.floor(slack / self.interval_seconds) + 1
+
+    def wait_seconds(self, ahead_seconds: float) -> float:
+        """Until the next run may start."""
+        return max(0.0, ahead_seconds - self.tolerance_seconds)
+
+
+@lru_cache(maxsize=1024)
+def parse_rate(text: str) -> Rate:
+    """Raises ValueError, with the form that is needed."""
+    match = RATE.match(text)
+    if match is None:
+        raise ValueError(f"must be a whole number per s, m, h or d, such as 100/m, not {text!r}")
+    limit = int(match["limit"])
+    return Rate(UNIT_SECONDS[match["unit"]] / limit, max(1, limit // BURST_SHARE))

@@ -1,0 +1,147 @@
+"""How a claim divides a worker's free slots among lanes, within every limit. Pure: rows in, numbers out.
+
+A lane is one task's runs of one queue and concurrency key; the lanes of one queue and key form a group, inside which
+priority decides. Groups take turns, so a key that floods its queue starves nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from apps.queues.rates import parse_rate
+
+UNBOUNDED = 1_000_000_000
+
+
+class Lane(NamedTuple):
+    queue: str
+    task_id: str
+    concurrency_key: str
+
+    @property
+    def group(self) -> Group:
+        return Group(self.queue, self.concurrency_key)
+
+
+class Group(NamedTuple):
+    queue: str
+    concurrency_key: str
+
+
+class Bound(NamedTuple):
+    """What a limit is on: `scope` is queue, task or key."""
+
+    scope: str
+    name: str
+    concurrency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What bounds a lane: how many more runs each of its limits leaves room for, by what the limit is on."""
+
+    lane: Lane
+    is_retired: bool
+    is_cooling: bool
+    rates: Mapping[Bound, tuple[str, float]]
+    """The rate's text and by how many seconds its next even arrival lies in the future."""
+    slots: Mapping[Bound, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """At most so many runs of this lane."""
+
+    terms: Terms
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTake:
+    group: Group
+    count: int
+    takes: Sequence[Take]
+
+
+def terms_of(row: object) -> Terms:
+    """A row of `lane_terms.sql`."""
+    get = row.__getattribute__
+    lane = Lane(get("queue"), get("task_id"), get("concurrency_key"))
+    bounds = {
+        "queue": Bound("queue", lane.queue),
+        "task": Bound("task", lane.task_id),
+        "key": Bound("key", lane.task_id, lane.concurrency_key),
+    }
+    slots = {
+        bound: get(f"{scope}_limit") - get(f"{scope}_running")
+        for scope, bound in bounds.items()
+        if get(f"{scope}_limit") is not None
+    }
+    if get("is_cooling"):
+        # One probe at a time.
+        slots[bounds["task"]] = min(slots.get(bounds["task"], 1), 1 - get("task_running"))
+    rates = {
+        bound: (get(f"{scope}_rate"), get(f"{scope}_ahead"))
+        for scope, bound in bounds.items()
+        if get(f"{scope}_rate") is not None
+    }
+    return Terms(lane, get("is_retired"), get("is_cooling"), rates, slots)
+
+
+@dataclass(slots=True)
+class Room:
+    """What the limits leave during one transaction; every run taken is booked at once."""
+
+    slots: dict[Bound, int] = field(default_factory=dict)
+    rates: dict[Bound, int] = field(default_factory=dict)
+    charges: dict[Bound, int] = field(default_factory=dict)
+    """Runs that were taken, by the rates that they count for."""
+
+    @classmethod
+    def of(cls, terms: Iterable[Terms]) -> Room:
+        room = cls()
+        for each in terms:
+            room.slots.update(each.slots)
+            for bound, (text, ahead) in each.rates.items():
+                room.rates[bound] = parse_rate(text).room(ahead)
+        return room
+
+    def for_lane(self, terms: Terms) -> int:
+        bounds = [self.slots[bound] for bound in terms.slots] + [self.rates[bound] for bound in terms.rates]
+        return max(0, min(bounds, default=UNBOUNDED))
+
+    def book(self, terms: Terms, count: int) -> None:
+        """Takes room away, or gives it back where the count is negative."""
+        for bound in terms.slots:
+            self.slots[bound] -= count
+        for bound in terms.rates:
+            self.rates[bound] -= count
+            self.charges[bound] = self.charges.get(bound, 0) + count
+
+
+def plan(groups: Mapping[Group, Sequence[Terms]], room: Room, capacity: int) -> list[GroupTake]:
+    """Equal shares of the capacity for the groups in their order, booked in `room`; what nobody can use is left over.
+
+    A group of several lanes books each lane's most, because only the claim sees whose runs go first: give back what was
+    not taken. The first groups get the remainder.
+    """
+    planned: list[GroupTake] = []
+    left = capacity
+    open_groups = [(group, lanes) for group, lanes in groups.items() if any(map(room.for_lane, lanes))]
+    for position, (group, lanes) in enumerate(open_groups):
+        if left <= 0:
+            break
+        share = -(-left // (len(open_groups) - position))
+        takes = []
+        for terms in lanes:
+            count = min(share, room.for_lane(terms))
+            if count:
+                room.book(terms, count)
+                takes.append(Take(terms, count))
+        count = min(share, sum(take.count for take in takes))
+        if count:
+            planned.append(GroupTake(group, count, takes))
+            left -= count
+    return planned
