@@ -147,6 +147,7 @@ class Claimer:
             "after_turned": [place.turned_priority for place in places],
             "after_ids": [place.run_id for place in places],
             "is_retired": [take.terms.is_retired for _, take in takes],
+            "deployment_ids": [take.terms.deployment_id for _, take in takes],
             "group_takes": [group.count for group in planned],
         }
 

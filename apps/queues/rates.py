@@ -15,6 +15,9 @@ RATE = re.compile(r"(?P<limit>[1-9]\d{0,8})/(?P<unit>[smhd])\Z")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 BURST_SHARE = 10
 
+ROUNDING = 1e-9
+"""A billionth of an interval, so that one which is exactly over is not taken for one that is not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -30,7 +33,7 @@ class Rate:
     def room(self, ahead_seconds: float) -> int:
         """How many runs may start now; `ahead_seconds`: by how much the next even arrival lies in the future."""
         slack = self.tolerance_seconds - max(0.0, ahead_seconds)
-        return 0 if slack < 0 else math.floor(slack / self.interval_seconds) + 1
+        return 0 if slack < 0 else math.floor(slack / self.interval_seconds + ROUNDING) + 1
 
     def wait_seconds(self, ahead_seconds: float) -> float:
         """Until the next run may start."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from uuid import UUID
 
 from apps.queues.rates import parse_rate
 
@@ -44,6 +45,7 @@ class Terms:
 
     lane: Lane
     is_retired: bool
+    deployment_id: UUID
     is_cooling: bool
     rates: Mapping[Bound, tuple[str, float]]
     """The rate's text and by how many seconds its next even arrival lies in the future."""
@@ -87,7 +89,7 @@ def terms_of(row: object) -> Terms:
         for scope, bound in bounds.items()
         if get(f"{scope}_rate") is not None
     }
-    return Terms(lane, get("is_retired"), get("is_cooling"), rates, slots)
+    return Terms(lane, get("is_retired"), get("deployment_id"), get("is_cooling"), rates, slots)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -38,14 +38,14 @@ class Notifier:
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
-        self._queue: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._queue: queue.Queue[tuple[str, Sequence[str]]] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._urgent = threading.Event()
         """Something waits that coordinators act on; what pages show may wait for more of it."""
 
-    def publish(self, channel: str, text: str = "") -> None:
-        self._queue.put((channel, text))
+    def publish(self, channel: str, texts: Sequence[str] = ("",)) -> None:
+        self._queue.put((channel, texts))
         if channel != RUNS_CHANNEL:
             self._urgent.set()
         if self._thread is None:
@@ -72,7 +72,9 @@ class Notifier:
             time.sleep(COALESCE_SECONDS)
             self._urgent.wait(PAGE_COALESCE_SECONDS - COALESCE_SECONDS)
 
-    def _deliver(self, batch: list[tuple[str, str]], database: psycopg.Connection | None) -> psycopg.Connection | None:
+    def _deliver(
+        self, batch: list[tuple[str, Sequence[str]]], database: psycopg.Connection | None
+    ) -> psycopg.Connection | None:
         """Sends the batch, over a new connection where the old one turns out to be dead; returns the one to keep."""
         for is_last_try in (database is None, True):
             try:
@@ -92,12 +94,12 @@ class Notifier:
         return None
 
 
-def _send(database: psycopg.Connection, batch: Iterable[tuple[str, str]]) -> None:
-    texts: dict[str, list[str]] = {}
-    for channel, text in dict.fromkeys(batch):
-        texts.setdefault(channel, []).append(text)
-    for channel, ids in texts.items():
-        for payload in _payloads(ids):
+def _send(database: psycopg.Connection, batch: Iterable[tuple[str, Sequence[str]]]) -> None:
+    texts: dict[str, dict[str, None]] = {}
+    for channel, each in batch:
+        texts.setdefault(channel, {}).update(dict.fromkeys(each))
+    for channel, distinct in texts.items():
+        for payload in _payloads(list(distinct)):
             database.execute(SEND, (channel, payload))
 
 
@@ -131,5 +133,5 @@ def announce_now(ids: Iterable[str], *, is_pending: bool = False, is_cancel: boo
         outgoing.publish(PENDING_CHANNEL)
     if is_cancel:
         outgoing.publish(CANCEL_CHANNEL)
-    for run_id in ids:
-        outgoing.publish(RUNS_CHANNEL, run_id)
+    if run_ids := list(ids):
+        outgoing.publish(RUNS_CHANNEL, run_ids)

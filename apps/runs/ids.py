@@ -6,6 +6,7 @@ from uuid import UUID
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LETTER_COUNT = 26
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
 
 
@@ -24,8 +25,8 @@ def uuid7() -> UUID:
 def public_id(prefix: str, identifier: UUID) -> str:
     """`run_0…`: the form that people and APIs see."""
     value = identifier.int
-    letters = [ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)]
-    return f"{prefix}_{''.join(letters)}"
+    pairs = [_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)]
+    return f"{prefix}_{''.join(pairs)}"
 
 
 def parse_public_id(prefix: str, text: str) -> UUID | None:

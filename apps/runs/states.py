@@ -23,6 +23,9 @@ class RunState(TextChoices):
 FINAL_STATES = frozenset(
     {RunState.COMPLETED, RunState.DEAD_LETTER, RunState.DISCARDED, RunState.CANCELED, RunState.EXPIRED}
 )
+PASSED_STATES = (RunState.PENDING, RunState.RUNNING, RunState.COMPLETED)
+"""What every run is that goes well."""
+
 DUE_STATES = frozenset({RunState.DELAYED, RunState.RETRYING, RunState.WAITING})
 CANCELABLE_AT_ONCE = frozenset({RunState.DELAYED, RunState.PENDING, RunState.RETRYING, RunState.WAITING})
 

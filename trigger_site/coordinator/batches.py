@@ -25,6 +25,27 @@ REFUSED = (
 """What one bad item can raise; everything else is not the items' fault."""
 
 
+class Submission:
+    """Items that were submitted together: their results, in order, and who waits for all of them."""
+
+    __slots__ = ("future", "missing", "results")
+
+    def __init__(self, count: int) -> None:
+        self.results: list[Result | None] = [None] * count
+        self.missing = count
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self, position: int, result: Result) -> None:
+        self.results[position] = result
+        self.missing -= 1
+        if not self.missing and not self.future.done():
+            self.future.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
 class BatchWriter(Generic[Item]):
     """Collects submitted items while a batch is being written, then writes them together.
 
@@ -43,43 +64,41 @@ class BatchWriter(Generic[Item]):
         self._database = database
         self._write = write
         self._size_of = size_of
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[tuple[Item, int, Submission]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
         """One result per item, after their commit; raises DatabaseAwayError where nothing could be written."""
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
-        self._waiting.extend(zip(items, futures, strict=True))
+        if not items:
+            return []
+        submission = Submission(len(items))
+        self._waiting.extend([(item, position, submission) for position, item in enumerate(items)])
         if self._task is None:
             self._task = asyncio.create_task(self._drain(), name=f"write-{self._name}")
-        results = await asyncio.gather(*futures, return_exceptions=True)
+        await submission.future
+        results = [result for result in submission.results if result is not None]
         for result in results:
-            if isinstance(result, BaseException):
-                raise result
             if result.status == 503:
                 raise DatabaseAwayError(result.message)
-        return [result for result in results if isinstance(result, Result)]
+        return results
 
     async def _drain(self) -> None:
         try:
             while self._waiting:
                 batch = self._next_batch()
                 try:
-                    results = await self._write_batch([item for item, _ in batch])
+                    results = await self._write_batch([item for item, _, _ in batch])
                 except Exception as error:
-                    for _, future in batch:
-                        if not future.done():
-                            future.set_exception(error)
+                    for _, _, submission in batch:
+                        submission.fail(error)
                     continue
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
+                for (_, position, submission), result in zip(batch, results, strict=True):
+                    submission.settle(position, result)
         finally:
             self._task = None
 
-    def _next_batch(self) -> list[tuple[Item, "asyncio.Future[Result]"]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+    def _next_batch(self) -> list[tuple[Item, int, Submission]]:
+        batch: list[tuple[Item, int, Submission]] = []
         size = 0
         while self._waiting and len(batch) < BATCH_MAX_ITEMS:
             size += self._size_of(self._waiting[0][0])

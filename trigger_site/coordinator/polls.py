@@ -211,9 +211,10 @@ async def _repeat(connection: Connection, poll: Poll) -> list[Any]:
 
 
 def _claim_of(row: Any) -> Claim:
+    shown = public_id("run", row.run_id)
     return Claim(
         run_id=row.run_id,
-        public_id=public_id("run", row.run_id),
+        public_id=shown,
         attempt=row.attempt,
         token=row.token,
         task=row.task_id,
@@ -221,6 +222,6 @@ def _claim_of(row: Any) -> Claim:
         payload=row.payload.encode(),
         max_attempts=row.max_attempts,
         has_checkpoints=row.has_checkpoints,
-        scope=public_id("run", row.scope),
+        scope=shown if row.scope == row.run_id else public_id("run", row.scope),
         has_run_out_of_memory=row.has_run_out_of_memory,
     )

@@ -14,6 +14,7 @@ from apps.runs import logs
 from apps.runs.broadcast import announce_now
 from apps.runs.lifecycle import ATTEMPT_FACTS, COMPLETE_ATTEMPTS, START_ATTEMPTS, AttemptEnd, fail_attempts
 from apps.runs.logs import storable_error
+from apps.runs.statements import bytes_array, uuid_array
 from apps.runs.states import Outcome
 from apps.workers.protocol import CheckpointItem, Finish, LogBatch, Result, Start
 
@@ -22,8 +23,10 @@ from .database import Connection, Database, DatabaseAwayError
 
 logger = logging.getLogger(__name__)
 
+DONE = Result(200, state="completed")
 STALE = Result(409, "stale", "The attempt token is not the run's present one.")
-FAILURES = frozenset(Outcome) - {Outcome.COMPLETED}
+COMPLETED = Outcome.COMPLETED.value
+FAILURES = frozenset(outcome.value for outcome in Outcome) - {COMPLETED}
 MESSAGES = {
     "stale": STALE,
     "conflict": Result(409, "conflict", "The key was saved before with other data."),
@@ -64,12 +67,15 @@ class Writers:
 
     async def finishes(self, items: Sequence[Finish]) -> list[Result]:
         """Completions are batched on the loop; failures go through the verb, in a thread: they decide in Python."""
-        completed = [item for item in items if item.outcome == Outcome.COMPLETED]
+        completed = [item for item in items if item.outcome == COMPLETED]
+        if len(completed) == len(items):
+            return await self._completions.submit(completed)
         failed = [item for item in items if item.outcome in FAILURES]
         done, ended = await asyncio.gather(self._completions.submit(completed), self._fail(failed))
         results = {True: iter(done), False: iter(ended)}
+        known = FAILURES | {COMPLETED}
         return [
-            next(results[item.outcome == Outcome.COMPLETED]) if item.outcome in Outcome else _unknown_outcome(item)
+            next(results[item.outcome == COMPLETED]) if item.outcome in known else _unknown_outcome(item)
             for item in items
         ]
 
@@ -83,8 +89,8 @@ class Writers:
 async def write_starts(connection: Connection, items: Sequence[Start]) -> list[Result | None]:
     rows = await START_ATTEMPTS.run_on(
         connection,
-        run_ids=[item.run_id for item in items],
-        tokens=[item.token for item in items],
+        run_ids=uuid_array(item.run_id for item in items),
+        tokens=bytes_array(item.token for item in items),
         containers=[item.container for item in items],
         start_kinds=[item.start_kind for item in items],
         resumed_froms=[item.resumed_from for item in items],
@@ -127,8 +133,8 @@ async def write_logs(connection: Connection, items: Sequence[LogBatch]) -> list[
 async def write_completions(connection: Connection, items: Sequence[Finish]) -> list[Result | None]:
     rows = await COMPLETE_ATTEMPTS.run_on(
         connection,
-        run_ids=[item.run_id for item in items],
-        tokens=[item.token for item in items],
+        run_ids=uuid_array(item.run_id for item in items),
+        tokens=bytes_array(item.token for item in items),
         outputs=[(item.output or b"null").decode() for item in items],
         containers=[item.container for item in items],
         start_kinds=[item.start_kind for item in items],
@@ -141,8 +147,8 @@ async def write_completions(connection: Connection, items: Sequence[Finish]) -> 
 
 
 def _completion(row: Any) -> Result | None:
-    if not row.is_stale or row.outcome == Outcome.COMPLETED:
-        return Result(200, state="completed")
+    if not row.is_stale or row.outcome == COMPLETED:
+        return DONE
     # Stale and not ended: it waited for whoever ended it and read the attempt as it was before, so it has to ask again.
     return None if row.outcome == "" else STALE
 

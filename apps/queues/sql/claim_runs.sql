@@ -3,7 +3,7 @@
 -- Parameters: worker_id uuid, poll_id uuid, confirm_seconds int (the lease until the claim is confirmed); arrays of one
 --   length, a lane each: groups int[], queues text[], tasks text[], keys text[], takes int[] (most from this lane),
 --   after_turned int[] and after_ids uuid[] (the place in the lane behind which to look: 0 - priority, id), is_retired
---   bool[] (only runs that are bound to a deployment); group_takes int[] (most from group 1, 2, ...).
+--   bool[] (only runs that are bound to a deployment), deployment_ids uuid[] (for the others); group_takes int[] (most from group 1, 2, ...).
 -- Returns: run_id, attempt, token, task_id, deployment_id, payload (text), max_attempts, has_checkpoints, scope (the run
 --   whose idempotency keys it uses), has_run_out_of_memory, queue, concurrency_key, priority.
 -- Locks: the runs it takes, and some of the same groups that it leaves; skips those that others hold.
@@ -12,13 +12,13 @@
 WITH lane AS (
     SELECT * FROM unnest(
         %(groups)s::int[], %(queues)s::text[], %(tasks)s::text[], %(keys)s::text[], %(takes)s::int[],
-        %(after_turned)s::int[], %(after_ids)s::uuid[], %(is_retired)s::bool[]
-    ) AS l (grp, queue, task_id, concurrency_key, take, after_turned, after_id, is_retired)
+        %(after_turned)s::int[], %(after_ids)s::uuid[], %(is_retired)s::bool[], %(deployment_ids)s::uuid[]
+    ) AS l (grp, queue, task_id, concurrency_key, take, after_turned, after_id, is_retired, deployment_id)
 ), candidate AS MATERIALIZED (
-    SELECT c.id, c.task_id, c.deployment_id
+    SELECT c.id, c.deployment_id
     FROM unnest(%(group_takes)s::int[]) WITH ORDINALITY AS g (take, grp)
     CROSS JOIN LATERAL (
-        SELECT r.id, r.priority, l.task_id, r.deployment_id
+        SELECT r.id, r.priority, coalesce(r.deployment_id, l.deployment_id) AS deployment_id
         FROM lane l
         CROSS JOIN LATERAL (
             SELECT r.id, r.priority, r.deployment_id
@@ -39,14 +39,14 @@ WITH lane AS (
 ), claimed AS (
     UPDATE runs_run r
     SET state = 'running',
-        deployment_id = coalesce(c.deployment_id, t.deployment_id),
+        deployment_id = c.deployment_id,
         attempt_count = r.attempt_count + 1,
         token = uuid_send(gen_random_uuid()),
         worker_id = %(worker_id)s,
         lease_end = trigger_now() + make_interval(secs => %(confirm_seconds)s),
         started_at = coalesce(r.started_at, trigger_now()),
         version = r.version + 1
-    FROM candidate c JOIN runs_task t ON t.id = c.task_id
+    FROM candidate c
     WHERE r.id = c.id AND r.state = 'pending'
     RETURNING r.*
 ), attempt AS (

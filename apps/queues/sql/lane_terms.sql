@@ -2,13 +2,14 @@
 --   the same transaction, so that nothing is counted before the lane is held.
 -- Parameters: arrays of one length: queues text[], tasks text[], keys text[] (a lane each); cooling_from int (so many
 --   failing runs make a task one that cools down).
--- Returns a row for each lane that is not stopped, in the order given: queue, task_id, concurrency_key, is_retired;
+-- Returns a row for each lane that is not stopped, in the order given: queue, task_id, concurrency_key, is_retired,
+--   deployment_id (the task's newest);
 --   queue_limit, task_limit, key_limit (null: none) with queue_running, task_running, key_running; queue_rate, task_rate,
 --   key_rate (as 100/m; null: none) with queue_ahead, task_ahead, key_ahead (seconds by which the rate's next even arrival
 --   lies in the future); is_cooling.
 -- Locks: nothing. The running runs are counted only where something limits them. Relies on: run_of_worker_idx.
 WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
-    SELECT l.*, t.is_retired,
+    SELECT l.*, t.is_retired, t.deployment_id,
            q.max_concurrency AS queue_limit,
            nullif(q.rate_limit, '') AS queue_rate,
            coalesce(c.max_concurrency_total, (v.options ->> 'max_concurrency_total')::int) AS task_limit,
@@ -45,7 +46,7 @@ WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
       AND (SELECT bool_or(coalesce(queue_rate, task_rate, key_rate) IS NOT NULL) FROM lane)
       AND name IN (SELECT queue FROM lane UNION ALL SELECT task_id FROM lane)
 )
-SELECT l.queue, l.task_id, l.concurrency_key, l.is_retired, l.is_cooling,
+SELECT l.queue, l.task_id, l.concurrency_key, l.is_retired, l.deployment_id, l.is_cooling,
        l.queue_limit, l.task_limit, l.key_limit,
        coalesce(in_queue.count, 0)::int AS queue_running,
        coalesce(of_task.count, 0)::int AS task_running,

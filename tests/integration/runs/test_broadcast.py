@@ -34,7 +34,7 @@ def test_many_ids_are_announced_in_few_notifications(database_server: str, liste
     ids = {f"{number:036d}" for number in range(500)}
 
     for run_id in ids:
-        notifier.publish(RUNS_CHANNEL, run_id)
+        notifier.publish(RUNS_CHANNEL, [run_id])
 
     assert len(hear(listener, RUNS_CHANNEL, ids)) < len(ids) / 5
     assert notifier.flush()
@@ -44,7 +44,7 @@ def test_announcement_is_sent_again_when_its_connection_has_died(
     database_server: str, listener: psycopg.Connection
 ) -> None:
     notifier = Notifier(database_server)
-    notifier.publish(RUNS_CHANNEL, "before")
+    notifier.publish(RUNS_CHANNEL, ["before"])
     hear(listener, RUNS_CHANNEL, {"before"})
     assert notifier.flush()
 
@@ -52,6 +52,6 @@ def test_announcement_is_sent_again_when_its_connection_has_died(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE query LIKE 'SELECT pg_notify%' AND pid <> pg_backend_pid()"
     )
-    notifier.publish(RUNS_CHANNEL, "after")
+    notifier.publish(RUNS_CHANNEL, ["after"])
 
     assert hear(listener, RUNS_CHANNEL, {"after"}) == ["after"]

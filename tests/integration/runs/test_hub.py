@@ -138,7 +138,7 @@ async def test_ended_subscriptions_leave_nothing_behind(database_server: str) ->
 async def test_what_the_verbs_publish_is_heard(database_server: str) -> None:
     async with listening(database_server) as listener, listener.subscribed(FIRST) as subscription:
         notifier = Notifier(database_server)
-        notifier.publish(RUNS_CHANNEL, FIRST)
+        notifier.publish(RUNS_CHANNEL, [FIRST])
 
         assert [change.run_id for change in await heard(subscription)] == [FIRST]
 
