@@ -26,6 +26,7 @@ PAIR_LIMIT = 1000
 
 LOCK_CLAIMS = statement(__file__, "lock_claims")
 PROMOTE_DUE = statement(__file__, "promote_due")
+NEXT_DUE = statement(__file__, "next_due")
 FIND_LANES = statement(__file__, "find_lanes")
 LANE_TERMS = statement(__file__, "lane_terms")
 CLAIM_RUNS = statement(__file__, "claim_runs")
@@ -39,6 +40,12 @@ Connection = AsyncConnection[Any]
 async def promote_due(database: Connection, *, limit: int = PROMOTE_LIMIT) -> list[UUID]:
     """Makes runs pending whose due time has come; returns their ids."""
     return [row.id for row in await PROMOTE_DUE.run_on(database, limit=limit)]
+
+
+async def next_due_seconds(database: Connection) -> float | None:
+    """Until the next run is due, 0 where one is already; None where no run has a due time."""
+    seconds = (await NEXT_DUE.run_on(database))[0].seconds
+    return None if seconds is None else max(0.0, seconds)
 
 
 async def repeat(database: Connection, *, worker_id: UUID, poll_id: UUID, confirm_seconds: int) -> list[Any]:
@@ -86,6 +93,8 @@ class Claimer:
                 await self._find(database)
                 if self.lanes.groups:
                     rows += await self._pass(database, limit - len(rows), parameters, waits)
+                if self.lanes.has_more:
+                    waits.append(self.lanes.pause_seconds)
             else:
                 waits.append(self.lanes.pause_seconds)
         return Claimed(rows, min(waits, default=None) if len(rows) < limit else None)
@@ -93,15 +102,20 @@ class Claimer:
     async def _find(self, database: Connection) -> None:
         began_at = time.monotonic()
         cursors = self.lanes.from_keys
+        from_queue, from_task = self.lanes.from_pair
         rows = await FIND_LANES.run_on(
             database,
+            from_queue=from_queue,
+            from_task=from_task,
             pair_limit=PAIR_LIMIT,
             lane_limit=LANE_LIMIT,
             from_queues=[queue for queue, _ in cursors],
             from_tasks=[task for _, task in cursors],
             from_keys=list(cursors.values()),
         )
-        found = [Lane(row.queue, row.task_id, row.concurrency_key) for row in rows]
+        found = [Lane(row.queue, row.task_id, row.concurrency_key) for row in rows if row.queue is not None]
+        last = rows[0] if rows[0].pair_count == PAIR_LIMIT else None
+        self.lanes.from_pair = ("", "") if last is None else (last.last_queue, last.last_task)
         self.lanes.found(found, began_at=began_at, ended_at=time.monotonic())
 
     async def _pass(
@@ -165,8 +179,9 @@ class Claimer:
         full: set[Group] = set()
         for group in planned:
             got = sum(counts.get(take.terms.lane, 0) for take in group.takes)
+            room.book_queue(group.takes[0].terms, got - group.count)
             for take in group.takes:
-                room.book(take.terms, counts.get(take.terms.lane, 0) - take.count)
+                room.book_lane(take.terms, counts.get(take.terms.lane, 0) - take.count)
                 if got < group.count and counts.get(take.terms.lane, 0) < take.count:
                     drained.append(take.terms.lane)
             if got == group.count:

@@ -40,8 +40,15 @@ class Lanes:
     groups: dict[Group, dict[Lane, Place]] = field(default_factory=dict)
     from_keys: dict[tuple[str, str], str] = field(default_factory=dict)
     """By queue and task: the key where the next find begins, where the last one's page was full."""
+    from_pair: tuple[str, str] = ("", "")
+    """The queue and task behind which the next find begins, where the last one's page was full."""
     found_at: float = float("-inf")
     pause_seconds: float = 0.0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last find left lanes to the next one."""
+        return bool(self.from_keys) or self.from_pair != ("", "")
 
     def may_find(self, now: float) -> bool:
         return now >= self.found_at + self.pause_seconds

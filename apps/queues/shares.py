@@ -13,6 +13,7 @@ from uuid import UUID
 
 from apps.queues.rates import parse_rate
 
+QUEUE = "queue"
 UNBOUNDED = 1_000_000_000
 
 
@@ -110,40 +111,66 @@ class Room:
                 room.rates[bound] = parse_rate(text).room(ahead)
         return room
 
-    def for_lane(self, terms: Terms) -> int:
-        bounds = [self.slots[bound] for bound in terms.slots] + [self.rates[bound] for bound in terms.rates]
-        return max(0, min(bounds, default=UNBOUNDED))
+    def of_queue(self, terms: Terms) -> int:
+        """What the queue leaves, which all lanes of a group share."""
+        return self._least(bound for bound in _bounds(terms) if bound.scope == QUEUE)
 
-    def book(self, terms: Terms, count: int) -> None:
+    def of_lane(self, terms: Terms) -> int:
+        """What the task and its key leave."""
+        return self._least(bound for bound in _bounds(terms) if bound.scope != QUEUE)
+
+    def is_open(self, terms: Terms) -> bool:
+        return self.of_queue(terms) > 0 and self.of_lane(terms) > 0
+
+    def book_queue(self, terms: Terms, count: int) -> None:
         """Takes room away, or gives it back where the count is negative."""
+        self._book(terms, count, is_queue=True)
+
+    def book_lane(self, terms: Terms, count: int) -> None:
+        self._book(terms, count, is_queue=False)
+
+    def _least(self, bounds: Iterable[Bound]) -> int:
+        return max(0, min((min(self._left(bound)) for bound in bounds), default=UNBOUNDED))
+
+    def _left(self, bound: Bound) -> tuple[int, int]:
+        return self.slots.get(bound, UNBOUNDED), self.rates.get(bound, UNBOUNDED)
+
+    def _book(self, terms: Terms, count: int, *, is_queue: bool) -> None:
         for bound in terms.slots:
-            self.slots[bound] -= count
+            if (bound.scope == QUEUE) == is_queue:
+                self.slots[bound] -= count
         for bound in terms.rates:
-            self.rates[bound] -= count
-            self.charges[bound] = self.charges.get(bound, 0) + count
+            if (bound.scope == QUEUE) == is_queue:
+                self.rates[bound] -= count
+                self.charges[bound] = self.charges.get(bound, 0) + count
 
 
 def plan(groups: Mapping[Group, Sequence[Terms]], room: Room, capacity: int) -> list[GroupTake]:
     """Equal shares of the capacity for the groups in their order, booked in `room`; what nobody can use is left over.
 
-    A group of several lanes books each lane's most, because only the claim sees whose runs go first: give back what was
-    not taken. The first groups get the remainder.
+    Only the claim sees whose runs go first inside a group, so each of its lanes books the most that it may get, and the
+    queue what the group may get: give back what was not taken. The first groups get the remainder.
     """
     planned: list[GroupTake] = []
     left = capacity
-    open_groups = [(group, lanes) for group, lanes in groups.items() if any(map(room.for_lane, lanes))]
+    open_groups = [(group, lanes) for group, lanes in groups.items() if any(map(room.is_open, lanes))]
     for position, (group, lanes) in enumerate(open_groups):
         if left <= 0:
             break
-        share = -(-left // (len(open_groups) - position))
+        share = min(-(-left // (len(open_groups) - position)), room.of_queue(lanes[0]))
         takes = []
         for terms in lanes:
-            count = min(share, room.for_lane(terms))
-            if count:
-                room.book(terms, count)
-                takes.append(Take(terms, count))
+            most = min(share, room.of_lane(terms))
+            if most:
+                room.book_lane(terms, most)
+                takes.append(Take(terms, most))
         count = min(share, sum(take.count for take in takes))
         if count:
+            room.book_queue(lanes[0], count)
             planned.append(GroupTake(group, count, takes))
             left -= count
     return planned
+
+
+def _bounds(terms: Terms) -> set[Bound]:
+    return {*terms.slots, *terms.rates}

@@ -68,6 +68,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._is_stopping = False
         self._is_cancel_due = False
+        self._is_promotion_due = False
         self._swept_at = -SWEEP_SECONDS
         self._claimer = claims.Claimer()
         self._alarm: asyncio.TimerHandle | None = None
@@ -153,7 +154,9 @@ class Dispatcher:
             self._is_cancel_due, self._swept_at = False, time.monotonic()
             await self._clear_suspicions()
             await self._answer_cancels()
-            await self._database.run(claims.promote_due)
+            self._is_promotion_due = True
+        if self._is_promotion_due:
+            await self._promote()
         hungry = [waiter for waiter in self._waiters if waiter.is_open and waiter.capacity > 0]
         if not hungry:
             return
@@ -188,6 +191,17 @@ class Dispatcher:
             if self._alarm is not None:
                 self._alarm.cancel()
             self._alarm = asyncio.get_running_loop().call_later(seconds, self._wake.set)
+
+    async def _promote(self) -> None:
+        self._is_promotion_due = False
+        await self._database.run(claims.promote_due)
+        seconds = await self._database.run(claims.next_due_seconds)
+        if seconds is not None and seconds < SWEEP_SECONDS:
+            asyncio.get_running_loop().call_later(seconds, self._promote_soon)
+
+    def _promote_soon(self) -> None:
+        self._is_promotion_due = True
+        self._wake.set()
 
     async def _clear_suspicions(self) -> None:
         """A held poll is a contact: a suspicion may come from another coordinator, or have overtaken the poll."""

@@ -3,7 +3,8 @@
 --   start_kinds text[], resumed_froms text[], running_seconds float8[], peak_memory_bytes bigint[].
 -- Returns: ord (position from 1), is_stale, outcome (of the attempt with that token, where it had ended before).
 -- One success ends its task's cool-down.
--- Locks: the runs, in id order, before anything is written; then the controls of tasks that have failed. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- Locks: the runs, in id order, before anything is written; then the controls of tasks that
+--   have failed, in the order of their ids. Relies on: runs_run_pkey, attempt_number_is_unique.
 -- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
 WITH input AS (
     SELECT * FROM unnest(
@@ -34,11 +35,13 @@ WITH input AS (
         peak_memory_bytes = ok.peak_memory_bytes,
         started_at = coalesce(a.started_at, ok.now - make_interval(secs => ok.running_seconds))
     FROM ok WHERE a.run_id = ok.run_id AND a.number = ok.attempt_count
+), failing AS MATERIALIZED (
+    SELECT task_id FROM runs_taskcontrol
+    WHERE task_id IN (SELECT task_id FROM ok) AND failing_runs <> '{}'
+    ORDER BY task_id
+    FOR NO KEY UPDATE
 ), recovered AS (
-    UPDATE runs_taskcontrol c
-    SET failing_runs = '{}', cooling_until = NULL
-    FROM (SELECT DISTINCT task_id FROM ok) AS t
-    WHERE c.task_id = t.task_id AND c.failing_runs <> '{}'
+    UPDATE runs_taskcontrol c SET failing_runs = '{}', cooling_until = NULL FROM failing f WHERE c.task_id = f.task_id
 ), stored AS (
     UPDATE runs_value v SET output = ok.output::json, error = NULL FROM ok WHERE v.run_id = ok.run_id
 )

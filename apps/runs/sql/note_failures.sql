@@ -7,7 +7,6 @@ WITH failed AS (
     SELECT task_id, array_agg(DISTINCT run_id) AS runs
     FROM unnest(%(task_ids)s::text[], %(run_ids)s::uuid[]) AS i (task_id, run_id)
     GROUP BY task_id
-    ORDER BY task_id
 )
 INSERT INTO runs_taskcontrol AS c (task_id, is_paused, rate_limit, rate_limit_per_key, failing_runs, cooling_until)
 SELECT task_id, false, '', '', runs[:%(runs_kept)s], CASE WHEN cardinality(runs) >= %(cooling_from)s THEN
@@ -15,6 +14,7 @@ SELECT task_id, false, '', '', runs[:%(runs_kept)s], CASE WHEN cardinality(runs)
                secs => least(%(longest_seconds)s, 2 ^ (least(cardinality(runs), %(runs_kept)s) - %(cooling_from)s)))
        END
 FROM failed
+ORDER BY task_id
 ON CONFLICT (task_id) DO UPDATE
 SET (failing_runs, cooling_until) = (
     SELECT kept.runs, CASE WHEN cardinality(kept.runs) >= %(cooling_from)s THEN

@@ -37,26 +37,27 @@ def test_limits_leave_what_is_not_running() -> None:
     found = terms(queue_limit=10, queue_running=4, key_limit=2, key_running=2)
 
     assert found.slots == {Bound("queue", "q"): 6, Bound("key", "t", ""): 0}
-    assert Room.of([found]).for_lane(found) == 0
+    assert not Room.of([found]).is_open(found)
+    assert Room.of([found]).of_queue(found) == 6
 
 
 def test_limit_lowered_below_what_runs_leaves_no_room() -> None:
     found = terms(task_limit=1, task_running=5)
 
-    assert Room.of([found]).for_lane(found) == 0
+    assert Room.of([found]).of_lane(found) == 0
 
 
 def test_cooling_task_gets_one_probe() -> None:
     idle, busy = terms(is_cooling=True, task_limit=5), terms(is_cooling=True, task_running=1)
 
-    assert Room.of([idle]).for_lane(idle) == 1
-    assert Room.of([busy]).for_lane(busy) == 0
+    assert Room.of([idle]).of_lane(idle) == 1
+    assert Room.of([busy]).of_lane(busy) == 0
 
 
 def test_rate_bounds_what_may_start_now() -> None:
     found = terms(task_rate="100/m", task_ahead=3.0)
 
-    assert Room.of([found]).for_lane(found) == 5
+    assert Room.of([found]).of_lane(found) == 5
 
 
 def test_groups_share_equally_and_the_first_get_the_remainder() -> None:
@@ -87,14 +88,22 @@ def test_total_of_a_task_holds_over_its_keys_in_one_plan() -> None:
     assert sum(counts(planned).values()) == 3
 
 
+def test_lanes_of_a_group_may_each_get_all_that_their_queue_leaves() -> None:
+    each = [terms(task_id=task, queue_limit=3, key_limit=limit) for task, limit in (("a", 9), ("b", 2))]
+
+    (group,) = plan(grouped(*each), Room.of(each), 10)
+
+    assert (group.count, [take.count for take in group.takes]) == (3, [3, 2])
+
+
 def test_rest_is_booked_back() -> None:
     found = terms(queue_limit=4, queue_rate="10/s")
     room = Room.of([found])
     (group,) = plan(grouped(found), room, 4)
 
-    room.book(found, 0 - group.takes[0].count)
+    room.book_queue(found, -group.count)
 
-    assert room.for_lane(found) == 1
+    assert room.of_queue(found) == 1
     assert room.charges == {Bound("queue", "q"): 0}
 
 
@@ -134,8 +143,9 @@ def test_no_plan_breaks_a_bound_and_none_leaves_out_who_has_room(
     for group in planned:
         assert 0 < group.count <= sum(take.count for take in group.takes)
         for take in group.takes:
-            used.update(dict.fromkeys(take.terms.slots, take.count))
+            used.update({bound: take.count for bound in take.terms.slots if bound.scope != "queue"})
+        used.update({bound: group.count for bound in group.takes[0].terms.slots if bound.scope == "queue"})
     assert all(used[bound] <= room for bound, room in left.items())
     assert sum(group.count for group in planned) <= capacity
     if not planned:
-        assert not any(map(Room.of(found).for_lane, found))
+        assert not any(map(Room.of(found).is_open, found))
