@@ -2,7 +2,7 @@
 loses.
 
 Time is abstract: a lease may end whenever its worker cannot have renewed it. A request that was sent once may be
-carried out at any later moment and any number of times; each reply may be lost. `lease_search.py` visits every state.
+carried out at any later moment and any number of times; each reply may be lost. `model_search.py` visits every state.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ from tests.reliability.lease_state import (
     Size,
     State,
     Step,
-    Violation,
     live_attempt,
     put,
     put_node,
+    without_the_past,
 )
+from tests.reliability.model_search import Violation
 
 
 class Model:
@@ -31,6 +32,12 @@ class Model:
             raise ValueError(f"unknown weakening {weakening!r}")
         self.size = size
         self.weak = weakening
+
+    def start(self) -> State:
+        return self.size.start()
+
+    def canonical(self, state: State) -> State:
+        return without_the_past(state)
 
     def is_end(self, state: State) -> bool:
         """Final, or cut off by the bound on attempts."""
@@ -236,7 +243,8 @@ class Model:
             raise Violation("a run left a final state")
         closed = s.attempts[number - 1]._replace(outcome=outcome, is_confirmed=False, is_of_open_poll=False)
         attempts = (*s.attempts[: number - 1], closed, *s.attempts[number:])
-        counts = [a.outcome for a in attempts]
+        is_stingy = self.weak == "requeue_without_budget"
+        counts = [a.outcome for a in attempts[0 if is_stingy else s.granted :]]
         if outcome == "completed":
             run = "completed"
         elif s.is_cancel_requested or outcome == "canceled":
@@ -247,6 +255,8 @@ class Model:
             run = "dead_letter" if counts.count("lost") >= self.size.kills else "pending"
         else:
             run = "pending"
+        if run == "dead_letter" and len(attempts) - s.granted < min(self.size.failures, self.size.kills):
+            raise Violation("a requeued run was given up before its fresh budget was used")
         if self.weak == "cancel_forgotten" and outcome == "lost" and run == "canceled":
             run = "pending"
         return s._replace(run=run, attempts=attempts, lease="", is_cancel_requested=False)
@@ -322,7 +332,11 @@ class Model:
         return self._ended(s, number, outcome)
 
     def _of_people(self, s: State) -> Iterator[Step]:
-        if not s.cancels or s.database == "away":
+        if s.database == "away":
+            return
+        if s.requeues and s.run == "dead_letter":
+            yield "requeued", s._replace(run="pending", granted=len(s.attempts), requeues=s.requeues - 1)
+        if not s.cancels:
             return
         if s.run in ("pending", "retrying"):
             yield "canceled at once", s._replace(run="canceled", cancels=s.cancels - 1)

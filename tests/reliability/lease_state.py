@@ -26,12 +26,9 @@ WEAKENINGS = {
     "no_promotion": "nothing makes a retrying run pending",
     "cancel_forgotten": "a lost attempt forgets that its run is to be canceled",
     "suspicion_kept": "a contact does not end a suspicion",
+    "requeue_without_budget": "a requeued run has only the attempts that were left",
     "stale_load_empty": "a stale token loads no checkpoints instead of being refused",
 }
-
-
-class Violation(Exception):
-    """A property does not hold after the step; the text says which one."""
 
 
 class Attempt(NamedTuple):
@@ -81,10 +78,13 @@ class State(NamedTuple):
     """The attempt that saved each one."""
     attempts: tuple[Attempt, ...] = ()
     nodes: tuple[Node, Node] = (Node(), Node(pauses=0, breaks=0))
+    granted: int = 0
+    """Attempts before the last requeue, which began a fresh budget."""
     cancels: int = 0
     outages: int = 0
     crashes: int = 0
     strays: int = 0
+    requeues: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,20 @@ class Size:
     outages: int = 0
     crashes: int = 0
     strays: int = 0
+    requeues: int = 0
     pauses: tuple[int, int] = (1, 0)
     breaks: tuple[int, int] = (0, 0)
 
     def start(self) -> State:
         nodes = (Node(pauses=self.pauses[0], breaks=self.breaks[0]), Node(pauses=self.pauses[1], breaks=self.breaks[1]))
-        return State(nodes=nodes, cancels=self.cancels, outages=self.outages, crashes=self.crashes, strays=self.strays)
+        return State(
+            nodes=nodes,
+            cancels=self.cancels,
+            outages=self.outages,
+            crashes=self.crashes,
+            strays=self.strays,
+            requeues=self.requeues,
+        )
 
 
 Step = tuple[str, State]
@@ -114,7 +122,7 @@ def without_the_past(s: State) -> State:
     """The state without what no later step can tell: fewer states, the same behaviour."""
     if any(a.phase == "gone" and a.passed for a in s.attempts):
         s = s._replace(attempts=tuple(a._replace(passed=0) if a.phase == "gone" else a for a in s.attempts))
-    if s.run not in FINAL:
+    if s.run not in FINAL or (s.run == "dead_letter" and s.requeues):
         return s
     nodes = (_idle(s.nodes[0]), _idle(s.nodes[1]))
     return State(run=s.run, checkpoints=s.checkpoints, attempts=s.attempts, nodes=nodes, expiring=s.expiring)

@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from tests.reliability.lease_model import Model
-from tests.reliability.lease_search import Result, search
 from tests.reliability.lease_state import WEAKENINGS, Size
+from tests.reliability.model_search import Result, search
 
 STATE_COUNT_MIN = 500_000
 
@@ -20,6 +20,7 @@ SIZES = {
     "outage, cut connection": Size(attempts=2, pauses=(0, 0), outages=1, breaks=(1, 0)),
     "outage, cancel": Size(attempts=2, pauses=(0, 0), outages=1, cancels=1),
     "stray poll, crash": Size(attempts=2, pauses=(0, 0), strays=1, crashes=1, kills=2),
+    "requeue": Size(attempts=2, failures=1, kills=1, requeues=1),
 }
 LARGE_SIZES = {
     "frozen worker, cancel": Size(attempts=2, cancels=1),
@@ -35,6 +36,7 @@ SIZES_THAT_SHOW = {
     "pulse_age_ignored": Size(attempts=2, outages=1, pauses=(0, 0)),
     "no_expiry": Size(attempts=2, pauses=(0, 0)),
     "no_promotion": Size(attempts=2, pauses=(0, 0)),
+    "requeue_without_budget": Size(attempts=3, checkpoints=0, failures=2, kills=2, requeues=1, pauses=(0, 0)),
     "suspicion_kept": Size(attempts=2, breaks=(1, 0), pauses=(0, 0)),
     "unconfirmed_kept": Size(attempts=2, pauses=(0, 0)),
 }

@@ -1,10 +1,30 @@
-"""Exhaustive breadth-first search over a model: every reachable state, shortest counterexamples, dead ends."""
+"""Exhaustive breadth-first search over a model: every reachable state, shortest counterexamples, dead ends.
+
+Owns no protocol; each model says its states, its steps and its properties.
+"""
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
-from tests.reliability.lease_model import Model
-from tests.reliability.lease_state import State, Violation, without_the_past
+S = TypeVar("S")
+
+
+class Violation(Exception):
+    """A property does not hold after the step; the text says which one."""
+
+
+class Model(Protocol[S]):
+    def start(self) -> S: ...
+
+    def steps(self, state: S, /) -> Iterator[tuple[str, S]]:
+        """Each step out of a state with its label; raises Violation where a step breaks a property."""
+
+    def is_end(self, state: S, /) -> bool: ...
+
+    def canonical(self, state: S, /) -> S:
+        """The one state that stands for all that behave alike."""
 
 
 @dataclass
@@ -17,11 +37,11 @@ class Result:
     path: list[str] = field(default_factory=list)
 
 
-def search(model: Model, *, limit: int = 50_000_000) -> Result:
+def search(model: Model[S], *, limit: int = 50_000_000) -> Result:
     """Visits every reachable state; ends at the first violation, else looks for states that reach no end."""
-    start = model.size.start()
-    numbers: dict[State, int] = {start: 0}
-    states: list[State] = [start]
+    start = model.canonical(model.start())
+    numbers: dict[S, int] = {start: 0}
+    states: list[S] = [start]
     parents = array("q", [-1])
     sources, targets = array("q"), array("q")
     position = 0
@@ -29,7 +49,7 @@ def search(model: Model, *, limit: int = 50_000_000) -> Result:
         state = states[position]
         try:
             for _, step in model.steps(state):
-                following = without_the_past(step)
+                following = model.canonical(step)
                 number = numbers.get(following)
                 if number is None:
                     number = numbers[following] = len(states)
@@ -49,7 +69,7 @@ def search(model: Model, *, limit: int = 50_000_000) -> Result:
     return Result(len(states), len(targets))
 
 
-def _first_dead_end(model: Model, states: list[State], sources: "array[int]", targets: "array[int]") -> int | None:
+def _first_dead_end(model: Model[S], states: list[S], sources: "array[int]", targets: "array[int]") -> int | None:
     """The first state from which no end can be reached. Most steps lead to later states, so few passes settle it."""
     reaches = bytearray(model.is_end(state) for state in states)
     is_changed = True
@@ -63,7 +83,7 @@ def _first_dead_end(model: Model, states: list[State], sources: "array[int]", ta
     return None if found < 0 else found
 
 
-def _path(model: Model, states: list[State], parents: "array[int]", position: int) -> list[str]:
+def _path(model: Model[S], states: list[S], parents: "array[int]", position: int) -> list[str]:
     path: list[str] = []
     while position > 0:
         parent = parents[position]
@@ -71,7 +91,7 @@ def _path(model: Model, states: list[State], parents: "array[int]", position: in
             next(
                 label
                 for label, following in model.steps(states[parent])
-                if without_the_past(following) == states[position]
+                if model.canonical(following) == states[position]
             )
         )
         position = parent
