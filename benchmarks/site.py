@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,17 +38,31 @@ class Site:
         if done.returncode:
             raise RuntimeError(f"{folder} could not be deployed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
+    def run_module(self, module: str, *arguments: str) -> Any:
+        """What `python -m benchmarks.<module>` printed as JSON, with Django set up for this site's database."""
+        environment = {
+            **self.environment,
+            "TRIGGER_DATABASE_URL": self.info["database_url"],
+            "DJANGO_SETTINGS_MODULE": "trigger_site.settings",
+            "PYTHONPATH": str(ROOT / "sdk" / "python"),
+        }
+        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+        done = subprocess.run(command, env=environment, cwd=ROOT, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{module} failed:\n{done.stderr[-2000:]}")
+        return json.loads(done.stdout)
+
     def processes(self) -> dict[str, list[psutil.Process]]:
         """web, coordinator, worker (without what it started), tasks (agents and their children) and postgres."""
         pids: dict[str, int] = self.info["pids"]
         found = {role: [psutil.Process(pids[role])] for role in ("web", "coordinator", "worker")}
         found["tasks"] = found["worker"][0].children(recursive=True)
-        found["postgres"] = _postgres(self.info["database_url"])
+        found["postgres"] = postgres_processes(self.info["database_url"])
         return found
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU time by role since the processes began, with their reaped children."""
-        return {role: sum(_cpu_seconds(process) for process in each) for role, each in self.processes().items()}
+        return {role: cpu_seconds_of(each) for role, each in self.processes().items()}
 
 
 @contextmanager
@@ -87,6 +101,21 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
+def postgres_processes(database_url: str) -> list[psutil.Process]:
+    """The server with all its backends, found by its data directory."""
+    with psycopg.connect(database_url) as database:
+        row = database.execute("SHOW data_directory").fetchone()
+    assert row is not None
+    pid = int((Path(row[0]) / "postmaster.pid").read_text().splitlines()[0])
+    postmaster = psutil.Process(pid)
+    return [postmaster, *postmaster.children()]
+
+
+def cpu_seconds_of(processes: Iterable[psutil.Process]) -> float:
+    """CPU time that they and their reaped children have used."""
+    return sum(_cpu_seconds(process) for process in processes)
+
+
 def _wait_ready(process: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:
     deadline = time.monotonic() + START_SECONDS
     path = folder / "var" / "dev.json"
@@ -96,16 +125,6 @@ def _wait_ready(process: subprocess.Popen[bytes], folder: Path) -> dict[str, Any
         time.sleep(0.05)
     info: dict[str, Any] = json.loads(path.read_text())
     return info
-
-
-def _postgres(database_url: str) -> list[psutil.Process]:
-    """The server with all its backends, found by its data directory."""
-    with psycopg.connect(database_url) as database:
-        row = database.execute("SHOW data_directory").fetchone()
-    assert row is not None
-    pid = int((Path(row[0]) / "postmaster.pid").read_text().splitlines()[0])
-    postmaster = psutil.Process(pid)
-    return [postmaster, *postmaster.children()]
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

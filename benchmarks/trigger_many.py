@@ -1,25 +1,30 @@
-"""`python -m benchmarks.trigger_many TASK COUNT`: commits the runs in one transaction and prints when it had.
+"""`python -m benchmarks.trigger_many TASK COUNT [JSON]`: commits the runs in one transaction.
 
-A process of its own: each site has another database, and Django knows one.
+Prints JSON: committed_at (monotonic seconds), last_id. The third argument is what the verb is called with besides the
+task. A process of its own: each site has another database, and Django knows one.
 """
 
+import json
 import sys
 import time
+from typing import Any
 
 import django
 
 
-def main(task: str, count: int) -> None:
+def main(task: str, count: int, arguments: dict[str, Any]) -> None:
     django.setup()
     from django.db import transaction
 
+    from apps.runs.broadcast import notifier
     from apps.runs.lifecycle import trigger
 
     with transaction.atomic():
         for _ in range(count):
-            trigger(task)
-    print(time.monotonic())
+            run = trigger(task, **arguments)
+    print(json.dumps({"committed_at": time.monotonic(), "last_id": str(run.id)}))
+    notifier().flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]) if len(sys.argv) > 3 else {})

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.access.errors import AccessError, KeyRefused, NotAllowed
 from apps.checkpoints.errors import CheckpointNotFound, CheckpointRefused, DeploymentNotFound, ReplayRefused
-from apps.queues.errors import RequeueRefused
+from apps.queues import errors as queues
 from apps.runs import errors as runs
 from apps.runs.requests import BodyTooLarge, RequestInvalid
 
@@ -64,6 +64,8 @@ STATUSES: dict[type[Exception], int] = {
     runs.PayloadInvalid: 422,
     runs.PayloadTooLarge: 413,
     runs.OptionInvalid: 422,
+    runs.BatchInvalid: 422,
+    runs.IdempotencyConflict: 409,
     runs.RunNotFound: 404,
     runs.IllegalMove: 409,
     runs.DeploymentRefused: 422,
@@ -73,7 +75,12 @@ STATUSES: dict[type[Exception], int] = {
     CheckpointRefused: 422,
     DeploymentNotFound: 404,
     ReplayRefused: 422,
-    RequeueRefused: 422,
+    queues.RequeueRefused: 422,
+    queues.LimitInvalid: 422,
+    queues.NoteInvalid: 422,
+    queues.SelectionInvalid: 422,
+    queues.QueueNotFound: 404,
+    queues.QueueFull: 429,
     RouteNotFound: 404,
     MethodNotAllowed: 405,
     RequestRefused: 400,
@@ -102,6 +109,8 @@ def problem_response(error: Exception) -> HttpResponse:
         response["WWW-Authenticate"] = 'Bearer realm="trigger-site"'
     if isinstance(error, DatabaseAway):
         response["Retry-After"] = RETRY_AFTER_SECONDS
+    if isinstance(error, queues.QueueFull):
+        response["Retry-After"] = str(error.retry_after_seconds)
     return response
 
 
@@ -122,6 +131,8 @@ def _write(error: Any) -> HttpResponse:
     }
     if isinstance(error, runs.IllegalMove):
         problem["state"] = error.state
+    if isinstance(error, runs.IdempotencyConflict):
+        problem["run"] = error.run or None
     return HttpResponse(msgspec.json.encode(_storable(problem)), status=status, content_type=CONTENT_TYPE)
 
 

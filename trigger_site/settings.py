@@ -42,7 +42,9 @@ DATABASES: dict[str, dict[str, Any]] = {
                 "timeout": 10,
                 # The pauses between attempts double until then: the longer, the later it is back after an outage.
                 "reconnect_timeout": 2,
-            }
+            },
+            # A pooler may give each transaction another session, which knows nothing of what was prepared.
+            "prepare_threshold": 5 if LISTEN_DATABASE_URL == DATABASE_URL else None,
         },
     }
 }
@@ -58,7 +60,7 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "django_htmx",
-    "django.contrib.admin",
+    "trigger_site.admin_config.TriggerAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",

@@ -18,11 +18,17 @@ class Action(StrEnum):
     """What a role can carry; the words are those of the audit trail."""
 
     TASKS_READ = "tasks.read"
+    TASKS_CHANGE = "tasks.change"
+    TASKS_LIFT_COOLDOWN = "tasks.lift_cooldown"
+    QUEUES_READ = "queues.read"
+    QUEUES_CHANGE = "queues.change"
     RUNS_READ = "runs.read"
     RUNS_TRIGGER = "runs.trigger"
     RUNS_CANCEL = "runs.cancel"
     RUNS_REPLAY = "runs.replay"
     RUNS_REQUEUE = "runs.requeue"
+    RUNS_DISCARD = "runs.discard"
+    RUNS_BUMP = "runs.bump"
     DEPLOYMENTS_REGISTER = "deployments.register"
     KEYS_CREATE = "keys.create"
     KEYS_REVOKE = "keys.revoke"
@@ -34,11 +40,17 @@ ADMINS = frozenset({Role.ADMIN})
 
 ALLOWED_ROLES: dict[str, frozenset[Role]] = {
     Action.TASKS_READ: READERS,
+    Action.TASKS_CHANGE: OPERATORS,
+    Action.TASKS_LIFT_COOLDOWN: OPERATORS,
+    Action.QUEUES_READ: READERS,
+    Action.QUEUES_CHANGE: OPERATORS,
     Action.RUNS_READ: READERS,
     Action.RUNS_TRIGGER: OPERATORS,
     Action.RUNS_CANCEL: OPERATORS,
     Action.RUNS_REPLAY: OPERATORS,
     Action.RUNS_REQUEUE: OPERATORS,
+    Action.RUNS_DISCARD: OPERATORS,
+    Action.RUNS_BUMP: OPERATORS,
     Action.DEPLOYMENTS_REGISTER: ADMINS,
     Action.KEYS_CREATE: ADMINS,
     Action.KEYS_REVOKE: ADMINS,

@@ -80,19 +80,26 @@ def find_earlier_run(run_id: UUID) -> Run:
 
 def saved_entries(run_id: UUID) -> list[SavedEntry]:
     """What the run has saved until now, in commit order."""
-    return [
-        SavedEntry(
-            row.key,
-            row.kind,
-            row.index,
-            tuple(row.binds),
-            tuple(row.carries),
-            row.size_bytes,
-            row.is_edited,
-            row.attempt,
+    return saved_entries_of([run_id])[run_id]
+
+
+def saved_entries_of(run_ids: Sequence[UUID]) -> dict[UUID, list[SavedEntry]]:
+    """The same for several runs, each in commit order; empty for those that have saved nothing."""
+    found: dict[UUID, list[SavedEntry]] = {run_id: [] for run_id in run_ids}
+    for row in SAVED_ENTRIES.run(run_ids=list(run_ids)):
+        found[row.run_id].append(
+            SavedEntry(
+                row.key,
+                row.kind,
+                row.index,
+                tuple(row.binds),
+                tuple(row.carries),
+                row.size_bytes,
+                row.is_edited,
+                row.attempt,
+            )
         )
-        for row in SAVED_ENTRIES.run(run_id=run_id)
-    ]
+    return found
 
 
 def choose_deployment(run: Run, wanted: str) -> Choice:

@@ -1,24 +1,104 @@
-"""HTTP API of dead letters: permission, read, verb, answer."""
+"""HTTP API of queues, of what is set by hand, and of single dead letters. Many at once are in `bulk_api.py`."""
+
+from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from ninja import Router
+from ninja import Query, Router
 
 from apps.access import audit
 from apps.access.permissions import Action, require
 from apps.checkpoints.rendering import deployment_row
 from apps.queues import schemas
-from apps.queues.dead_letters import requeue, requeue_preview
-from apps.runs.api import body_of
+from apps.queues.bulk_api import router as bulk_router
+from apps.queues.bump import bump
+from apps.queues.controls import lift_cooldown, set_queue, set_task
+from apps.queues.dead_letters import discard, requeue, requeue_preview
+from apps.queues.queries import queue_line, queue_page
+from apps.runs.api import body_of, task_detail
+from apps.runs.api import router as runs_router
 from apps.runs.listing import find_run, run_id_of
 from apps.runs.rendering import json_response, run_detail
-from apps.runs.requests import actor_of, read_fields, read_object
-from apps.runs.schemas import RunOut
+from apps.runs.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
+from apps.runs.schemas import RunOut, Strict, TaskDetailOut
 
-router = Router(tags=["dead letters"])
+router = Router()
+router.add_router("", bulk_router)
 
 
-@router.post("/runs/{run_id}/requeue", response=RunOut, openapi_extra=body_of(schemas.RequeueIn))
+@router.get("/queues", response=schemas.QueuePage, tags=["queues"])
+def list_queues(request: HttpRequest, query: Query[schemas.QueueQuery]) -> HttpResponse:
+    """Every queue that has a setting, live runs or a task, by name."""
+    require(actor_of(request), Action.QUEUES_READ)
+    refuse_unknown_parameters(request, schemas.QueueQuery)
+    items, next_cursor = queue_page(after=query.cursor, limit=query.limit)
+    return json_response({"items": items, "next_cursor": next_cursor})
+
+
+@router.get("/queues/{path:name}", response=schemas.QueueOut, tags=["queues"])
+def get_queue(request: HttpRequest, name: str) -> HttpResponse:
+    """One queue; a slash in its name may stand as it is."""
+    require(actor_of(request), Action.QUEUES_READ)
+    return json_response(queue_line(name))
+
+
+@router.patch(
+    "/queues/{path:name}", response=schemas.QueueOut, openapi_extra=body_of(schemas.QueuePatch), tags=["queues"]
+)
+def change_queue(request: HttpRequest, name: str) -> HttpResponse:
+    """Pause or resume a queue, change its limits. The queue need not have been used yet."""
+    actor = actor_of(request)
+    require(actor, Action.QUEUES_CHANGE)
+    changes = _changes(request, schemas.QueuePatch)
+    with transaction.atomic():
+        set_queue(name, **changes)
+        audit.record(actor, Action.QUEUES_CHANGE, name, **changes)
+    return json_response(queue_line(name))
+
+
+# An address belongs to one router: this one has its GET there.
+@runs_router.patch("/tasks/{task}", response=TaskDetailOut, openapi_extra=body_of(schemas.TaskPatch), tags=["tasks"])
+def change_task(request: HttpRequest, task: str) -> HttpResponse:
+    """Pause or resume a task, override its limits; null goes back to what its newest deployment declares."""
+    actor = actor_of(request)
+    require(actor, Action.TASKS_CHANGE)
+    changes = _changes(request, schemas.TaskPatch)
+    with transaction.atomic():
+        set_task(task, **changes)
+        audit.record(actor, Action.TASKS_CHANGE, task, **changes)
+    return json_response(task_detail(task))
+
+
+@router.delete("/tasks/{task}/cool-down", response=TaskDetailOut, tags=["tasks"])
+def lift_task_cooldown(request: HttpRequest, task: str) -> HttpResponse:
+    """End the task's cool-down and forget its failures; where there are none, nothing changes."""
+    actor = actor_of(request)
+    require(actor, Action.TASKS_LIFT_COOLDOWN)
+    with transaction.atomic():
+        if lift_cooldown(task):
+            audit.record(actor, Action.TASKS_LIFT_COOLDOWN, task)
+    return json_response(task_detail(task))
+
+
+def _changes(request: HttpRequest, shape: type[Strict]) -> Any:
+    """What was sent, and nothing for what was left out."""
+    return read_fields(shape, read_object(request)).model_dump(exclude_unset=True)
+
+
+@router.post("/runs/{run_id}/bump", response=RunOut, tags=["runs"])
+def bump_run(request: HttpRequest, run_id: str) -> HttpResponse:
+    """Put a pending run before all others of its queue."""
+    actor = actor_of(request)
+    require(actor, Action.RUNS_BUMP)
+    read_fields(Strict, read_object(request, is_optional=True))
+    identifier = run_id_of(run_id)
+    with transaction.atomic():
+        run = bump(run_id=identifier)
+        audit.record(actor, Action.RUNS_BUMP, run.public_id)
+    return json_response(run_detail(find_run(identifier)))
+
+
+@router.post("/runs/{run_id}/requeue", response=RunOut, openapi_extra=body_of(schemas.RequeueIn), tags=["dead letters"])
 def requeue_run(request: HttpRequest, run_id: str) -> HttpResponse:
     """Make a dead letter pending again: the same run goes on from its last checkpoint, with a fresh budget."""
     actor = actor_of(request)
@@ -32,7 +112,10 @@ def requeue_run(request: HttpRequest, run_id: str) -> HttpResponse:
 
 
 @router.post(
-    "/runs/{run_id}/requeue/preview", response=schemas.RequeuePreviewOut, openapi_extra=body_of(schemas.RequeueIn)
+    "/runs/{run_id}/requeue/preview",
+    response=schemas.RequeuePreviewOut,
+    openapi_extra=body_of(schemas.RequeueIn),
+    tags=["dead letters"],
 )
 def preview_requeue(request: HttpRequest, run_id: str) -> HttpResponse:
     """Where that run would continue, and why it would be refused. Nothing is written."""
@@ -48,3 +131,16 @@ def preview_requeue(request: HttpRequest, run_id: str) -> HttpResponse:
             "warnings": shown.warnings,
         }
     )
+
+
+@router.post("/runs/{run_id}/discard", response=RunOut, openapi_extra=body_of(schemas.DiscardIn), tags=["dead letters"])
+def discard_run(request: HttpRequest, run_id: str) -> HttpResponse:
+    """Close a dead letter with a note."""
+    actor = actor_of(request)
+    require(actor, Action.RUNS_DISCARD)
+    note = read_fields(schemas.DiscardIn, read_object(request)).note
+    identifier = run_id_of(run_id)
+    with transaction.atomic():
+        run = discard(run_id=identifier, note=note)
+        audit.record(actor, Action.RUNS_DISCARD, run.public_id, note=note)
+    return json_response(run_detail(find_run(identifier)))

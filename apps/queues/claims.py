@@ -69,6 +69,7 @@ class Claimer:
     """Claims for one coordinator; remembers lanes between claims, and nothing that a limit depends on."""
 
     lanes: Lanes = field(default_factory=Lanes)
+    _is_short: bool = False
 
     async def claim(
         self, database: Connection, *, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
@@ -127,6 +128,7 @@ class Claimer:
         first shares fit, the lock is held for three round trips.
         """
         rows: list[Any] = []
+        self._is_short = False
         lanes = self.lanes.all()
         async with database.pipeline(), database.transaction():
             await database.execute(LOCK_CLAIMS.text)
@@ -137,16 +139,19 @@ class Claimer:
                 "cooling_from": COOLING_FROM,
             })]  # fmt: skip
             room = Room.of(terms)
+            bounds = {**parameters, "now": terms[0].now} if terms else {}
             groups = self.lanes.with_terms(terms)
             while groups and len(rows) < limit:
                 planned = plan(groups, room, limit - len(rows))
                 if not planned:
                     break
-                taken = await _run(database, CLAIM_RUNS, {**parameters, **self._wanted(planned)})
+                taken = await _run(database, CLAIM_RUNS, {**bounds, **self._wanted(planned)})
                 rows += taken
                 groups = self._settle(planned, taken, groups, room)
             await _write_down(database, terms, room, rows)
         waits += _waits(terms, room)
+        if self._is_short:
+            waits.append(self.lanes.pause_seconds)
         return rows
 
     def _wanted(self, planned: Sequence[GroupTake]) -> dict[str, Any]:
@@ -186,6 +191,9 @@ class Claimer:
                     drained.append(take.terms.lane)
             if got == group.count:
                 full.add(group.group)
+            elif len(group.takes) < len(groups[group.group]):
+                # A lane that had no take may have one now, after others gave back: the next claim sees to it.
+                self._is_short = True
         self.lanes.served(places)
         self.lanes.drained(drained)
         # Groups that had no turn in this round are as open as those that filled theirs.
@@ -211,6 +219,7 @@ async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, 
                 "names": [bound.name for bound in charges],
                 "keys": [bound.concurrency_key for bound in charges],
                 "seconds": [count * rates[bound].interval_seconds for bound, count in charges.items()],
+                "now": terms[0].now,
             },
         )
     probed = {each.lane.task_id for each in terms if each.is_cooling} & {row.task_id for row in rows}

@@ -1,6 +1,7 @@
-"""Dead letters: making a run pending again, from its last checkpoint, after a person has looked at it.
+"""Dead letters, one by one: made pending again from the last checkpoint, or closed, after a person has looked at them.
 
-The same run goes on, so its payload and data stay as they are; with edits it is a replay (`checkpoints.replay`).
+The same run goes on, so its payload and data stay as they are; with edits it is a replay (`checkpoints.replay`). Many
+at once are in `bulk.py`, which judges each as this module does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
 
 from apps.checkpoints.code_changes import CodeChanges
 from apps.checkpoints.preview import changed_code_warnings
@@ -25,7 +25,7 @@ from apps.checkpoints.resume import (
     resume_refusals,
     saved_entries,
 )
-from apps.queues.errors import RequeueRefused
+from apps.queues.errors import NoteInvalid, RequeueRefused
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError, IllegalMove, PayloadInvalid, RunNotFound
 from apps.runs.models import Deployment, Run, RunValue
@@ -33,7 +33,10 @@ from apps.runs.payloads import validate_payload
 from apps.runs.statements import statement
 from apps.runs.states import RunState
 
-DROP_REASON = statement(__file__, "drop_reason")
+NOTE_MAX_LENGTH = 2000
+
+REQUEUE_RUNS = statement(__file__, "requeue_runs")
+DISCARD_RUNS = statement(__file__, "discard_runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +64,45 @@ def requeue(*, run_id: UUID, deployment: str = ORIGINAL) -> Run:
         run = find_earlier_run(run_id)
         _refuse_other_states(run)
         choice = choose_deployment(run, deployment)
-        if refusals := _refusals(run, choice, saved_entries(run.id)):
-            raise RequeueRefused("; ".join(f"{error.path}: {error.message}" for error in refusals[:3]), tuple(refusals))
-        moved = Run.objects.filter(id=run_id, state=RunState.DEAD_LETTER).update(
-            state=RunState.PENDING,
-            deployment=choice.deployment,
-            finished_at=None,
-            due_at=None,
-            is_cancel_requested=False,
-            budget_base=F("attempt_count"),
-            version=F("version") + 1,
-        )
-        assert moved == 1, "the row is locked and was a dead letter"
-        DROP_REASON.run(run_id=run_id)
+        if refusals := requeue_refusals(run, choice, saved_entries(run.id)):
+            raise RequeueRefused(refusal_text(refusals), tuple(refusals))
+        moved = REQUEUE_RUNS.run(run_ids=[run_id], deployment_ids=[choice.deployment.id], delays=[None], base_at=None)
+        assert len(moved) == 1, "the row is locked and was a dead letter"
         announce_runs([run_id], is_pending=True)
     run.refresh_from_db()
     return run
+
+
+def discard(*, run_id: UUID, note: str) -> Run:
+    """Closes the dead letter; the note stays with it.
+
+    Raises RunNotFound, IllegalMove where it is no dead letter (any more), and NoteInvalid.
+    """
+    note = checked_note(note)
+    with transaction.atomic():
+        moved = DISCARD_RUNS.run(run_ids=[run_id], note=note)
+        announce_runs([row.id for row in moved])
+    run = Run.objects.filter(id=run_id).first()
+    if run is None:
+        raise RunNotFound("There is no such run.")
+    if not moved:
+        raise IllegalMove(state_refusal(run.state, "discarded"), run.state)
+    return run
+
+
+def checked_note(note: str) -> str:
+    """The note without blanks around it; raises NoteInvalid."""
+    text = note.strip()
+    message = ""
+    if not text:
+        message = "must say why"
+    elif len(text) > NOTE_MAX_LENGTH:
+        message = f"may have {NOTE_MAX_LENGTH:,} characters, not {len(text):,}"
+    elif "\x00" in text:
+        message = "contains NUL"
+    if message:
+        raise NoteInvalid(f"note {message}", (FieldError("note", message),))
+    return text
 
 
 def requeue_preview(*, run_id: UUID, deployment: str = ORIGINAL) -> RequeuePreview:
@@ -91,18 +117,22 @@ def requeue_preview(*, run_id: UUID, deployment: str = ORIGINAL) -> RequeuePrevi
         resumes_after=resume_key(entries),
         deployment=choice.deployment,
         is_code_changed=changes.of_all(),
-        refusals=_refusals(run, choice, entries),
+        refusals=requeue_refusals(run, choice, entries),
         warnings=list(changed_code_warnings(choice, changed)),
     )
 
 
-def _refuse_other_states(run: Run) -> None:
-    if run.state != RunState.DEAD_LETTER:
-        state = RunState(run.state)
-        raise IllegalMove(f"A {state.label.lower()} run cannot be requeued, only a dead letter.", state)
+def state_refusal(state: str, wanted: str) -> str:
+    """Why a run in that state cannot be `requeued` or `discarded`."""
+    return f"A {RunState(state).label.lower()} run cannot be {wanted}, only a dead letter."
 
 
-def _refusals(run: Run, choice: Choice, entries: Sequence[SavedEntry]) -> list[FieldError]:
+def refusal_text(refusals: Sequence[FieldError]) -> str:
+    return "; ".join(f"{error.path}: {error.message}" for error in refusals[:3])
+
+
+def requeue_refusals(run: Run, choice: Choice, entries: Sequence[SavedEntry]) -> list[FieldError]:
+    """Why the chosen code could not go on with the run; empty where it could."""
     found = [*choice.refusals, *resume_refusals(choice, entries)]
     if not choice.is_other and choice.original is not None:
         return found
@@ -112,3 +142,8 @@ def _refusals(run: Run, choice: Choice, entries: Sequence[SavedEntry]) -> list[F
     except PayloadInvalid as refusal:
         found += refusal.errors
     return found
+
+
+def _refuse_other_states(run: Run) -> None:
+    if run.state != RunState.DEAD_LETTER:
+        raise IllegalMove(state_refusal(run.state, "requeued"), RunState(run.state))

@@ -1,9 +1,43 @@
 """What the verbs of `queues` refuse."""
 
-from apps.runs.errors import RunsError
+from apps.runs.errors import FieldError, RunsError
 
 
 class RequeueRefused(RunsError):
     """The chosen deployment could not go on with the run; `errors` name each reason."""
 
     title = "The requeue was refused"
+
+
+class LimitInvalid(RunsError):
+    """A limit, a rate or a pause that nothing can have; `errors` name the fields."""
+
+    title = "A limit is not valid"
+
+
+class QueueNotFound(RunsError):
+    """No task, no run and no setting names such a queue."""
+
+    title = "No such queue"
+
+
+class NoteInvalid(RunsError):
+    """A discard without a note, or with one that cannot be stored."""
+
+    title = "The note is not valid"
+
+
+class SelectionInvalid(RunsError):
+    """It cannot be told which dead letters are meant, or how fast they may follow each other."""
+
+    title = "The selection is not valid"
+
+
+class QueueFull(RunsError):
+    """A trigger beyond a queue's `max_depth`; nothing was enqueued."""
+
+    title = "The queue is full"
+
+    def __init__(self, detail: str, errors: tuple[FieldError, ...], retry_after_seconds: int) -> None:
+        super().__init__(detail, errors)
+        self.retry_after_seconds = retry_after_seconds

@@ -86,7 +86,8 @@ class Lanes:
         """The last run that was taken of each lane; their groups have had their turn."""
         for lane, place in places.items():
             self.groups[lane.group][lane] = place
-        for group in dict.fromkeys(lane.group for lane in places):
+        groups = {lane.group for lane in places}
+        for group in [group for group in self.groups if group in groups]:  # in their turns, not in the order of runs
             self.groups[group] = self.groups.pop(group)
 
     def drained(self, lanes: Iterable[Lane]) -> None:

@@ -6,7 +6,7 @@ A run names its queue; no row belongs to one.
 from django.db import models
 from django.db.models.functions import Now
 
-from apps.runs.models import CONCURRENCY_KEY_MAX_LENGTH, QUEUE_MAX_LENGTH
+from apps.runs.models import CONCURRENCY_KEY_MAX_LENGTH, QUEUE_MAX_LENGTH, Run
 
 RATE_LIMIT_MAX_LENGTH = 16
 
@@ -51,3 +51,12 @@ class RateLimit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope} {self.name} {self.concurrency_key}".rstrip()
+
+
+class DeadLetter(Run):
+    """A run that failed for good and waits for a person, as Django's admin lists them. Its verbs are in `queues`."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = "dead letter"

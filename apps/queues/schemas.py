@@ -1,11 +1,61 @@
-"""The shapes of the HTTP API of dead letters."""
+"""The shapes of the HTTP API of queues, of what is set by hand, and of dead letters."""
 
+from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from apps.checkpoints.schemas import DeploymentOut
-from apps.runs.schemas import FieldErrorOut, Strict
+from apps.runs.schemas import PAGE_DEFAULT, PAGE_LIMIT, FieldErrorOut, RunSummaryOut, Strict
+
+Rate = Annotated[str | None, Field(description="As 100/m: per s, m, h or d, evenly spaced, in bursts of a tenth.")]
+
+
+class QueueOut(Strict):
+    name: str
+    is_paused: bool
+    max_concurrency: int | None
+    rate_limit: str | None
+    max_depth: int | None
+    depth: Annotated[int, Field(description="Pending and delayed runs, as max_depth counts them.")]
+    pending_count: int
+    delayed_count: int
+    retrying_count: int
+    running_count: int
+    oldest_wait_seconds: Annotated[
+        float | None, Field(description="Since the oldest pending run was triggered; null where none is pending.")
+    ]
+    oldest_triggered_at: datetime | None
+    tasks: Annotated[list[str], Field(description="Tasks whose runs go there unless their trigger says otherwise.")]
+
+
+class QueuePage(Strict):
+    items: list[QueueOut]
+    next_cursor: str | None
+
+
+class QueueQuery(Strict):
+    cursor: Annotated[str, Field(max_length=128)] = ""
+    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_LIMIT
+
+
+class QueuePatch(Strict):
+    """What is left out stays; null takes a limit away."""
+
+    is_paused: bool = False
+    max_concurrency: int | None = None
+    rate_limit: Rate = None
+    max_depth: Annotated[int | None, Field(description="A trigger beyond it is refused with 429.")] = None
+
+
+class TaskPatch(Strict):
+    """What is left out stays; null goes back to what the newest deployment declares."""
+
+    is_paused: bool = False
+    max_concurrency: int | None = None
+    max_concurrency_total: int | None = None
+    rate_limit: Rate = None
+    rate_limit_per_key: Rate = None
 
 
 class RequeueIn(Strict):
@@ -20,3 +70,86 @@ class RequeuePreviewOut(Strict):
     ]
     refusals: Annotated[list[FieldErrorOut], Field(description="Why it would be refused; empty where it would not.")]
     warnings: list[str]
+
+
+class DiscardIn(Strict):
+    note: Annotated[str, Field(description="Why; 1 to 2,000 characters.")]
+
+
+def _moment(value: object) -> object:
+    """In a body a time is a text, which strict reading would not take for one."""
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+
+
+class DeadLetterFilterIn(Strict):
+    task: Annotated[str | None, Field(max_length=128)] = None
+    error_type: Annotated[str | None, Field(max_length=500)] = None
+    queue: Annotated[str | None, Field(max_length=128)] = None
+    tag: Annotated[str | None, Field(max_length=64)] = None
+    since: Annotated[Moment | None, Field(description="Became a dead letter at or after this time.")] = None
+    until: Annotated[Moment | None, Field(description="Became one before this time.")] = None
+    search: Annotated[str | None, Field(max_length=200, description="Part of the error's message.")] = None
+
+
+class DeadLetterQuery(DeadLetterFilterIn):
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_DEFAULT
+
+
+class DeadLetterOut(RunSummaryOut):
+    error_type: str | None
+    error_message: str | None
+    reason: Annotated[str | None, Field(description="Why no attempt follows.")]
+
+
+class DeadLetterPage(Strict):
+    items: list[DeadLetterOut]
+    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for older ones; null at the end.")]
+
+
+class DeadLetterGroupOut(Strict):
+    task: str
+    error_type: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+class DeadLetterGroupsOut(Strict):
+    items: Annotated[list[DeadLetterGroupOut], Field(description="The largest group first.")]
+    is_complete: Annotated[bool, Field(description="False where only the newest 10,000 were grouped.")]
+
+
+class ManyIn(Strict):
+    """Either `ids` or `filter`; an empty filter means all."""
+
+    ids: Annotated[list[str] | None, Field(description="At most 10,000.")] = None
+    filter: DeadLetterFilterIn | None = None
+    cursor: Annotated[str, Field(description="The `next` of an earlier call with the same filter.")] = ""
+
+
+class RequeueManyIn(ManyIn):
+    deployment: Annotated[str, Field(max_length=64, description='"original", "latest" or an id.')] = "original"
+    rate: Annotated[str | None, Field(description="As 10/s: they become pending one after the other.")] = None
+
+
+class DiscardManyIn(ManyIn):
+    note: Annotated[str, Field(description="Why; 1 to 2,000 characters.")]
+
+
+class RefusedOut(Strict):
+    id: str
+    reason: str
+
+
+class ManyOut(Strict):
+    count: Annotated[int, Field(description="How many were moved.")]
+    refused_count: int
+    refused: Annotated[list[RefusedOut], Field(description="The first 1,000; they are as they were.")]
+    next: Annotated[str | None, Field(description="Send it as `cursor` for what is left; null where nothing is.")]

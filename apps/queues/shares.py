@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -48,6 +49,8 @@ class Terms:
     is_retired: bool
     deployment_id: UUID
     is_cooling: bool
+    now: datetime
+    """The clock of the whole claim."""
     rates: Mapping[Bound, tuple[str, float]]
     """The rate's text and by how many seconds its next even arrival lies in the future."""
     slots: Mapping[Bound, int]
@@ -90,7 +93,7 @@ def terms_of(row: object) -> Terms:
         for scope, bound in bounds.items()
         if get(f"{scope}_rate") is not None
     }
-    return Terms(lane, get("is_retired"), get("deployment_id"), get("is_cooling"), rates, slots)
+    return Terms(lane, get("is_retired"), get("deployment_id"), get("is_cooling"), get("now"), rates, slots)
 
 
 @dataclass(slots=True)

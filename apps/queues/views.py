@@ -1,4 +1,4 @@
-"""Requeueing a dead letter. GET changes nothing; the POST leads back to the run, which goes on."""
+"""Requeueing a dead letter, pausing a task and lifting its cool-down. GET changes nothing; a POST leads back."""
 
 from uuid import UUID
 
@@ -12,9 +12,10 @@ from apps.access import audit
 from apps.access.guards import actor_of, requires
 from apps.access.permissions import Action
 from apps.checkpoints.resume import ORIGINAL, find_earlier_run
+from apps.queues.controls import lift_cooldown, set_task
 from apps.queues.dead_letters import requeue
 from apps.queues.forms import requeue_form_of
-from apps.runs.errors import IllegalMove, RunNotFound, RunsError
+from apps.runs.errors import IllegalMove, RunNotFound, RunsError, TaskNotFound
 from apps.runs.ids import parse_public_id
 
 
@@ -54,6 +55,44 @@ def requeue_run(request: HttpRequest, run_id: str) -> HttpResponse:
     else:
         messages.success(request, f"Requeued: it goes on with {find_earlier_run(run.id).deployment}.")
     return redirect("runs:detail", run_id=run_id)
+
+
+@require_POST
+@requires(Action.TASKS_CHANGE)
+def pause_task(request: HttpRequest, task_id: str) -> HttpResponse:
+    return _set_paused(request, task_id, is_paused=True)
+
+
+@require_POST
+@requires(Action.TASKS_CHANGE)
+def resume_task(request: HttpRequest, task_id: str) -> HttpResponse:
+    return _set_paused(request, task_id, is_paused=False)
+
+
+def _set_paused(request: HttpRequest, task_id: str, *, is_paused: bool) -> HttpResponse:
+    try:
+        with transaction.atomic():
+            set_task(task_id, is_paused=is_paused)
+            audit.record(actor_of(request), Action.TASKS_CHANGE, task_id, is_paused=is_paused)
+    except TaskNotFound as error:
+        raise Http404(error.detail) from error
+    done = "is paused: what runs goes on, nothing new is started." if is_paused else "goes on."
+    messages.success(request, f"{task_id} {done}")
+    return redirect("runs:tasks")
+
+
+@require_POST
+@requires(Action.TASKS_LIFT_COOLDOWN)
+def lift_task_cooldown(request: HttpRequest, task_id: str) -> HttpResponse:
+    try:
+        with transaction.atomic():
+            if is_lifted := lift_cooldown(task_id):
+                audit.record(actor_of(request), Action.TASKS_LIFT_COOLDOWN, task_id)
+    except TaskNotFound as error:
+        raise Http404(error.detail) from error
+    done = "The cool-down is lifted." if is_lifted else "It had ended already."
+    messages.success(request, done)
+    return redirect("runs:tasks")
 
 
 def _refused(request: HttpRequest, run_id: str, wanted: str, refusal: RunsError) -> HttpResponse:

@@ -1,6 +1,9 @@
 """HTTP API of runs and tasks: permission, read, verb, answer. Statuses of errors are in `trigger_site/problems.py`."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
@@ -11,14 +14,31 @@ from pydantic import BaseModel
 from apps.access import audit
 from apps.access.permissions import Action, require
 from apps.runs import listing, rendering, schemas
+from apps.runs.errors import FieldError
 from apps.runs.fleet import fleet_reader
-from apps.runs.lifecycle import cancel, trigger
+from apps.runs.lifecycle import cancel
+from apps.runs.limits import limits_row, task_limits
 from apps.runs.long_polls import release_thread, wait_until_final
-from apps.runs.models import Attempt
+from apps.runs.models import Attempt, TaskControl
+from apps.runs.orders import Item
 from apps.runs.rendering import json_response
-from apps.runs.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
+from apps.runs.requests import (
+    BATCH_BODY_MAX_BYTES,
+    RequestInvalid,
+    actor_of,
+    read_fields,
+    read_object,
+    refuse_other_fields,
+    refuse_unknown_parameters,
+)
+from apps.runs.trigger_options import HTTP, traceparent_of
+from apps.runs.triggering import read_items, trigger_items
+from apps.runs.waiting import reason_row, waiting_reason
 
 router = Router()
+
+BATCH_ENVELOPE_DEPTH = 3
+"""The body, its list and the item around each payload."""
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -40,18 +60,47 @@ def _inline(schema: Any, parts: dict[str, Any]) -> Any:
 
 
 @router.post(
-    "/tasks/{task}/runs", response={201: schemas.RunOut}, tags=["runs"], openapi_extra=body_of(schemas.TriggerIn)
+    "/tasks/{task}/runs",
+    response={201: schemas.TriggeredOut, 200: schemas.TriggeredOut},
+    tags=["runs"],
+    openapi_extra=body_of(schemas.TriggerIn),
 )
 def trigger_run(request: HttpRequest, task: str) -> HttpResponse:
-    """Trigger a task. The run is committed when the answer comes."""
+    """Trigger a task. The run is committed when the answer comes; 200 where its idempotency key was known."""
     require(actor_of(request), Action.RUNS_TRIGGER)
     body = read_object(request)
-    payload = body.pop("payload", None)
-    options = read_fields(schemas.TriggerIn, body).options
-    run = trigger(task, payload, **options.model_dump(exclude_unset=True))
-    response = json_response(rendering.run_detail(run), status=201)
+    refuse_other_fields(body, schemas.TriggerIn.model_fields)
+    options = body.get("options", {})
+    if not isinstance(options, dict):
+        raise RequestInvalid.at((FieldError("options", "must be an object"),))
+    run = trigger_items([Item(task, body.get("payload"), _traced(options, request))], door=HTTP, is_parsed=True)[0]
+    shown = {**rendering.run_detail(run), "is_duplicate": run.is_duplicate}
+    response = json_response(shown, status=200 if run.is_duplicate else 201)
     response["Location"] = f"/api/v1/runs/{run.public_id}"
     return response
+
+
+@router.post(
+    "/batches",
+    response={201: schemas.BatchOut, 200: schemas.BatchOut},
+    tags=["runs"],
+    openapi_extra=body_of(schemas.BatchIn),
+)
+def trigger_batch(request: HttpRequest) -> HttpResponse:
+    """Trigger up to 1,000 runs, all or none; 200 where all of them were known by their idempotency keys."""
+    require(actor_of(request), Action.RUNS_TRIGGER)
+    body = read_object(request, envelope_depth=BATCH_ENVELOPE_DEPTH, max_bytes=BATCH_BODY_MAX_BYTES)
+    refuse_other_fields(body, schemas.BatchIn.model_fields)
+    items = [replace(item, options=_traced(item.options, request)) for item in read_items(body.get("items"))]
+    runs = trigger_items(items, door=HTTP, is_parsed=True)
+    shown = [{**rendering.run_summary(run), "is_duplicate": run.is_duplicate} for run in runs]
+    return json_response({"items": shown}, status=200 if all(run.is_duplicate for run in runs) else 201)
+
+
+def _traced(options: Mapping[str, Any], request: HttpRequest) -> Mapping[str, Any]:
+    """With the trace of the request where the options name none."""
+    traceparent = traceparent_of(request.headers.get("traceparent"))
+    return options if traceparent is None else {"traceparent": traceparent, **options}
 
 
 @router.get("/runs", response=schemas.RunPage, tags=["runs"])
@@ -72,7 +121,12 @@ async def get_run(request: HttpRequest, run_id: str, query: Query[schemas.WaitQu
     if query.wait_seconds:
         await release_thread()
         await wait_until_final(identifier, seconds=query.wait_seconds)
-    return json_response(rendering.run_detail(await sync_to_async(listing.find_run)(identifier)))
+    return json_response(await sync_to_async(_run_as_it_stands)(identifier))
+
+
+def _run_as_it_stands(identifier: UUID) -> dict[str, Any]:
+    run = listing.find_run(identifier)
+    return rendering.run_detail(run, waiting_reason=reason_row(waiting_reason(run.id, run.state)))
 
 
 @router.get("/runs/{run_id}/attempts", response=schemas.AttemptList, tags=["runs"])
@@ -121,8 +175,13 @@ def list_tasks(request: HttpRequest) -> HttpResponse:
 
 @router.get("/tasks/{task}", response=schemas.TaskDetailOut, tags=["tasks"])
 def get_task(request: HttpRequest, task: str) -> HttpResponse:
-    """One task with its options, payload schema, resume points and versions."""
+    """One task with its options, payload schema, resume points and versions, its limits and how it fails."""
     require(actor_of(request), Action.TASKS_READ)
-    found, versions = listing.find_task(task)
+    return json_response(task_detail(task))
+
+
+def task_detail(task_id: str) -> dict[str, Any]:
+    found, versions = listing.find_task(task_id)
     current = next(version for version in versions if version.deployment_id == found.deployment_id)
-    return json_response({**rendering.task_row(found, current), "versions": rendering.version_rows(versions)})
+    limits = task_limits(current.options, TaskControl.objects.filter(task_id=found.id).first())
+    return {**rendering.task_row(found, current), **limits_row(limits), "versions": rendering.version_rows(versions)}

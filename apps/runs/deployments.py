@@ -11,11 +11,20 @@ from typing import Any
 
 import jsonschema_rs
 from django.db import transaction
+from trigger_sdk.options import RATE
 
 from apps.access import audit
 from apps.access.permissions import Action, Actor
 from apps.runs.errors import DeploymentRefused, FieldError
-from apps.runs.models import MAX_ATTEMPTS_LIMIT, QUEUE_MAX_LENGTH, TASK_ID_MAX_LENGTH, Deployment, Task, TaskVersion
+from apps.runs.models import (
+    CONCURRENCY_LIMIT,
+    MAX_ATTEMPTS_LIMIT,
+    QUEUE_MAX_LENGTH,
+    TASK_ID_MAX_LENGTH,
+    Deployment,
+    Task,
+    TaskVersion,
+)
 from apps.runs.statements import statement
 
 TASK_SET_MAX_LENGTH = 128
@@ -137,12 +146,22 @@ def _complaints(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _number_complaints(f"retry.{name}", retry.get(name), 0, 365 * 86_400)
     yield from _number_complaints("retry.factor", retry.get("factor"), 1, 1000)
     yield from _number_complaints("max_duration", options.get("max_duration"), 1, 365 * 86_400)
+    for name in ("max_concurrency", "max_concurrency_total"):
+        yield from _number_complaints(name, options.get(name), 1, CONCURRENCY_LIMIT, is_whole=True)
+    for name in ("rate_limit", "rate_limit_per_key"):
+        if not _is_rate(options.get(name)):
+            yield f"{name} must be a text such as 100/m, not {options[name]!r}"
     try:
         jsonschema_rs.Draft202012Validator(task["payload_schema"])
     except ValueError as error:
         yield f"its payload schema is not a JSON Schema: {error}"
     if not _is_storable(task):
         yield "its options, schema or resume points hold NUL or a lone surrogate, which cannot be stored"
+
+
+def _is_rate(value: Any) -> bool:
+    """Whether a claim can read the rate: one that it cannot would stop every claim."""
+    return value is None or (isinstance(value, str) and RATE.match(value) is not None)
 
 
 def _is_storable(task: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """What the verbs of `runs` refuse, as named errors; `trigger_site/api.py` maps them to HTTP."""
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,14 @@ class RunsError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.errors = errors
+
+    def within(self, place: str) -> Self:
+        """The same refusal, of one item among several."""
+        found = self.errors or (FieldError("", self.detail),)
+        self.errors = tuple(FieldError(f"{place}.{error.path}".rstrip("."), error.message) for error in found)
+        self.detail = f"{place}: {self.detail}"
+        self.args = (self.detail,)
+        return self
 
 
 class TaskNotFound(RunsError):
@@ -43,7 +52,23 @@ class PayloadTooLarge(RunsError):
 
 
 class OptionInvalid(RunsError):
-    title = "A trigger option is out of range"
+    title = "A trigger option is not valid"
+
+
+class BatchInvalid(RunsError):
+    """A batch that is empty, too long, or not made of items; `errors` name them."""
+
+    title = "The batch is not valid"
+
+
+class IdempotencyConflict(RunsError):
+    """The key stands for a run with another payload or other options; `run` is its public id."""
+
+    title = "The idempotency key stands for another trigger"
+
+    def __init__(self, detail: str, errors: tuple[FieldError, ...], run: str) -> None:
+        super().__init__(detail, errors)
+        self.run = run
 
 
 class RunNotFound(RunsError):

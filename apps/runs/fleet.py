@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
+
+ANSWERS_WITHIN = timedelta(seconds=60)
+"""A worker keeps a poll of at most 20 s open; after a lease's length without contact it no longer counts."""
 
 
 @dataclass(frozen=True, slots=True)

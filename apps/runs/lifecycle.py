@@ -1,16 +1,16 @@
-"""The verbs that move a run: trigger, complete, fail, cancel. Claiming is in `queues`, leases are in `workers`.
+"""The verbs that move a run: trigger (in `triggering.py`), fail, cancel, expire. Claiming is in `queues`, leases are in
+`workers`.
 
 Each move is one conditional UPDATE that names the state it expects; a loser of a race changes nothing.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -18,17 +18,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from apps.runs.broadcast import announce_runs
-from apps.runs.errors import FieldError, IllegalMove, OptionInvalid, RunNotFound, TaskNotFound, TaskRetired
-from apps.runs.models import (
-    CONCURRENCY_KEY_MAX_LENGTH,
-    MAX_ATTEMPTS_LIMIT,
-    PRIORITY_RANGE,
-    QUEUE_MAX_LENGTH,
-    Run,
-    RunValue,
-    Task,
-)
-from apps.runs.payloads import encode_payload, validate_payload
+from apps.runs.errors import IllegalMove, RunNotFound
+from apps.runs.models import Run
 from apps.runs.retry import (
     COOLING_FROM,
     COOLING_LONGEST_SECONDS,
@@ -40,82 +31,18 @@ from apps.runs.retry import (
 )
 from apps.runs.statements import statement
 from apps.runs.states import BUDGET_OUTCOMES, CANCELABLE_AT_ONCE, Outcome, RunState
+from apps.runs.terms import refuse_unknown_task as refuse_unknown_task
+from apps.runs.triggering import trigger as trigger
+from apps.runs.triggering import trigger_batch as trigger_batch
 
-DEFAULT_MAX_ATTEMPTS = 3
-NEAR_MISSES_SHOWN = 3
+EXPIRE_LIMIT = 1000
 
-TASK_TERMS = statement(__file__, "task_terms")
-INSERT_RUNS = statement(__file__, "insert_runs")
+EXPIRE_RUNS = statement(__file__, "expire_runs")
 LOCK_ATTEMPTS = statement(__file__, "lock_attempts")
 FAIL_ATTEMPTS = statement(__file__, "fail_attempts")
 COMPLETE_ATTEMPTS = statement(__file__, "complete_attempts")
 START_ATTEMPTS = statement(__file__, "start_attempts")
 NOTE_FAILURES = statement(__file__, "note_failures")
-
-
-def trigger(
-    task: str,
-    payload: Any = None,
-    *,
-    queue: str = "",
-    priority: int = 0,
-    concurrency_key: str = "",
-    max_attempts: int | None = None,
-) -> Run:
-    """A new pending run of the task, committed before this returns.
-
-    Raises TaskNotFound (naming near misses), TaskRetired, PayloadInvalid, PayloadTooLarge and OptionInvalid.
-    """
-    terms = task_terms(task)
-    payload_json = encode_payload(payload)
-    validate_payload(payload, terms.payload_schema)
-    run = Run(
-        task_id=task,
-        queue=_short_text("queue", queue or terms.options.get("queue") or task, QUEUE_MAX_LENGTH),
-        priority=_within("priority", priority, *PRIORITY_RANGE),
-        concurrency_key=_short_text("concurrency_key", concurrency_key, CONCURRENCY_KEY_MAX_LENGTH),
-        max_attempts=_max_attempts(max_attempts, terms.options),
-    )
-    rows = INSERT_RUNS.run(
-        ids=[run.id],
-        task_ids=[run.task_id],
-        queues=[run.queue],
-        priorities=[run.priority],
-        concurrency_keys=[run.concurrency_key],
-        max_attempts=[run.max_attempts],
-        payloads=[payload_json],
-    )
-    run.created_at = rows[0].created_at
-    run.value = RunValue(run=run, payload=payload_json)
-    run._state.adding = False  # noqa: SLF001 - as after a save
-    announce_runs([run.id], is_pending=True)
-    return run
-
-
-@dataclass(frozen=True, slots=True)
-class TaskTerms:
-    """A task's options, and its payload schema as JSON text."""
-
-    options: Mapping[str, Any]
-    payload_schema: str
-
-
-def task_terms(task_id: str) -> TaskTerms:
-    """The task as its newest deployment declares it; raises TaskNotFound or TaskRetired."""
-    rows = TASK_TERMS.run(task_id=task_id) if "\x00" not in task_id else []
-    if not rows:
-        refuse_unknown_task(task_id)
-    if rows[0].is_retired:
-        raise TaskRetired(f"The task {task_id!r} is not in the newest deployment of its task set.")
-    return TaskTerms(json.loads(rows[0].options), rows[0].payload_schema)
-
-
-def refuse_unknown_task(task_id: str) -> NoReturn:
-    """Raises TaskNotFound with the ids that look alike."""
-    known = Task.objects.filter(is_retired=False).values_list("id", flat=True)
-    near = difflib.get_close_matches(task_id, known, n=NEAR_MISSES_SHOWN)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise TaskNotFound(f"There is no task {task_id!r}.{hint}")
 
 
 def cancel(run_id: UUID) -> Run:
@@ -140,6 +67,15 @@ def cancel(run_id: UUID) -> Run:
     if not canceled and not asked and run.state != RunState.CANCELED:
         raise IllegalMove(f"A {RunState(run.state).label} run cannot be canceled.", run.state)
     return run
+
+
+def expire_runs(*, limit: int = EXPIRE_LIMIT) -> list[UUID]:
+    """Ends runs that have not started within their time to live; returns their ids."""
+    with transaction.atomic():
+        expired = [row.id for row in EXPIRE_RUNS.run(limit=limit)]
+        if expired:
+            announce_runs(expired)
+    return expired
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,28 +201,3 @@ def _answer(
     if row is not None and row.outcome == end.outcome.value and row.answer is not None:
         return Answer(is_stale=False, state=json.loads(row.answer)["state"])
     return Answer(is_stale=True, state="")
-
-
-def _within(option: str, value: int, low: int, high: int) -> int:
-    if not low <= value <= high:
-        _refuse_option(option, f"must be from {low} to {high}, not {value}")
-    return value
-
-
-def _short_text(option: str, text: str, limit: int) -> str:
-    if len(text) > limit:
-        _refuse_option(option, f"may have {limit} characters, not {len(text)}")
-    if "\x00" in text:
-        _refuse_option(option, "contains NUL")
-    return text
-
-
-def _max_attempts(asked: int | None, options: Mapping[str, Any]) -> int:
-    if asked is None:
-        return int((options.get("retry") or {}).get("max_attempts", DEFAULT_MAX_ATTEMPTS))
-    return _within("max_attempts", asked, 1, MAX_ATTEMPTS_LIMIT)
-
-
-def _refuse_option(option: str, message: str) -> NoReturn:
-    path = f"options.{option}"
-    raise OptionInvalid(f"{path} {message}", (FieldError(path, message),))

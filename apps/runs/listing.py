@@ -7,10 +7,10 @@ from django.db.models import Q
 
 from apps.runs.errors import FieldError, RunNotFound
 from apps.runs.ids import parse_public_id, public_id
-from apps.runs.lifecycle import refuse_unknown_task
 from apps.runs.models import LogLine, Run, Task, TaskVersion
 from apps.runs.requests import RequestInvalid
 from apps.runs.schemas import LogFilters, RunFilters
+from apps.runs.terms import refuse_unknown_task
 
 CLOCK_MARGIN = timedelta(hours=1)
 """Ids carry the clock of the web process, `created_at` the database's: so far apart they may be."""
@@ -47,6 +47,8 @@ def run_page(filters: RunFilters) -> tuple[list[Run], str | None]:
         runs = runs.for_task(filters.task)
     if filters.queue is not None:
         runs = runs.filter(queue=filters.queue)
+    if filters.tag is not None:
+        runs = runs.tagged(filters.tag)
     if filters.since is not None:
         runs = runs.filter(created_at__gte=filters.since, id__gte=_first_id_at(filters.since - CLOCK_MARGIN))
     if filters.cursor is not None:

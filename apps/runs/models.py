@@ -179,6 +179,11 @@ class Run(models.Model):
             ),
             models.Index(fields=["queue"], condition=Q(state="delayed"), name="run_delayed_idx"),
             models.Index(
+                fields=["queue", "task"],
+                condition=Q(state="pending", deployment__isnull=False),
+                name="run_bound_idx",
+            ),
+            models.Index(
                 fields=["expires_at"],
                 condition=Q(state__in=["delayed", "pending"], expires_at__isnull=False),
                 name="run_expiry_idx",

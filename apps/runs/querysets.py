@@ -35,5 +35,8 @@ class RunQuerySet(models.QuerySet["Run"]):
     def for_task(self, task_id: str) -> Self:
         return self.filter(task_id=task_id)
 
+    def tagged(self, tag: str) -> Self:
+        return self.filter(tags__contains=[tag]).exclude(tags=[])  # the second names the index's condition
+
     def newest_first(self) -> Self:
         return self.order_by("-id")

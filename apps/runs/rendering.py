@@ -47,25 +47,32 @@ def run_summary(run: Run) -> dict[str, Any]:
         "queue": run.queue,
         "priority": run.priority,
         "concurrency_key": run.concurrency_key,
+        "tags": run.tags,
+        "idempotency_key": run.idempotency_key or None,
         "deployment": _optional_id("dep", run.deployment_id),
         "replay_of": _optional_id("run", run.replay_of_id),
         "replay_from": run.replay_from or None,
         "is_cancel_requested": run.is_cancel_requested,
         "created_at": timestamp(run.created_at),
         "due_at": timestamp(run.due_at),
+        "expires_at": timestamp(run.expires_at),
         "started_at": timestamp(run.started_at),
         "finished_at": timestamp(run.finished_at),
     }
 
 
-def run_detail(run: Run) -> dict[str, Any]:
-    """With the values; the caller has loaded `run.value`."""
+def run_detail(run: Run, *, waiting_reason: dict[str, Any] | None = None) -> dict[str, Any]:
+    """With the values; the caller has loaded `run.value`, and asked why the run waits where that is to be told."""
     value = run.value
     return {
         **run_summary(run),
         "payload": raw_value(value.payload),
         "output": raw_value(value.output),
         "error": json_field(value.error),
+        "metadata": json_field(value.metadata),
+        "trace_id": value.traceparent.split("-")[1] if value.traceparent else None,
+        "note": value.note or None,
+        "waiting_reason": waiting_reason,
     }
 
 

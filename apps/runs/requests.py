@@ -3,6 +3,7 @@
 Payloads are never checked against a schema here; that is the task's own, at the verb.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from django.http import HttpRequest
@@ -15,6 +16,9 @@ from apps.runs.payloads import parse_json
 
 BODY_MAX_BYTES = 3 * 1024 * 1024
 """A payload of 3,000,000 bytes and 140 KB for the rest, as they were sent."""
+
+BATCH_BODY_MAX_BYTES = 8 * 1024 * 1024
+"""As much as the site takes of any request."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -40,7 +44,9 @@ def actor_of(request: HttpRequest) -> Actor:
     return actor
 
 
-def read_object(request: HttpRequest, *, is_optional: bool = False, envelope_depth: int = 1) -> dict[str, Any]:
+def read_object(
+    request: HttpRequest, *, is_optional: bool = False, envelope_depth: int = 1, max_bytes: int = BODY_MAX_BYTES
+) -> dict[str, Any]:
     """The body's JSON object; an empty body counts as `{}` where it is optional. `envelope_depth` is how many levels
     stand around the deepest value that is to be stored.
 
@@ -48,11 +54,11 @@ def read_object(request: HttpRequest, *, is_optional: bool = False, envelope_dep
     """
     try:
         # A declared length may be missing, so the reading itself is what is bounded.
-        raw = request.read(BODY_MAX_BYTES + 1)
+        raw = request.read(max_bytes + 1)
     except UnreadablePostError as error:
         raise PayloadMalformed("The body ended before it was complete.") from error
-    if len(raw) > BODY_MAX_BYTES:
-        raise BodyTooLarge(f"The body has more than {BODY_MAX_BYTES:,} bytes.")
+    if len(raw) > max_bytes:
+        raise BodyTooLarge(f"The body has more than {max_bytes:,} bytes.")
     if is_optional and not raw.strip():
         return {}
     body = parse_json(raw, envelope_depth=envelope_depth)
@@ -67,6 +73,12 @@ def read_fields(model: type[Model], value: Any, *, root: str = "") -> Model:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
         raise RequestInvalid.at(tuple(field_errors(error.errors(include_url=False), root=root))) from error
+
+
+def refuse_other_fields(body: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raises RequestInvalid naming fields that nothing reads."""
+    if found := tuple(FieldError(name[:200], "unknown field") for name in body if name not in known):
+        raise RequestInvalid.at(found)
 
 
 def refuse_unknown_parameters(request: HttpRequest, model: type[BaseModel]) -> None:

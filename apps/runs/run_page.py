@@ -94,6 +94,7 @@ class RunSummary:
     is_dead_letter: bool
     is_moving: bool
     reason: Reason | None
+    note: str
     failure: Failure | None
     failure_badge: Badge
     attempts: Sequence[AttemptLine]
@@ -115,7 +116,7 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary | None
     attempts = list(run.attempts.select_related("deployment").defer("deployment__archive").order_by("number"))
     boundaries, steps, last_key = _saved(run)
     replays = list(run.replays.order_by("-id").only("id", "state", "replay_from")[: REPLAYS_SHOWN + 1])
-    error = RunValue.objects.filter(run_id=run_id).values_list("error", flat=True).first()
+    error, note = RunValue.objects.filter(run_id=run_id).values_list("error", "note").first() or (None, "")
     failure = Failure.of(error)
     names = fleet_reader().names(attempt.worker_id for attempt in attempts)
     now = timezone.now()
@@ -139,7 +140,8 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary | None
         or (run.state == RunState.RUNNING and not run.is_cancel_requested),
         is_dead_letter=run.state == RunState.DEAD_LETTER,
         is_moving=not run.is_final,
-        reason=_reason(run, failure, boundaries),
+        reason=_reason(run),
+        note=note,
         failure=failure,
         failure_badge=outcome_badge(_last_failed(attempts)),
         attempts=[_attempt_line(attempt, names, run.budget_base) for attempt in attempts],
@@ -176,19 +178,10 @@ def _saved(run: Run) -> tuple[list[Boundary], list[StepSpan], str]:
     return boundaries, steps, last_key
 
 
-def _reason(run: Run, failure: Failure | None, boundaries: Sequence[Boundary]) -> Reason | None:
-    is_pending = run.state == RunState.PENDING
-    return waiting_reason(
-        run.state,
-        due_at=run.due_at,
-        attempt_count=run.attempt_count,
-        max_attempts=run.budget_base + run.max_attempts,
-        is_cancel_requested=run.is_cancel_requested,
-        last_error_type=failure.type if failure else "",
-        resume_key=boundaries[-1].key if boundaries else "",
-        fleet=fleet_reader().summary() if is_pending else None,
-        running_count=Run.objects.running().count() if is_pending else 0,
-    )
+def _reason(run: Run) -> Reason | None:
+    if run.state == RunState.RUNNING and run.is_cancel_requested:
+        return Reason("canceling", "Cancellation was requested: the task has 10 s to clean up, then it is killed.")
+    return waiting_reason(run.id, run.state)
 
 
 def _course(run: Run) -> Course:

@@ -123,7 +123,13 @@ def run_cancellation(request: HttpRequest, run_id: str) -> HttpResponse:
 @require_GET
 @requires(Action.TASKS_READ)
 def task_list(request: HttpRequest) -> HttpResponse:
-    return render(request, "runs/tasks.html", {"tasks": task_lines()})
+    actor = actor_of(request)
+    context = {
+        "tasks": task_lines(),
+        "may_change": is_allowed(actor, Action.TASKS_CHANGE),
+        "may_lift": is_allowed(actor, Action.TASKS_LIFT_COOLDOWN),
+    }
+    return render(request, "runs/tasks.html", context)
 
 
 def _parse(run_id: str) -> UUID:

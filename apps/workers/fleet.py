@@ -1,16 +1,12 @@
 """Reads the workers for the pages of lower apps (see `apps.runs.fleet`). Owns no rows and changes none."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 from uuid import UUID
 
 from django.db.models.functions import Now
 
-from apps.runs.fleet import Fleet
+from apps.runs.fleet import ANSWERS_WITHIN, Fleet
 from apps.workers.models import Worker
-
-ANSWERS_WITHIN = timedelta(seconds=60)
-"""A worker keeps a poll of at most 20 s open; after a lease's length without contact it no longer counts."""
 
 ISOLATING_EXECUTORS = frozenset({"docker", "kubernetes"})
 

@@ -12,6 +12,11 @@ def noop() -> None:
     return
 
 
+@task(id="noop-warm", warm_start="same_process")
+def noop_warm() -> None:
+    return
+
+
 @task(id="sleepy", max_duration=120)
 def sleepy(seconds: float = 1.0) -> dict[str, float]:
     time.sleep(seconds)

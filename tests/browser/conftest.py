@@ -146,13 +146,18 @@ SignIn = Callable[[BrowserContext], None]
 
 
 @pytest.fixture
-def sign_in(user: User, site: str) -> SignIn:
-    def add_session(context: BrowserContext) -> None:
+def sign_in_as(transactional_db: None, site: str) -> Callable[[BrowserContext, User], None]:
+    def add_session(context: BrowserContext, user: User) -> None:
         client = Client()
         client.force_login(user)
         context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
 
     return add_session
+
+
+@pytest.fixture
+def sign_in(user: User, sign_in_as: Callable[[BrowserContext, User], None]) -> SignIn:
+    return lambda context: sign_in_as(context, user)
 
 
 @pytest.fixture

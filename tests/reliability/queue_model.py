@@ -11,102 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
-SECOND = 1_000_000
-CONFIRM = 10 * SECOND
-LEASE = 60 * SECOND
-COOLING_FROM = 3
-"""Fewer than in production, so that short sequences get there."""
-
-BUDGET = {"failed", "timed_out", "out_of_memory", "crashed"}
-KILLS = {"crashed", "lost"}
-FINAL = {"completed", "dead_letter", "discarded", "canceled", "expired"}
-BUMPED = 32_767
-
-
-@dataclass(eq=False)
-class Attempt:
-    """`answer` is the state that whoever ended it was told."""
-
-    run: Run
-    number: int
-    token: bytes
-    worker: UUID
-    poll: UUID
-    is_confirmed: bool = False
-    outcome: str = ""
-    answer: str | None = None
-
-    @property
-    def is_live(self) -> bool:
-        return self.run.state == "running" and self.run.attempts[-1] is self
-
-
-@dataclass(eq=False)
-class Run:
-    id: UUID
-    task: str
-    queue: str
-    key: str
-    priority: int
-    max_attempts: int
-    state: str
-    due_at: int | None = None
-    expires_at: int | None = None
-    progress_attempt: int = 0
-    budget_base: int = 0
-    is_cancel_requested: bool = False
-    has_run_out_of_memory: bool = False
-    lease_end: int | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-    saved: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """By key: index and data."""
-
-    @property
-    def lane(self) -> tuple[str, str, str]:
-        return self.queue, self.task, self.key
-
-    @property
-    def turn(self) -> tuple[int, UUID]:
-        return -self.priority, self.id
-
-
-@dataclass(frozen=True)
-class Rate:
-    interval: int
-    burst: int
-
-
-RATES = {"6/m": Rate(10 * SECOND, 1), "20/m": Rate(3 * SECOND, 2), "60/m": Rate(SECOND, 6)}
-
-
-@dataclass
-class QueueTerms:
-    is_paused: bool = False
-    max_concurrency: int | None = None
-    rate_limit: str | None = None
-    max_depth: int | None = None
-
-
-@dataclass
-class TaskTerms:
-    """Declared options, what people have set over them, and how the task has failed."""
-
-    declared: dict[str, object]
-    is_paused: bool = False
-    overrides: dict[str, object] = field(default_factory=dict)
-    failing: set[UUID] = field(default_factory=set)
-    cooling_until: int | None = None
-
-    def effective(self, name: str) -> object:
-        value = self.overrides.get(name)
-        return self.declared.get(name) if value is None else value
-
-    @property
-    def is_cooling(self) -> bool:
-        return len(self.failing) >= COOLING_FROM
-
-
-Bound = tuple[str, str, str]
+from tests.reliability.queue_model_terms import (
+    BUDGET,
+    CONFIRM,
+    COOLING_FROM,
+    KILLS,
+    RATES,
+    SECOND,
+    Attempt,
+    Bound,
+    QueueTerms,
+    Rate,
+    Run,
+    TaskTerms,
+)
 
 
 @dataclass
@@ -176,8 +94,11 @@ class Model:
             and not self.queues[run.queue].is_paused
             and not task.is_paused
             and (task.cooling_until is None or task.cooling_until <= self.now)
-            and (run.expires_at is None or bool(run.attempts) or run.expires_at > self.now)
+            and not self._is_late(run)
         )
+
+    def _is_late(self, run: Run) -> bool:
+        return run.expires_at is not None and not run.attempts and run.expires_at <= self.now
 
     # --- claims
 
@@ -189,14 +110,16 @@ class Model:
         for run in runs:
             assert run in open_before, f"{run.state} run of {run.lane} was claimed"
         self._check_rooms(runs)
+        left = [run for run in open_before if run not in runs]
         if is_exact:
             self._check_order(runs, open_before)
+            left = [run for run in left if not self._is_booked_elsewhere(run, open_before, limit)]
         for attempt in taken:
             self._start(attempt)
         for task in {run.task for run in runs}:
             self._cool(task)
         if is_exact:
-            self._check_order_between_tasks(runs, [run for run in open_before if run not in runs])
+            self._check_order_between_tasks(runs, left)
 
     def _check_rooms(self, runs: list[Run]) -> None:
         wanted = Counter(bound for run in runs for bound in self.bounds(run))
@@ -219,8 +142,22 @@ class Model:
                         f"{run.lane} went before {other.lane}, whose turn was earlier and which nothing else held back"
                     )
 
+    def _is_booked_elsewhere(self, run: Run, open_runs: list[Run], limit: int) -> bool:
+        """Queues and keys that share a limit of a task book it one after the other, before they know what they take."""
+        for bound in self.bounds(run):
+            room = self.room(bound)
+            sharing = {(other.queue, other.key) for other in open_runs if bound in self.bounds(other)}
+            if bound[0] != "queue" and room is not None and len(sharing) > 1 and room < limit * len(sharing):
+                return True
+        return False
+
     def check_nothing_left(self) -> None:
-        """Nobody found anything more to claim: so every open run has a bound without room."""
+        """Nobody found anything more to claim: so every open run has a bound without room.
+
+        A run whose time is over hides others until it is ended: a share was kept for it.
+        """
+        if any(run.state == "pending" and not self.is_open(run) and self._is_late(run) for run in self.runs.values()):
+            return
         for run in self.runs.values():
             if self.is_open(run):
                 rooms = {bound: self.room(bound) for bound in self.bounds(run)}

@@ -4,22 +4,24 @@ Owns two connections, as a coordinator's process has them: Django's and an async
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
 from django.db import connection
+from psycopg.rows import dict_row
 
 from apps.checkpoints import store
 from apps.queues import claims
 from apps.runs import lifecycle
+from apps.runs.states import Outcome
 from apps.workers import leases
 from apps.workers.protocol import Lease
 from tests.factories import make_deployment, make_task
-from tests.reliability.queue_model import COOLING_FROM, Attempt
+from tests.reliability.queue_model_terms import Attempt
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -36,6 +38,26 @@ DELETE FROM workers_pulse
 
 T = TypeVar("T")
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """All rows that the model knows of."""
+
+    runs: dict[UUID, Row]
+    attempts: dict[tuple[UUID, int], Row]
+    controls: dict[str, Row]
+    arrivals: dict[tuple[str, str, str], int | None]
+
+
+STORED = (
+    b"""SELECT id, state, attempt_count, progress_attempt, budget_base, is_cancel_requested, priority, lease_end,
+               due_at, has_run_out_of_memory, expires_at, worker_id, token, finished_at FROM runs_run""",
+    b"""SELECT run_id, number, token, worker_id, poll_id, outcome, is_confirmed, answer ->> 'state' AS answer
+        FROM runs_attempt""",
+    b"SELECT task_id, failing_runs, cooling_until FROM runs_taskcontrol",
+    b"SELECT scope, name, concurrency_key, arrives_at FROM queues_ratelimit",
+)
 
 
 class Site:
@@ -81,9 +103,7 @@ class Site:
 
     def claim(self, *, worker: UUID, poll: UUID, limit: int, is_fresh: bool) -> claims.Claimed:
         claimer = claims.Claimer() if is_fresh else self.claimer
-        return self.run(
-            claimer.claim(self.database, worker_id=worker, poll_id=poll, limit=limit, confirm_seconds=10)
-        )
+        return self.run(claimer.claim(self.database, worker_id=worker, poll_id=poll, limit=limit, confirm_seconds=10))
 
     def repeat(self, worker: UUID, poll: UUID) -> list[Any]:
         return self.run(claims.repeat(self.database, worker_id=worker, poll_id=poll, confirm_seconds=10))
@@ -128,48 +148,27 @@ class Site:
 
     def fail(self, attempts: Sequence[Attempt], outcome: str, **fields: Any) -> list[lifecycle.Answer]:
         return lifecycle.fail_attempts(
-            [lifecycle.AttemptEnd(a.run.id, a.token, lifecycle.Outcome(outcome), **fields) for a in attempts]
+            [lifecycle.AttemptEnd(a.run.id, a.token, Outcome(outcome), **fields) for a in attempts]
         )
 
     # --- what there is
 
-    def runs(self) -> dict[UUID, Row]:
-        return {row["id"]: row for row in self._rows("""
-            SELECT id, state, attempt_count, progress_attempt, budget_base, is_cancel_requested, priority,
-                   has_run_out_of_memory, lease_end, due_at, expires_at, worker_id, token, finished_at
-            FROM runs_run
-        """)}  # fmt: skip
+    def stored(self) -> Stored:
+        return self.run(self._stored())
 
-    def attempts(self) -> dict[tuple[UUID, int], Row]:
-        return {(row["run_id"], row["number"]): row for row in self._rows("""
-            SELECT run_id, number, token, worker_id, poll_id, outcome, is_confirmed, answer ->> 'state' AS answer
-            FROM runs_attempt
-        """)}  # fmt: skip
-
-    def controls(self) -> dict[str, Row]:
-        return {row["task_id"]: row for row in self._rows("SELECT * FROM runs_taskcontrol")}
-
-    def arrivals(self) -> dict[tuple[str, str, str], int | None]:
-        rows = self._rows("SELECT * FROM queues_ratelimit")
-        return {(row["scope"], row["name"], row["concurrency_key"]): self.micros(row["arrives_at"]) for row in rows}
-
-    def _rows(self, sql: str) -> list[Row]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            names = [column.name for column in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    async def _stored(self) -> Stored:
+        async with self.database.pipeline():
+            cursors = [await self.database.cursor(row_factory=dict_row).execute(text) for text in STORED]
+            runs, attempts, controls, arrivals = [await cursor.fetchall() for cursor in cursors]
+        return Stored(
+            runs={row["id"]: row for row in runs},
+            attempts={(row["run_id"], row["number"]): row for row in attempts},
+            controls={row["task_id"]: row for row in controls},
+            arrivals={
+                (row["scope"], row["name"], row["concurrency_key"]): self.micros(row["arrives_at"]) for row in arrivals
+            },
+        )
 
 
 def _named(attempts: Sequence[Attempt]) -> dict[str, Any]:
     return {"run_ids": [attempt.run.id for attempt in attempts], "tokens": [attempt.token for attempt in attempts]}
-
-
-@contextmanager
-def quick_to_cool() -> Iterator[None]:
-    """Tasks cool down from as few failing runs as in the model."""
-    before = lifecycle.COOLING_FROM, claims.COOLING_FROM
-    lifecycle.COOLING_FROM = claims.COOLING_FROM = COOLING_FROM  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        lifecycle.COOLING_FROM, claims.COOLING_FROM = before  # type: ignore[misc]

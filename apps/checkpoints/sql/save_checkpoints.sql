@@ -5,7 +5,8 @@
 -- Returns: ord (position from 1), verdict: saved | repeated (same key, same content) | conflict | stale | limit |
 --   retry (a concurrent statement took the key or the index: run it again), index.
 -- Locks: the runs, in id order, before anything is written. Relies on: runs_run_pkey, checkpoint_key_is_unique.
--- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
+-- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
+-- there is, with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(keys)s::text[], %(kinds)s::text[], %(datas)s::text[],
@@ -15,9 +16,12 @@ WITH input AS (
         AS i (run_id, token, key, kind, data, carried, binds, content_hash, size_bytes, codec, duration_seconds, ord)
 ), ok AS MATERIALIZED (
     SELECT i.*, r.attempt_count, r.progress_attempt
-    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
-    ORDER BY r.id
-    FOR NO KEY UPDATE OF r
+    FROM (SELECT * FROM input ORDER BY run_id) AS i
+    CROSS JOIN LATERAL (
+        SELECT * FROM runs_run r
+        WHERE r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
+        FOR NO KEY UPDATE
+    ) AS r
 ), existing AS (
     SELECT ok.ord, c.index, c.content_hash = ok.content_hash AS is_same
     FROM ok JOIN checkpoints_checkpoint c ON c.run_id = ok.run_id AND c.key = ok.key
@@ -50,14 +54,16 @@ SELECT i.ord,
        CASE WHEN ok.ord IS NULL THEN 'stale'
             WHEN e.is_same THEN 'repeated'
             WHEN e.ord IS NOT NULL THEN 'conflict'
-            WHEN s.key IS NOT NULL THEN 'saved'
+            WHEN n.is_saved THEN 'saved'
             WHEN n.index >= %(count_limit)s THEN 'limit'
             ELSE 'retry'
        END AS verdict,
-       coalesce(e.index, s.index) AS index
+       coalesce(e.index, CASE WHEN n.is_saved THEN n.index END) AS index
 FROM input i
 LEFT JOIN ok ON ok.ord = i.ord
 LEFT JOIN existing e ON e.ord = i.ord
-LEFT JOIN numbered n ON n.ord = i.ord
-LEFT JOIN inserted s ON s.run_id = n.run_id AND s.key = n.key AND s.index = n.index
+LEFT JOIN (
+    -- As a sub-select it is hashed; as a join it would compare each with each.
+    SELECT ord, index, (run_id, index) IN (SELECT run_id, index FROM inserted) AS is_saved FROM numbered
+) AS n ON n.ord = i.ord
 ORDER BY i.ord

@@ -1,11 +1,11 @@
--- Purpose: what a run has saved, without its data: what a replay or a requeue is judged by.
--- Parameters: run_id uuid. Returns: key, kind, index, binds, carries (names of the carried values), size_bytes, is_edited,
---   attempt; in commit order. Locks: nothing. Relies on: checkpoint_index_is_unique.
+-- Purpose: what runs have saved, without its data: what a replay or a requeue is judged by.
+-- Parameters: run_ids uuid[]. Returns: run_id, key, kind, index, binds, carries (names of the carried values), size_bytes,
+--   is_edited, attempt; by run, in commit order. Locks: nothing. Relies on: checkpoint_index_is_unique.
 -- One statement, so that a checkpoint which a running original saves meanwhile is there whole or not at all.
-SELECT key, kind, index, binds,
+SELECT run_id, key, kind, index, binds,
        CASE WHEN json_typeof(carried) = 'object' THEN ARRAY(SELECT json_object_keys(carried)) ELSE ARRAY[]::text[] END
            AS carries,
        size_bytes, is_edited, attempt
 FROM checkpoints_checkpoint
-WHERE run_id = %(run_id)s
-ORDER BY index
+WHERE run_id = ANY(%(run_ids)s::uuid[])
+ORDER BY run_id, index

@@ -1,6 +1,7 @@
 -- Purpose: lease pending runs of the planned lanes to one worker. Within a group (the lanes of one queue and key) the
 --   highest priority goes first, then the oldest. Runs after lock_claims and lane_terms in the same transaction.
--- Parameters: worker_id uuid, poll_id uuid, confirm_seconds int (the lease until the claim is confirmed); arrays of one
+-- Parameters: worker_id uuid, poll_id uuid, confirm_seconds int (the lease until the claim is confirmed), now timestamptz
+--   (of lane_terms); arrays of one
 --   length, a lane each: groups int[], queues text[], tasks text[], keys text[], takes int[] (most from this lane),
 --   after_turned int[] and after_ids uuid[] (the place in the lane behind which to look: 0 - priority, id), is_retired
 --   bool[] (only runs that are bound to a deployment), deployment_ids uuid[] (for the others); group_takes int[] (most from group 1, 2, ...).
@@ -26,7 +27,7 @@ WITH lane AS (
             WHERE r.state = 'pending'
               AND r.queue = l.queue AND r.task_id = l.task_id AND r.concurrency_key = l.concurrency_key
               AND (0 - r.priority, r.id) > (l.after_turned, l.after_id)
-              AND (r.expires_at IS NULL OR r.attempt_count > 0 OR r.expires_at > trigger_now())
+              AND (r.expires_at IS NULL OR r.attempt_count > 0 OR r.expires_at > %(now)s)
               AND CASE WHEN l.is_retired THEN r.deployment_id IS NOT NULL ELSE true END
             ORDER BY 0 - r.priority, r.id
             LIMIT l.take
@@ -43,16 +44,16 @@ WITH lane AS (
         attempt_count = r.attempt_count + 1,
         token = uuid_send(gen_random_uuid()),
         worker_id = %(worker_id)s,
-        lease_end = trigger_now() + make_interval(secs => %(confirm_seconds)s),
-        started_at = coalesce(r.started_at, trigger_now()),
+        lease_end = %(now)s + make_interval(secs => %(confirm_seconds)s),
+        started_at = coalesce(r.started_at, %(now)s),
         version = r.version + 1
     FROM candidate c
-    WHERE r.id = c.id AND r.state = 'pending'
+    WHERE r.id = c.id AND (r.state = 'pending') IS TRUE
     RETURNING r.*
 ), attempt AS (
     INSERT INTO runs_attempt (run_id, number, deployment_id, token, worker_id, poll_id, outcome, is_confirmed,
                               container, start_kind, claimed_at)
-    SELECT id, attempt_count, deployment_id, token, worker_id, %(poll_id)s, '', false, '', '', trigger_now()
+    SELECT id, attempt_count, deployment_id, token, worker_id, %(poll_id)s, '', false, '', '', %(now)s
     FROM claimed
 )
 SELECT r.id AS run_id, r.attempt_count AS attempt, r.token, r.task_id, r.deployment_id,

@@ -6,8 +6,10 @@
 --   deployment_id (the task's newest);
 --   queue_limit, task_limit, key_limit (null: none) with queue_running, task_running, key_running; queue_rate, task_rate,
 --   key_rate (as 100/m; null: none) with queue_ahead, task_ahead, key_ahead (seconds by which the rate's next even arrival
---   lies in the future); is_cooling.
--- Locks: nothing. The running runs are counted only where something limits them. Relies on: run_of_worker_idx.
+--   lies in the future); is_cooling; now (the
+--   clock of the whole claim).
+-- Locks: nothing. The running runs are counted only where something limits them. Relies on: run_of_worker_idx,
+--   rate_limit_is_unique.
 WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
     SELECT l.*, t.is_retired, t.deployment_id,
            q.max_concurrency AS queue_limit,
@@ -39,12 +41,6 @@ WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
     SELECT task_id, sum(count) AS count FROM running GROUP BY task_id
 ), of_key AS (
     SELECT task_id, concurrency_key, sum(count) AS count FROM running GROUP BY task_id, concurrency_key
-), rate AS (
-    SELECT scope, name, concurrency_key, extract(epoch FROM arrives_at - now)::float8 AS ahead
-    FROM queues_ratelimit CROSS JOIN clock
-    WHERE arrives_at > now
-      AND (SELECT bool_or(coalesce(queue_rate, task_rate, key_rate) IS NOT NULL) FROM lane)
-      AND name IN (SELECT queue FROM lane UNION ALL SELECT task_id FROM lane)
 )
 SELECT l.queue, l.task_id, l.concurrency_key, l.is_retired, l.deployment_id, l.is_cooling,
        l.queue_limit, l.task_limit, l.key_limit,
@@ -52,12 +48,26 @@ SELECT l.queue, l.task_id, l.concurrency_key, l.is_retired, l.deployment_id, l.i
        coalesce(of_task.count, 0)::int AS task_running,
        coalesce(of_key.count, 0)::int AS key_running,
        l.queue_rate, l.task_rate, l.key_rate,
-       coalesce(rq.ahead, 0) AS queue_ahead, coalesce(rt.ahead, 0) AS task_ahead, coalesce(rk.ahead, 0) AS key_ahead
+       coalesce(rq.ahead, 0) AS queue_ahead, coalesce(rt.ahead, 0) AS task_ahead, coalesce(rk.ahead, 0) AS key_ahead,
+       clock.now
 FROM lane l
+CROSS JOIN clock
 LEFT JOIN in_queue ON in_queue.queue = l.queue
 LEFT JOIN of_task ON of_task.task_id = l.task_id
 LEFT JOIN of_key ON of_key.task_id = l.task_id AND of_key.concurrency_key = l.concurrency_key
-LEFT JOIN rate rq ON rq.scope = 'queue' AND rq.name = l.queue
-LEFT JOIN rate rt ON rt.scope = 'task' AND rt.name = l.task_id
-LEFT JOIN rate rk ON rk.scope = 'key' AND rk.name = l.task_id AND rk.concurrency_key = l.concurrency_key
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM r.arrives_at - clock.now)::float8 AS ahead FROM queues_ratelimit r
+    WHERE l.queue_rate IS NOT NULL AND r.scope = 'queue' AND r.name = l.queue AND r.concurrency_key = ''
+    LIMIT 1
+) AS rq ON true
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM r.arrives_at - clock.now)::float8 AS ahead FROM queues_ratelimit r
+    WHERE l.task_rate IS NOT NULL AND r.scope = 'task' AND r.name = l.task_id AND r.concurrency_key = ''
+    LIMIT 1
+) AS rt ON true
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM r.arrives_at - clock.now)::float8 AS ahead FROM queues_ratelimit r
+    WHERE l.key_rate IS NOT NULL AND r.scope = 'key' AND r.name = l.task_id AND r.concurrency_key = l.concurrency_key
+    LIMIT 1
+) AS rk ON true
 ORDER BY l.ord

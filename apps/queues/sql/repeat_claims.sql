@@ -4,10 +4,13 @@
 -- Locks: the runs, in id order. Relies on: attempt_of_poll_idx.
 WITH ok AS MATERIALIZED (
     SELECT r.id
-    FROM runs_attempt a JOIN runs_run r ON r.id = a.run_id AND r.token = a.token
-    WHERE a.poll_id = %(poll_id)s AND a.outcome = '' AND r.state = 'running' AND r.worker_id = %(worker_id)s
-    ORDER BY r.id
-    FOR NO KEY UPDATE OF r
+    FROM (SELECT * FROM runs_attempt WHERE poll_id = %(poll_id)s AND outcome = '' ORDER BY run_id) AS a
+    CROSS JOIN LATERAL (
+        SELECT * FROM runs_run r
+        WHERE r.id = a.run_id AND r.token = a.token AND (r.state = 'running') IS TRUE
+          AND r.worker_id = %(worker_id)s
+        FOR NO KEY UPDATE
+    ) AS r
 ), renewed AS (
     UPDATE runs_run r
     SET lease_end = greatest(r.lease_end, trigger_now() + make_interval(secs => %(confirm_seconds)s))

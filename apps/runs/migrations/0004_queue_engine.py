@@ -172,6 +172,14 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
+            index=models.Index(
+                condition=models.Q(("deployment__isnull", False), ("state", "pending")),
+                fields=["queue", "task"],
+                name="run_bound_idx",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
             index=models.Index(condition=models.Q(("state", "delayed")), fields=["queue"], name="run_delayed_idx"),
         ),
         migrations.AddIndex(

@@ -5,7 +5,8 @@
 -- One success ends its task's cool-down.
 -- Locks: the runs, in id order, before anything is written; then the controls of tasks that
 --   have failed, in the order of their ids. Relies on: runs_run_pkey, attempt_number_is_unique.
--- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
+-- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
+-- there is, with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(outputs)s::text[], %(containers)s::text[], %(start_kinds)s::text[],
@@ -14,9 +15,12 @@ WITH input AS (
                             peak_memory_bytes, ord)
 ), ok AS MATERIALIZED (
     SELECT i.*, r.task_id, r.attempt_count, trigger_now() AS now
-    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
-    ORDER BY r.id
-    FOR NO KEY UPDATE OF r
+    FROM (SELECT * FROM input ORDER BY run_id) AS i
+    CROSS JOIN LATERAL (
+        SELECT * FROM runs_run r
+        WHERE r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
+        FOR NO KEY UPDATE
+    ) AS r
 ), completed AS (
     UPDATE runs_run r
     SET state = 'completed', token = NULL, worker_id = NULL, lease_end = NULL, finished_at = ok.now,

@@ -8,12 +8,14 @@
 WITH input AS (
     SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
 ), locked AS MATERIALIZED (
-    SELECT r.* FROM runs_run r WHERE r.id IN (SELECT run_id FROM input) ORDER BY r.id FOR NO KEY UPDATE OF r
+    SELECT r.*, i.token AS asked_token
+    FROM (SELECT * FROM input ORDER BY run_id) AS i
+    CROSS JOIN LATERAL (SELECT * FROM runs_run r WHERE r.id = i.run_id FOR NO KEY UPDATE) AS r
 )
-SELECT i.run_id,
+SELECT r.id AS run_id,
        r.task_id,
-       i.token,
-       r.state = 'running' AND r.token = i.token AS is_live,
+       r.asked_token AS token,
+       r.state = 'running' AND r.token = r.asked_token AS is_live,
        a.outcome,
        a.answer::text AS answer,
        r.max_attempts,
@@ -22,9 +24,8 @@ SELECT i.run_id,
        counts.budget_count,
        counts.kill_count,
        counts.start_failure_count
-FROM input i
-JOIN locked r ON r.id = i.run_id
-JOIN runs_attempt a ON a.run_id = r.id AND a.token = i.token
+FROM locked r
+JOIN runs_attempt a ON a.run_id = r.id AND a.token = r.asked_token
 LEFT JOIN runs_taskversion v ON v.deployment_id = a.deployment_id AND v.task_id = r.task_id
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (

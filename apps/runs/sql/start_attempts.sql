@@ -3,7 +3,8 @@
 --   resumed_froms text[] (null: from the start), running_seconds float8[] (how long ago it began).
 -- Returns: ord (position from 1), is_stale.
 -- Locks: the runs, in id order. Relies on: runs_run_pkey, attempt_number_is_unique.
--- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
+-- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
+-- there is, with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(containers)s::text[], %(start_kinds)s::text[],
@@ -11,9 +12,12 @@ WITH input AS (
     ) WITH ORDINALITY AS i (run_id, token, container, start_kind, resumed_from, running_seconds, ord)
 ), ok AS MATERIALIZED (
     SELECT i.*, r.attempt_count
-    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
-    ORDER BY r.id
-    FOR NO KEY UPDATE OF r
+    FROM (SELECT * FROM input ORDER BY run_id) AS i
+    CROSS JOIN LATERAL (
+        SELECT * FROM runs_run r
+        WHERE r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
+        FOR NO KEY UPDATE
+    ) AS r
 ), started AS (
     UPDATE runs_attempt a
     SET container = ok.container,

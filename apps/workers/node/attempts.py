@@ -29,6 +29,8 @@ class ProcessEnd:
     note: str = ""
     is_unstarted: bool = False
     """No process could be started at all; the note says why."""
+    is_kept: bool = False
+    """The run has ended, and its process waits for the next one."""
 
 
 @dataclass(slots=True)

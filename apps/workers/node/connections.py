@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._host.knows(self)
         if self._role is not None:
-            self._role.lost()
+            self._role.lost(exc)
 
     def send(self, frame: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -115,7 +115,7 @@ class ControlConnection:
     def heard(self, frame: Frame) -> None:
         self._host.heard(frame)
 
-    def lost(self) -> None:
+    def lost(self, _: Exception | None) -> None:
         self._host.lose_agent()
 
     def close(self) -> None:
@@ -128,22 +128,48 @@ class ControlConnection:
 
 
 class ChildConnection:
-    """The connection of one run's process; reading pauses while too many of its frames wait for an answer."""
+    """The connection of a run's process, or of one that is kept between two runs.
 
-    def __init__(self, connection: Connection, listener: RunListener) -> None:
+    Reading pauses while too many of its frames wait for an answer.
+    """
+
+    def __init__(self, host: "Host", ticket: str, connection: Connection, listener: RunListener) -> None:
+        self.ticket = ticket
+        self._host = host
         self._connection = connection
-        self._listener = listener
+        self._listener: RunListener | None = listener
         self._in_flight = 0
+        self.has_left_unread = False
+        """The other side ended without having read all: the kernel tells so by a reset."""
         self._closed = asyncio.Event()
 
     def send(self, type: str, body: bytes = b"", **header: Any) -> None:  # noqa: A002 - the field's own name
         self._connection.send(encode_frame(type, body, **header))
 
-    def heard(self, frame: Frame) -> None:
-        self._listener.frame(self, frame)
+    def tell(self, frames: list[bytes]) -> None:
+        """Sends encoded frames in one piece, for which the other side wakes up once."""
+        self._connection.send(b"".join(frames))
 
-    def lost(self) -> None:
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    def bind(self, listener: RunListener | None) -> None:
+        """From here on its frames are that run's; None for none's."""
+        self._listener = listener
+
+    def heard(self, frame: Frame) -> None:
+        if frame.type == "idle":
+            self._host.rests(self, frame.header)
+        elif self._listener is None:
+            self._host.spoke_idle(self)
+        else:
+            self._listener.frame(self, frame)
+
+    def lost(self, error: Exception | None) -> None:
+        self.has_left_unread = isinstance(error, ConnectionError)
         self._closed.set()
+        self._host.lost(self)
 
     def close(self) -> None:
         self._connection.close()

@@ -24,8 +24,11 @@ STRANGERS_MAX = 16
 """Connections that have not said yet who they are, beyond the runs that are still to connect: a task can reach the
 socket, and its connections are descriptors of the worker."""
 
+RETIRE_GRACE_SECONDS = 5.0
 LAST_FRAMES_SECONDS = 5.0
 """How long an ended run's socket is read for what it still holds; a process that escaped may keep it open."""
+
+MEMORY_MAX_BYTES = 2**62
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,10 @@ class Host:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._runs: dict[str, RunListener] = {}
         self._children: dict[str, ChildConnection] = {}
+        self._settling: dict[str, ProcessEnd] = {}
+        """Runs that have ended in a kept process whose last output the agent has yet to pass on."""
+        self._idle: dict[str, ChildConnection] = {}
+        """Kept processes between two runs, by the ticket that they came with."""
         self._strangers: set[Connection] = set()
         self._stops: dict[str, dict[str, Any]] = {}
         """What was asked of the agent and may not have reached it, by the run's ticket."""
@@ -85,19 +92,43 @@ class Host:
             self._server.close()
         if self._pinging is not None:
             self._pinging.cancel()
-        for connection in (self._control, *self._children.values(), *self._strangers):
+        for connection in (self._control, *self._children.values(), *self._idle.values(), *self._strangers):
             if connection is not None:
                 connection.close()
         self.fail("The worker closed it.")
 
-    def run(self, run_id: str, folder: str | None, listener: RunListener) -> str:
-        """Asks the agent for a process for this run; returns the ticket that the process will show."""
+    def run(self, run_id: str, folder: str | None, listener: RunListener, *, is_kept: bool = False) -> str:
+        """Asks the agent for a process for this run; returns the ticket that the process will show.
+
+        A kept process may stay for `resume` when the run has completed: `ended` says so.
+        """
         if self._control is None:
             raise HostError("The agent is gone.")
         ticket = secrets.token_hex(32)
         self._runs[ticket] = listener
-        self._control.send("run", ticket=ticket, run_id=run_id, folder=folder)
+        self._control.send("run", ticket=ticket, run_id=run_id, folder=folder, is_kept=is_kept)
         return ticket
+
+    def has_idle(self, ticket: str) -> bool:
+        return ticket in self._idle
+
+    def resume(self, ticket: str, listener: RunListener) -> None:
+        """Binds the kept process of that ticket to a further run; raises HostError if it is gone."""
+        child = self._idle.pop(ticket, None)
+        if child is None:
+            raise HostError("The kept process is gone.")
+        self._runs[ticket], self._children[ticket] = listener, child
+        child.bind(listener)
+        listener.connected(child)
+
+    def retire(self, ticket: str) -> None:
+        """Ends a kept process that no run has."""
+        child = self._idle.pop(ticket, None)
+        if child is None:
+            return
+        child.close()
+        if self._control is not None:
+            self._control.send("stop", ticket=ticket, reason="retired", grace_seconds=RETIRE_GRACE_SECONDS)
 
     def stop(self, ticket: str, reason: str, grace_seconds: float) -> None:
         """Ends a run's process: SIGTERM with the reason, SIGKILL after the grace."""
@@ -119,6 +150,10 @@ class Host:
             self._ready.exception()  # whoever waits gets it; nobody may be waiting
         runs, self._runs = self._runs, {}
         self._stops.clear()
+        self._settling.clear()
+        for child in self._idle.values():
+            child.close()
+        self._idle.clear()
         for ticket, listener in runs.items():
             self._drop_child(ticket)
             listener.ended(end or ProcessEnd(note=reason))
@@ -163,7 +198,7 @@ class Host:
         listener = self._runs.get(ticket)
         if listener is None or ticket in self._children:
             raise WireError("an unknown or used ticket")
-        child = ChildConnection(connection, listener)
+        child = ChildConnection(self, ticket, connection, listener)
         self._children[ticket] = child
         listener.connected(child)
         return child
@@ -179,8 +214,46 @@ class Host:
         elif frame.type == "load_failed":
             error = header.get("error") or {}
             self.fail(f"The tasks could not be loaded: {error.get('type')}: {error.get('message')}")
-        elif frame.type in {"started", "log", "exited"}:
+        elif frame.type in {"started", "log", "exited", "settled"}:
             self._heard_of_run(frame, str(header.get("ticket")))
+
+    def rests(self, child: ChildConnection, header: dict[str, Any]) -> None:
+        """A kept process has told the outcome of its run and offers itself for the next."""
+        ticket = child.ticket
+        if self._children.get(ticket) is not child or ticket in self._settling:
+            self._suspect(child, "spoke between two runs")
+            return
+        if ticket in self._stops:  # asked for too late to change the outcome; its process ends all the same
+            child.close()
+            return
+        end = ProcessEnd(peak_memory_bytes=memory_of(header), is_kept=True)
+        if header.get("has_raw_output") and self._control is not None:
+            self._settling[ticket] = end
+            self._control.send("settle", ticket=ticket)
+        else:
+            self._rest(ticket, end)
+
+    def spoke_idle(self, child: ChildConnection) -> None:
+        """A kept process said something that belongs to no run."""
+        self._suspect(child, "spoke between two runs")
+
+    def lost(self, child: ChildConnection) -> None:
+        """A child's connection is gone; one between two runs takes none any more."""
+        if self._idle.get(child.ticket) is child:
+            self.retire(child.ticket)
+
+    def _suspect(self, child: ChildConnection, what: str) -> None:
+        logger.warning("worker.end_kept_process host=%s: it %s", self.name, what)
+        self.retire(child.ticket)
+        child.close()
+
+    def _rest(self, ticket: str, end: ProcessEnd) -> None:
+        if self._children[ticket].is_closed:
+            return  # it is about to exit, and the agent will say how
+        listener, child = self._runs.pop(ticket), self._children.pop(ticket)
+        self._idle[ticket] = child
+        child.bind(None)
+        listener.ended(end)
 
     def _heard_of_run(self, frame: Frame, ticket: str) -> None:
         listener = self._runs.get(ticket)
@@ -191,16 +264,26 @@ class Host:
             listener.started(int(header["pid"]), str(header["kind"]))
         elif frame.type == "log":
             listener.output(header)
+        elif frame.type == "settled":
+            if (end := self._settling.pop(ticket, None)) is not None:
+                self._rest(ticket, end)
         else:
-            # Frames that the child sent before it died may still lie in its socket: they are read first.
-            asyncio.create_task(self._end_run(ticket, _process_end(header)), name="end-run")  # noqa: RUF006
+            child = self._children.get(ticket)
+            if child is None or child.is_closed:
+                self._end_run(ticket, _process_end(header))
+            else:
+                # Frames that the child sent before it died may still lie in its socket: they are read first.
+                ending = self._end_after(child, ticket, _process_end(header))
+                asyncio.create_task(ending, name="end-run")  # noqa: RUF006
 
-    async def _end_run(self, ticket: str, end: ProcessEnd) -> None:
-        child = self._children.get(ticket)
-        if child is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.wait_closed(), LAST_FRAMES_SECONDS)
+    async def _end_after(self, child: ChildConnection, ticket: str, end: ProcessEnd) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait_closed(), LAST_FRAMES_SECONDS)
+        self._end_run(ticket, end)
+
+    def _end_run(self, ticket: str, end: ProcessEnd) -> None:
         self._drop_child(ticket)
+        self._settling.pop(ticket, None)
         self._stops.pop(ticket, None)
         listener = self._runs.pop(ticket, None)
         if listener is not None:
@@ -223,11 +306,17 @@ class Host:
                     self._control.abort()
 
 
+def memory_of(header: dict[str, Any]) -> int | None:
+    """A kept process tells its own, so the value may be anything."""
+    value = header.get("peak_memory_bytes")
+    return value if isinstance(value, int) and 0 <= value < MEMORY_MAX_BYTES else None
+
+
 def _process_end(header: dict[str, Any]) -> ProcessEnd:
     return ProcessEnd(
         exit_code=header.get("exit_code"),
         signal=header.get("signal"),
-        peak_memory_bytes=header.get("peak_memory_bytes"),
+        peak_memory_bytes=memory_of(header),
         is_out_of_memory=bool(header.get("is_out_of_memory")),
         note=str(header.get("reason") or ""),
         is_unstarted=bool(header.get("reason")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-from trigger_sdk.wire import Frame
+from trigger_sdk.wire import Frame, encode_frame
 
 from apps.workers import protocol as wire
 
@@ -24,6 +24,8 @@ from .outbox import BACKOFF_SECONDS, Sender
 STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0
 KEY_MAX_LENGTH = 200
+CHECKPOINT = "checkpoint"
+GO = encode_frame("go")
 OK = 200
 UNSTORABLE = (413, 422)
 TELL_START_SECONDS = 0.05
@@ -62,6 +64,8 @@ class AttemptRun:
         self._limit: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
         self._is_overdue = False
+        self._child: ChildConnection | None = None
+        self._has_spoken = False
 
     async def run(self) -> None:
         """Returns when the finish is acknowledged, or when the attempt turned out not to be this worker's any more."""
@@ -71,8 +75,7 @@ class AttemptRun:
                 await self._log.flush()
                 await self._deliver(finish)
         finally:
-            if self._place is not None:
-                await self._tools.executor.release(self._place)
+            await self._give_back()
 
     async def _verdict(self) -> wire.Finish:
         try:
@@ -96,6 +99,8 @@ class AttemptRun:
             failed = msgspec.structs.replace(finish, outcome="failed", output=None, error=error)
             result = await self._tools.finishes.submit(failed)
         if result.status != OK:
+            if self._place is not None:
+                self._place.is_reusable = False
             logger.warning("worker.finish_refused run.id=%s: %s", self.attempt.public_run_id, result.message)
 
     def stop(self, reason: str, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
@@ -109,21 +114,15 @@ class AttemptRun:
     async def _execute(self) -> wire.Finish:
         claim = self.attempt.claim
         deployment = await self._read(self._tools.deployments.get, claim.deployment_id)
-        self.attempt.options = deployment.tasks.get(claim.task, wire.TaskOptions())
+        self.attempt.options = _options_of(deployment, claim)
         if claim.has_checkpoints:
             self.attempt.stored = await self._read(self._tools.load_checkpoints, claim.run_id, claim.token)
-        name = f"{self.attempt.public_run_id}-{claim.attempt}"
-        self._place = await self._tools.executor.acquire(deployment, claim.task, self.attempt.options, name)
-        self.attempt.container = self._place.container
-        self.attempt.start_kind = self._place.start_kind
-        if self.attempt.stop_reason:
-            return self.attempt.finish(ProcessEnd(note="It was stopped before its process began."))
-        self._ticket = self._place.host.run(self.attempt.public_run_id, self._place.folder, self)
-        connecting = asyncio.get_running_loop().call_later(CHILD_CONNECT_SECONDS, self._give_up_waiting)
-        try:
-            end = await self._ended
-        finally:
-            connecting.cancel()
+        end = await self._run_process(deployment)
+        while self._place is not None and self._place.is_warm and self._is_unbegun(end):
+            # The kept process died between two runs, or as this one came: no fault of the run, and nothing of it ran.
+            await self._give_back()
+            self._forget_beginning()
+            end = await self._run_process(deployment)
         if self._writes:
             await asyncio.wait(self._writes)
         if end.is_unstarted:
@@ -131,6 +130,48 @@ class AttemptRun:
         if self._is_overdue and self.attempt.begun_at is None:
             raise HostError(f"The task's process did not begin within {CHILD_CONNECT_SECONDS:g} s.")
         return self.attempt.finish(end)
+
+    async def _run_process(self, deployment: wire.DeploymentReply) -> ProcessEnd:
+        """Gives the attempt a process and waits for its end."""
+        claim, attempt = self.attempt.claim, self.attempt
+        name = f"{attempt.public_run_id}-{claim.attempt}"
+        place = await self._tools.executor.acquire(deployment, claim.task, attempt.options, name)
+        self._place = place
+        attempt.container, attempt.start_kind = place.container, place.start_kind
+        if attempt.stop_reason:
+            return ProcessEnd(note="It was stopped before its process began.")
+        self._ended = asyncio.get_running_loop().create_future()
+        if place.is_warm:
+            self._ticket = place.ticket
+            place.host.resume(place.ticket, self)
+        else:
+            self._ticket = place.ticket = place.host.run(
+                attempt.public_run_id, place.folder, self, is_kept=place.pool_key is not None
+            )
+        connecting = asyncio.get_running_loop().call_later(CHILD_CONNECT_SECONDS, self._give_up_waiting)
+        try:
+            end = await self._ended
+        finally:
+            connecting.cancel()
+        # A process that rests without a result has not done what it was asked to.
+        place.is_reusable = end.is_kept and attempt.output is not None and not attempt.stop_reason
+        return end
+
+    def _is_unbegun(self, end: ProcessEnd) -> bool:
+        """Whether a kept process was gone before it had read what it was to do."""
+        is_read = self._has_spoken or self._child is None or not self._child.has_left_unread
+        return not (end.is_kept or is_read or self.attempt.stop_reason)
+
+    def _forget_beginning(self) -> None:
+        self.attempt.begun_at = None
+        for timer in (self._limit, self._telling):
+            if timer is not None:
+                timer.cancel()
+
+    async def _give_back(self) -> None:
+        if self._place is not None:
+            place, self._place, self._ticket = self._place, None, ""
+            await self._tools.executor.release(place)
 
     async def _read(self, read: Callable[..., Awaitable[Read]], *arguments: Any) -> Read:
         """What a coordinator answers; waits through its absence for as long as the lease can be held."""
@@ -168,30 +209,28 @@ class AttemptRun:
 
     def connected(self, child: ChildConnection) -> None:
         """The process showed its ticket: it gets the payload and what it resumes from."""
-        claim = self.attempt.claim
-        child.send(
+        assert self._place is not None
+        claim, attempt, place = self.attempt.claim, self.attempt, self._place
+        # A process that has the code loaded has nothing to do before its run but to read: it need not say so.
+        is_begun = place.is_warm or place.host.can_fork
+        start = encode_frame(
             "start",
             claim.payload,
-            run_id=self.attempt.public_run_id,
+            run_id=attempt.public_run_id,
             task=claim.task,
             attempt=claim.attempt,
             max_attempts=claim.max_attempts,
             scope=claim.scope or claim.public_id,
+            folder=place.folder,
+            is_begun=is_begun,
         )
-        for stored in self.attempt.stored:
-            child.send(
-                "stored",
-                (stored.data or b"") + (stored.carried or b""),
-                key=stored.key,
-                kind=stored.kind,
-                index=stored.index,
-                codec=stored.codec,
-                binds=stored.binds,
-                data_bytes=None if stored.data is None else len(stored.data),
-            )
-        # Its process has them now; kept here they would cost the node the same again.
-        self.attempt.stored = []
-        child.send("go")
+        self._child = child
+        child.tell([start, *map(_stored_frame, attempt.stored), GO])
+        if is_begun:
+            points = [stored.key for stored in attempt.stored if stored.kind == CHECKPOINT]
+            self._begin(points[-1] if points else None)
+        if not place.is_warm:
+            attempt.stored = []  # its process has them now; kept here they would cost the node the same again
 
     def started(self, pid: int, kind: str) -> None:
         logger.debug("worker.start run.id=%s pid=%s kind=%s", self.attempt.public_run_id, pid, kind)
@@ -200,6 +239,7 @@ class AttemptRun:
         self._log.add(header)
 
     def frame(self, child: ChildConnection, frame: Frame) -> None:
+        self._has_spoken = True
         if frame.type == "checkpoint":
             self._spawn(self._save(child, frame))
         elif frame.type == "load":
@@ -231,6 +271,7 @@ class AttemptRun:
     async def _tell_start(self) -> None:
         attempt = self.attempt
         assert attempt.begun_at is not None
+        attempt.stored = []
         result = await self._tools.starts.submit(
             wire.Start(
                 run_id=attempt.claim.run_id,
@@ -303,6 +344,28 @@ class AttemptRun:
         self._writes.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("worker.write run.id=%s: %s", self.attempt.public_run_id, error, exc_info=error)
+
+
+def _stored_frame(stored: wire.StoredCheckpoint) -> bytes:
+    return encode_frame(
+        "stored",
+        (stored.data or b"") + (stored.carried or b""),
+        key=stored.key,
+        kind=stored.kind,
+        index=stored.index,
+        codec=stored.codec,
+        binds=stored.binds,
+        data_bytes=None if stored.data is None else len(stored.data),
+    )
+
+
+def _options_of(deployment: wire.DeploymentReply, claim: wire.Claim) -> wire.TaskOptions:
+    """The task's options, with the larger memory limit for a run that has needed it."""
+    options = deployment.tasks.get(claim.task, wire.TaskOptions())
+    larger = options.retry_out_of_memory_bytes
+    if claim.has_run_out_of_memory and larger is not None and larger > options.memory_bytes:
+        return msgspec.structs.replace(options, memory_bytes=larger)
+    return options
 
 
 def _seconds(value: Any) -> float | None:

@@ -3,15 +3,18 @@
 -- Returns: run_id, is_stale, is_cancel_requested for each lease named. A worker may name a run's ended attempt beside
 --   its live one, so the answer is joined by the token, too.
 -- Locks: the runs, in id order. Relies on: runs_run_pkey.
--- IS TRUE keeps the planner from the indexes on states: from there it would compare every running run with every item.
+-- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
+-- there is, with every item.
 WITH input AS (
     SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
 ), ok AS MATERIALIZED (
     SELECT r.id, i.token, r.attempt_count, r.is_cancel_requested
-    FROM runs_run r JOIN input i ON r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
-    WHERE r.worker_id = %(worker_id)s
-    ORDER BY r.id
-    FOR NO KEY UPDATE OF r
+    FROM (SELECT * FROM input ORDER BY run_id) AS i
+    CROSS JOIN LATERAL (
+        SELECT * FROM runs_run r
+        WHERE r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE AND r.worker_id = %(worker_id)s
+        FOR NO KEY UPDATE
+    ) AS r
 ), renewed AS (
     UPDATE runs_run r SET lease_end = trigger_now() + make_interval(secs => %(lease_seconds)s)
     FROM ok WHERE r.id = ok.id

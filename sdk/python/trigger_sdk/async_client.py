@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Unpack
 
+from trigger_sdk.async_operations import AsyncOperations
 from trigger_sdk.client import Client, Run, RunData, id_of, step_of
+from trigger_sdk.triggering import TriggerOptions
 
 WAIT_STEP_SECONDS = 5.0
 """Shorter than the client's own, because a cancelled wait holds its thread until the step is over."""
@@ -44,7 +46,7 @@ class AsyncRun(RunData):
         return self
 
 
-class AsyncClient:
+class AsyncClient(AsyncOperations):
     """`Client` with `await`; `sync` is the client that the worker threads use."""
 
     def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
@@ -59,8 +61,11 @@ class AsyncClient:
     def close(self) -> None:
         self.sync.close()
 
-    async def trigger(self, task: str, payload: Any = None, **options: Any) -> AsyncRun:
+    async def trigger(self, task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -> AsyncRun:
         return AsyncRun(self, (await asyncio.to_thread(self.sync.trigger, task, payload, **options)).data)
+
+    async def trigger_batch(self, items: Iterable[Mapping[str, Any]]) -> list[AsyncRun]:
+        return [AsyncRun(self, run.data) for run in await asyncio.to_thread(self.sync.trigger_batch, items)]
 
     async def run(self, run_id: str) -> AsyncRun:
         return AsyncRun(self, await asyncio.to_thread(self.sync.read, run_id))
@@ -70,6 +75,9 @@ class AsyncClient:
         pages = self.sync.runs(**filters)
         while (run := await asyncio.to_thread(next, pages, None)) is not None:
             yield AsyncRun(self, run.data)
+
+    async def bump(self, run: "AsyncRun | str") -> AsyncRun:
+        return AsyncRun(self, (await asyncio.to_thread(self.sync.bump, id_of(run))).data)
 
     async def cancel(self, run: "AsyncRun | str") -> AsyncRun:
         return AsyncRun(self, (await asyncio.to_thread(self.sync.cancel, id_of(run))).data)
@@ -84,6 +92,9 @@ class AsyncClient:
     ) -> dict[str, Any]:
         """The options are those of `Client.replay`."""
         return await asyncio.to_thread(self.sync.preview_replay, id_of(run), from_checkpoint, **options)
+
+    async def discard(self, run: "AsyncRun | str", *, note: str) -> AsyncRun:
+        return AsyncRun(self, (await asyncio.to_thread(self.sync.discard, id_of(run), note=note)).data)
 
     async def requeue(self, run: "AsyncRun | str", *, deployment: str = "original") -> AsyncRun:
         made = await asyncio.to_thread(self.sync.requeue, id_of(run), deployment=deployment)

@@ -4,11 +4,13 @@
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
 from trigger_sdk.http_api import ApiError, ClientError, HttpApi, NotConfigured, Unreachable, find_server
+from trigger_sdk.operations import Operations
+from trigger_sdk.triggering import TriggerOptions, batch_body, is_repeatable, trigger_body
 
 if TYPE_CHECKING:
     from trigger_sdk.async_client import AsyncClient
@@ -56,6 +58,11 @@ class RunData:
         return self.data.get("error")
 
     @property
+    def is_duplicate(self) -> bool:
+        """Of what a trigger returned: the run was there, by its idempotency key."""
+        return bool(self.data.get("is_duplicate"))
+
+    @property
     def attempt_count(self) -> int:
         return int(self.data["attempt_count"])
 
@@ -101,20 +108,30 @@ class Run(RunData):
         return self
 
 
-class Client:
+class Client(Operations):
     """`Client()` finds a development server by itself; elsewhere give `url` and `api_key` or set the environment."""
 
     def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
         self.api = HttpApi(*find_server(url, api_key))
 
-    def trigger(self, task: str, payload: Any = None, **options: Any) -> Run:
-        """Starts a run; it is stored when this returns. `options` are `queue`, `priority`, `concurrency_key` and
-        `max_attempts`.
+    def trigger(self, task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -> Run:
+        """Starts a run; it is stored when this returns. The options are those of `TriggerOptions`.
 
-        ApiError 404 for an unknown task, 422 for a payload that does not fit it; Unreachable leaves it open.
+        With an `idempotency_key` that is known the run is the key's (`is_duplicate`), and the request is sent again
+        where its reply was lost. ApiError 404 for an unknown task, 409 for a key that stands for another trigger, 422
+        for a payload or option that does not fit, 429 for a full queue (`retry_after`); Unreachable leaves it open.
         """
-        body = {"payload": {} if payload is None else payload, "options": options}
-        return Run(self, self.api.post(f"/tasks/{_part(task)}/runs", body))
+        body = trigger_body(payload, options)
+        return Run(self, self.api.post(f"/tasks/{_part(task)}/runs", body, is_repeatable=is_repeatable(body)))
+
+    def trigger_batch(self, items: Iterable[Mapping[str, Any]]) -> list[Run]:
+        """Starts up to 1,000 runs, all or none; they come in the order of the items, without their values.
+
+        An item is `{"task": …, "payload": …, "options": {…}}`. ApiError as for `trigger`, with `items[n]` in its paths.
+        """
+        body = batch_body(items)
+        made = self.api.post("/batches", body, is_repeatable=is_repeatable(body))
+        return [Run(self, item) for item in made["items"]]
 
     def run(self, run_id: str) -> Run:
         return Run(self, self.read(run_id))
@@ -125,6 +142,7 @@ class Client:
         state: str | None = None,
         task: str | None = None,
         queue: str | None = None,
+        tag: str | None = None,
         since: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Run]:
@@ -133,13 +151,17 @@ class Client:
         left = limit
         while left is None or left > 0:
             size = 200 if left is None else min(left, 200)
-            query = {"state": state, "task": task, "queue": queue, "since": since, "cursor": cursor, "limit": size}
-            page = self.api.get("/runs", query)
+            chosen = {"state": state, "task": task, "queue": queue, "tag": tag, "since": since}
+            page = self.api.get("/runs", {**chosen, "cursor": cursor, "limit": size})
             yield from (Run(self, item) for item in page["items"])
             cursor = page["next_cursor"]
             if cursor is None:
                 return
             left = None if left is None else left - len(page["items"])
+
+    def bump(self, run: "Run | str") -> Run:
+        """Puts a pending run before all others of its queue; ApiError 409 unless it is pending."""
+        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/bump", {}))
 
     def cancel(self, run: "Run | str") -> Run:
         return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/cancellation", {}))
@@ -182,6 +204,10 @@ class Client:
         """The same run, pending again from its last checkpoint with a fresh budget; ApiError 409 unless it is a dead
         letter."""
         return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/requeue", {"deployment": deployment}))
+
+    def discard(self, run: "Run | str", *, note: str) -> Run:
+        """Closes a dead letter; the note says why. ApiError 409 unless it is one."""
+        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/discard", {"note": note}))
 
     def read(self, run_id: str, *, wait_seconds: float = 0) -> dict[str, Any]:
         """The run's fields; with `wait_seconds` the answer comes when the run is final or that time is over."""

@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 API_PATH = "/api/v1"
 TIMEOUT_SECONDS = 30.0
 RETRY_DELAYS_SECONDS = (0.2, 1.0)
-"""Before the second and third try of a request that only reads."""
+"""Before the second and third try of a request that may be repeated."""
 
 
 class ClientError(Exception):
@@ -34,11 +34,14 @@ class Unreachable(ClientError):
 class ApiError(ClientError):
     """The server refused the request (4xx) or failed (5xx).
 
-    `type` is the problem's name such as `/problems/unknown-task`, `errors` the fields: `[{path, message}]`.
+    `type` is the problem's name such as `/problems/task-not-found`, `errors` the fields: `[{path, message}]`, `problem`
+    all of it. `retry_after` are the seconds after which the server wants to be asked again, where it said so.
     """
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, problem: Mapping[str, Any], *, retry_after: float | None = None) -> None:
         self.status = status
+        self.problem = dict(problem)
+        self.retry_after = retry_after
         self.type: str = str(problem.get("type") or "about:blank")
         self.title: str = str(problem.get("title") or http.client.responses.get(status, "Error"))
         self.detail: str = str(problem.get("detail") or "")
@@ -95,23 +98,38 @@ class HttpApi:
         """Reads; tries again twice where the server does not answer or says 503."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
         target = f"{path}?{urlencode(given)}" if given else path
-        for delay in RETRY_DELAYS_SECONDS:
-            try:
-                return self._request("GET", target, None, self.timeout_seconds + wait_seconds)
-            except (Unreachable, ApiError) as error:
-                if isinstance(error, ApiError) and error.status != 503:
-                    raise
-            time.sleep(delay)
-        return self._request("GET", target, None, self.timeout_seconds + wait_seconds)
+        return self._repeated("GET", target, None, self.timeout_seconds + wait_seconds)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Changes something, and is sent once: after Unreachable nobody knows whether it was carried out."""
-        return self._request("POST", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
+    def post(self, path: str, body: Mapping[str, Any], *, is_repeatable: bool = False) -> Any:
+        """Changes something, and is sent once: after Unreachable nobody knows whether it was carried out.
+
+        `is_repeatable` says that the server knows a repeat: then it is sent again as what reads.
+        """
+        send = self._repeated if is_repeatable else self._request
+        return send("POST", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Sets something; sent again as what reads, because a repeat changes no more."""
+        return self._repeated("PATCH", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
+
+    def delete(self, path: str) -> Any:
+        """The same."""
+        return self._repeated("DELETE", path, None, self.timeout_seconds)
 
     def close(self) -> None:
         """Closes the kept connections; a later request opens new ones."""
         while self._idle:
             self._idle.pop().close()
+
+    def _repeated(self, method: str, path: str, body: bytes | None, timeout_seconds: float) -> Any:
+        for delay in RETRY_DELAYS_SECONDS:
+            try:
+                return self._request(method, path, body, timeout_seconds)
+            except (Unreachable, ApiError) as error:
+                if isinstance(error, ApiError) and error.status != 503:
+                    raise
+            time.sleep(delay)
+        return self._request(method, path, body, timeout_seconds)
 
     def _request(self, method: str, path: str, body: bytes | None, timeout_seconds: float) -> Any:
         connection = self._connection(timeout_seconds)
@@ -158,5 +176,11 @@ def _answer(response: http.client.HTTPResponse, content: bytes) -> Any:
         else:
             raise ApiError(502, {"detail": f"the server's answer is not JSON: {error}"}) from error
     if response.status >= 400:
-        raise ApiError(response.status, value if isinstance(value, dict) else {})
+        problem = value if isinstance(value, dict) else {}
+        raise ApiError(response.status, problem, retry_after=_seconds(response.headers.get("Retry-After")))
     return value
+
+
+def _seconds(text: str | None) -> float | None:
+    """None also for a date, which proxies may write there."""
+    return float(text) if text and text.isascii() and text.isdigit() else None

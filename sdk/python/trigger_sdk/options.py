@@ -11,7 +11,7 @@ from trigger_sdk.errors import TaskOptionError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>B|KB|MB|GB|TB)\Z", re.IGNORECASE)
-_RATE = re.compile(r"[1-9]\d{0,8}/(s|m|h|d)\Z")
+RATE = re.compile(r"[1-9]\d{0,8}/(s|m|h|d)\Z")
 _KEY_PATH = re.compile(r"payload(\.[^\W\d]\w*)+\Z")
 _UNITS = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 _DAY = 86_400
@@ -62,6 +62,7 @@ class TaskOptions(NamedTuple):
     cpus: float | None = None
     warm_start: str = "fork"
     rate_limit: str | None = None
+    rate_limit_per_key: str | None = None
     ttl_seconds: float | None = None
     schedule: dict[str, Any] | None = None
 
@@ -91,12 +92,14 @@ def check_options(task_id: str, given: Mapping[str, Any]) -> TaskOptions:
         disk_bytes=_size("disk", given["disk"], 2**20),
         cpus=None if cpus is None else check_number("cpus", cpus, 0.01, 1_024),
         warm_start=_choice("warm_start", given["warm_start"], WARM_STARTS),
-        rate_limit=_text("rate_limit", given["rate_limit"], _RATE, "100/m"),
+        rate_limit=_text("rate_limit", given["rate_limit"], RATE, "100/m"),
+        rate_limit_per_key=_text("rate_limit_per_key", given["rate_limit_per_key"], RATE, "5/s"),
         ttl_seconds=None if given["ttl"] is None else _seconds("ttl", given["ttl"], 365 * _DAY),
         schedule=_schedule(given["schedule"]),
     )
-    if options.max_concurrency_total is not None and options.concurrency_key is None:
-        raise TaskOptionError("max_concurrency_total", "only has a meaning together with concurrency_key")
+    for name in ("max_concurrency_total", "rate_limit_per_key"):
+        if getattr(options, name) is not None and options.concurrency_key is None:
+            raise TaskOptionError(name, "only has a meaning together with concurrency_key")
     return options
 
 

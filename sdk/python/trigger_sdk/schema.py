@@ -6,6 +6,7 @@ lacks: `date-time`, `date`, `time`, `duration` (ISO 8601), `uuid`, base64 for by
 
 import dataclasses
 import enum
+import functools
 import inspect
 import types
 import typing
@@ -30,6 +31,9 @@ _FILLABLE = (
     inspect.Parameter.KEYWORD_ONLY,
 )
 
+SIGNATURES_MAX = 1024
+"""Functions whose signature is remembered: reading one anew for each run costs more than the rest of its binding."""
+
 
 class SignatureError(Exception):
     """A parameter that no payload can fill. `name` is the parameter's."""
@@ -39,6 +43,7 @@ class SignatureError(Exception):
         self.name = name
 
 
+@functools.lru_cache(SIGNATURES_MAX)
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters that a payload fills, all by name; SignatureError for `*args`."""
     fillable: dict[str, inspect.Parameter] = {}
@@ -52,6 +57,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return fillable
 
 
+@functools.lru_cache(SIGNATURES_MAX)
 def extra_name(function: Callable[..., Any]) -> str | None:
     """The name of `**kwargs`, None if the function has none."""
     for name, parameter in inspect.signature(function).parameters.items():
@@ -60,6 +66,7 @@ def extra_name(function: Callable[..., Any]) -> str | None:
     return None
 
 
+@functools.lru_cache(SIGNATURES_MAX)
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The evaluated annotations of a function, below its decorators."""
     return typing.get_type_hints(inspect.unwrap(function), include_extras=True)

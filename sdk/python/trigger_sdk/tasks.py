@@ -124,6 +124,7 @@ def task(
     cpus: float | None = None,
     warm_start: str = "fork",
     rate_limit: str | None = None,
+    rate_limit_per_key: str | None = None,
     ttl: float | timedelta | None = None,
     schedule: Mapping[str, Any] | None = None,
 ) -> Callable[[_F], _F]:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-PROTOCOL_VERSION = "1.0"
+PROTOCOL_VERSION = "1.1"
 """Major and minor; an agent and a worker that differ in the major do not talk to each other."""
 
 SOCKET_NAME = "proxy.sock"
 HEADER_MAX_BYTES = 1024 * 1024
 BODY_MAX_BYTES = 8 * 1024 * 1024
 _LENGTHS = struct.Struct("!II")
+_write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class WireError(Exception):
@@ -33,7 +34,7 @@ class Frame:
 
 def encode_frame(type: str, body: bytes = b"", **header: Any) -> bytes:  # noqa: A002 - the field's own name
     """The bytes of one frame; raises WireError where header or body is over its limit."""
-    head = json.dumps({"type": type, **header}, separators=(",", ":")).encode()
+    head = _write({"type": type, **header}).encode()
     if len(head) > HEADER_MAX_BYTES or len(body) > BODY_MAX_BYTES:
         raise WireError(f"a {type} frame of {len(head)} + {len(body)} bytes is over the limit")
     return _LENGTHS.pack(len(head), len(body)) + head + body

@@ -168,13 +168,44 @@ class Proxy:
         folder: Path | None = None,
         answer: Answer = save_always,
         run_id: str = "run_test",
+        is_kept: bool = False,
     ) -> Attempt:
         attempt = Attempt(secrets.token_hex(16), task, payload, number, stored, answer, run_id)
         self.attempts[attempt.ticket] = attempt
         attempt.started_at = time.monotonic()
         assert self.control is not None
-        self.control.send("run", ticket=attempt.ticket, run_id=run_id, folder=None if folder is None else str(folder))
+        self.control.send(
+            "run",
+            ticket=attempt.ticket,
+            run_id=run_id,
+            folder=None if folder is None else str(folder),
+            is_kept=is_kept,
+        )
         return attempt
+
+    def resume(
+        self,
+        previous: Attempt,
+        payload: bytes = b"{}",
+        *,
+        folder: Path | None = None,
+        run_id: str = "run_next",
+        answer: Answer = save_always,
+        task: str = "",
+        stored: Sequence[Stored] = (),
+    ) -> Attempt:
+        """Gives the process that waits after `previous` its next run; frames from now on are the new run's."""
+        attempt = Attempt(previous.ticket, task or previous.task, payload, 1, stored, answer, run_id)
+        attempt.started_at = time.monotonic()
+        attempt.peer = previous.peer
+        assert attempt.peer is not None
+        self.attempts[attempt.ticket] = attempt
+        self._tell_work(attempt.peer, attempt, folder=None if folder is None else str(folder))
+        return attempt
+
+    def settle(self, attempt: Attempt) -> None:
+        assert self.control is not None
+        self.control.send("settle", ticket=attempt.ticket)
 
     def stop(self, attempt: Attempt, reason: str, grace_seconds: float) -> None:
         assert self.control is not None
@@ -232,6 +263,19 @@ class Proxy:
     def _serve_child(self, peer: FrameSocket, attempt: Attempt, ticket: Frame) -> None:
         attempt.add(ticket)
         attempt.peer = peer
+        self._tell_work(peer, attempt)
+        ticket_text = attempt.ticket
+        try:
+            while (frame := peer.receive()) is not None:
+                attempt = self.attempts[ticket_text]
+                attempt.add(frame)
+                if frame.type in ("checkpoint", "load") and (answer := attempt.answer(attempt, frame)) is not None:
+                    peer.send(answer.type, answer.body, **answer.header)
+        finally:
+            self.attempts[ticket_text].has_closed.set()
+
+    @staticmethod
+    def _tell_work(peer: FrameSocket, attempt: Attempt, **header: Any) -> None:
         peer.send(
             "start",
             attempt.payload,
@@ -240,20 +284,14 @@ class Proxy:
             attempt=attempt.number,
             max_attempts=3,
             scope=attempt.run_id,
+            **header,
         )
         for stored in attempt.stored:
             body = (stored.data or b"") + stored.carried
-            header = {"key": stored.key, "index": stored.index, "binds": stored.binds, "kind": stored.kind}
+            fields = {"key": stored.key, "index": stored.index, "binds": stored.binds, "kind": stored.kind}
             data_bytes = None if stored.data is None else len(stored.data)
-            peer.send("stored", body, **header, codec=stored.codec, data_bytes=data_bytes)
+            peer.send("stored", body, **fields, codec=stored.codec, data_bytes=data_bytes)
         peer.send("go")
-        try:
-            while (frame := peer.receive()) is not None:
-                attempt.add(frame)
-                if frame.type in ("checkpoint", "load") and (answer := attempt.answer(attempt, frame)) is not None:
-                    peer.send(answer.type, answer.body, **answer.header)
-        finally:
-            attempt.has_closed.set()
 
 
 def _shut(connection: socket.socket) -> None:

@@ -15,14 +15,17 @@ from trigger_site.api import api
 pytestmark = pytest.mark.django_db
 
 READ = {"viewer": 200, "operator": 200, "admin": 200}
+WRITE = {"viewer": 403, "operator": 200, "admin": 200}
 MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("POST", "/tasks/{task}/runs", {"payload": {}}, {"viewer": 403, "operator": 201, "admin": 201}),
+    ("POST", "/batches", {"items": [{"task": "noop"}]}, {"viewer": 403, "operator": 201, "admin": 201}),
     ("GET", "/runs", None, READ),
     ("GET", "/runs/{run_id}", None, READ),
     ("GET", "/runs/{run_id}/attempts", None, READ),
     ("GET", "/runs/{run_id}/logs", None, READ),
     ("GET", "/runs/{run_id}/checkpoints", None, READ),
     ("GET", "/runs/{run_id}/checkpoints/{key}", None, {"viewer": 404, "operator": 404, "admin": 404}),
+    ("POST", "/runs/{run_id}/bump", {}, WRITE),
     ("POST", "/runs/{run_id}/cancellation", {}, {"viewer": 403, "operator": 200, "admin": 200}),
     ("POST", "/runs/{run_id}/replays", {}, {"viewer": 403, "operator": 201, "admin": 201}),
     ("GET", "/runs/{run_id}/replays", None, READ),
@@ -31,6 +34,16 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("POST", "/runs/{run_id}/requeue/preview", {}, {"viewer": 403, "operator": 409, "admin": 409}),
     ("GET", "/tasks", None, READ),
     ("GET", "/tasks/{task}", None, READ),
+    ("PATCH", "/tasks/{task}", {"is_paused": True}, WRITE),
+    ("DELETE", "/tasks/{task}/cool-down", None, WRITE),
+    ("GET", "/queues", None, READ),
+    ("GET", "/queues/{name}", None, READ),
+    ("PATCH", "/queues/{name}", {"is_paused": True}, WRITE),
+    ("GET", "/dead-letters", None, READ),
+    ("GET", "/dead-letters/groups", None, READ),
+    ("POST", "/dead-letters/requeue", {"filter": {}}, WRITE),
+    ("POST", "/dead-letters/discard", {"filter": {}, "note": "spent"}, WRITE),
+    ("POST", "/runs/{run_id}/discard", {"note": "spent"}, {"viewer": 403, "operator": 409, "admin": 409}),
 ]
 
 
@@ -40,7 +53,7 @@ def test_each_address_asks_for_its_role(
     client: Client, method: str, route: str, body: Any, statuses: dict[str, int], role: str
 ) -> None:
     run = make_run(make_task("noop"))
-    path = "/api/v1" + route.format(task="noop", run_id=run.public_id, key="no-such-key")
+    path = "/api/v1" + route.format(task="noop", run_id=run.public_id, key="no-such-key", name="noop")
 
     response = client.generic(method, path, _json(body), content_type="application/json", headers=bearer(role))
 
@@ -62,7 +75,7 @@ def test_no_address_answers_without_a_key(client: Client, credential: str | None
     headers = {} if credential is None else {"Authorization": credential}
 
     for method, route, _, _ in MATRIX:
-        path = "/api/v1" + route.format(task="t", run_id="run_x", key="k")
+        path = "/api/v1" + route.format(task="t", run_id="run_x", key="k", name="q")
         response = client.generic(method, path, b"{}", content_type="application/json", headers=headers)
 
         assert response.status_code == 401, (path, credential)

@@ -13,6 +13,7 @@ from django.test import Client
 from apps.access.errors import AccessError
 from apps.checkpoints import errors as checkpoints_errors  # noqa: F401 - defines subclasses
 from apps.runs.errors import RunsError
+from apps.runs.trigger_options import HTTP
 from tests.factories import bearer, make_user
 from trigger_site.problems import NAMED_ERRORS, STATUSES, SiteError, problem_response, problem_type
 
@@ -139,7 +140,7 @@ def test_the_description_resolves_and_names_the_refusals(client: Client) -> None
         _resolve(document, reference)
     trigger = document["paths"]["/api/v1/tasks/{task}/runs"]["post"]
     options = trigger["requestBody"]["content"]["application/json"]["schema"]["properties"]["options"]
-    assert set(options["properties"]) == {"queue", "priority", "concurrency_key", "max_attempts"}
+    assert set(options["properties"]) == set(HTTP)
     assert "application/problem+json" in trigger["responses"]["default"]["content"]
 
 

@@ -23,6 +23,15 @@ def test_who_was_served_goes_to_the_end() -> None:
     assert lanes.place(A) == PLACE
 
 
+def test_turns_do_not_follow_the_age_of_runs() -> None:
+    lanes = Lanes()
+    found(lanes, A, B, C)
+
+    lanes.served({B: PLACE, A: PLACE})
+
+    assert lanes.all() == [C, A, B]
+
+
 def test_find_keeps_turns_and_forgets_places() -> None:
     lanes = Lanes()
     found(lanes, A, B)

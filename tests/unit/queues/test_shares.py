@@ -11,7 +11,7 @@ from apps.queues.shares import Bound, Group, Lane, Room, Terms, plan, terms_of
 
 ROW: dict[str, Any] = {
     "queue": "q", "task_id": "t", "concurrency_key": "",
-    "is_retired": False, "deployment_id": None, "is_cooling": False,
+    "is_retired": False, "deployment_id": None, "is_cooling": False, "now": None,
     "queue_limit": None, "task_limit": None, "key_limit": None,
     "queue_running": 0, "task_running": 0, "key_running": 0,
     "queue_rate": None, "task_rate": None, "key_rate": None, "queue_ahead": 0.0, "task_ahead": 0.0, "key_ahead": 0.0,

@@ -36,6 +36,7 @@ def test_defaults_are_those_of_the_interface() -> None:
         "cpus": None,
         "warm_start": "fork",
         "rate_limit": None,
+        "rate_limit_per_key": None,
         "ttl_seconds": None,
         "schedule": None,
     }
@@ -56,6 +57,7 @@ def test_all_options_are_taken() -> None:
         cpus=0.5,
         warm_start="off",
         rate_limit="100/m",
+        rate_limit_per_key="5/s",
         ttl=60,
         schedule={"cron": "0 3 * * *", "timezone": "Europe/Berlin"},
     )(work)
@@ -87,6 +89,8 @@ def test_all_options_are_taken() -> None:
         ("warm_start", "maybe", "one of 'fork', 'same_process', 'off'"),
         ("rate_limit", "100 per minute", "such as '100/m'"),
         ("rate_limit", "0/m", "such as '100/m'"),
+        ("rate_limit_per_key", "5", "such as '5/s'"),
+        ("rate_limit_per_key", "5/s", "only has a meaning together with concurrency_key"),
         ("ttl", -1, "a number from 1"),
         ("schedule", "0 3 * * *", "a mapping"),
     ],

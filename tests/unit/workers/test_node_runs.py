@@ -74,7 +74,7 @@ class StubHost(Host):
         super().__init__(Path(), isolation="none")
         self._node = node
 
-    def run(self, run_id: str, folder: str | None, listener: Any) -> str:
+    def run(self, run_id: str, folder: str | None, listener: Any, *, is_kept: bool = False) -> str:
         self._listener = listener
         return "ticket"
 

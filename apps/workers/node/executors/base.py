@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from uuid import UUID
 
 from apps.workers.node.hosts import Host
 from apps.workers.protocol import DeploymentReply, TaskOptions
@@ -18,7 +19,17 @@ class ExecutorUnavailableError(Exception):
     """This node cannot run tasks in the way that was asked for; the text says why and what would mend it."""
 
 
-@dataclass(slots=True)
+PoolKey = tuple[UUID, str, int]
+"""Deployment, task and memory limit: what runs must have in common to share a process."""
+
+
+def pool_key(deployment: DeploymentReply, task: str, options: TaskOptions) -> PoolKey | None:
+    """None for a task whose processes serve one run only."""
+    is_kept = options.warm_start == "same_process"
+    return (deployment.deployment_id, task, options.memory_bytes) if is_kept else None
+
+
+@dataclass(slots=True, eq=False)
 class Place:
     """Where one attempt runs: a ready host, the run's folder as its process sees it, and the name that people see."""
 
@@ -27,6 +38,13 @@ class Place:
     start_kind: str
     """cold or warm."""
     folder: str | None = None
+    pool_key: PoolKey | None = None
+    """Set where the task wants its process kept for its next run."""
+    is_warm: bool = False
+    """The process that ran before in this place is to be taken; `ticket` names it to the host."""
+    ticket: str = ""
+    is_reusable: bool = False
+    """The run has completed and its process waits: `release` may keep both for the next one."""
 
 
 class Executor(Protocol):
@@ -43,7 +61,7 @@ class Executor(Protocol):
         """A place for one attempt; raises StartFailedError. `attempt_name` is unique per attempt."""
 
     async def release(self, place: Place) -> None:
-        """The attempt has ended: its processes are gone and its files are removed when this returns."""
+        """The attempt has ended: its files are removed when this returns, and its processes are gone or wait warm."""
 
     async def close(self) -> None:
         """Ends everything that this executor started."""

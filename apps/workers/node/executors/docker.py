@@ -1,5 +1,7 @@
 """Tasks in containers: one container per attempt, started from the deployment's image and removed after the attempt.
 
+A container whose task keeps its process (`warm_start="same_process"`) waits for that task's next run instead.
+
 Owns the containers' life on this node. How they look is `docker_containers.py`'s, what is in them `docker_images.py`'s;
 what goes over their sockets is the host's.
 """
@@ -22,10 +24,12 @@ from apps.workers.node.executors.base import (
     Place,
     StartFailedError,
     lock_folder,
+    pool_key,
     socket_folder,
 )
 from apps.workers.node.executors.docker_engine import Engine, EngineError
 from apps.workers.node.executors.docker_images import Images
+from apps.workers.node.executors.warm import WarmPool
 from apps.workers.node.hosts import Host, HostError
 from apps.workers.protocol import DeploymentReply, TaskOptions
 
@@ -86,6 +90,7 @@ class DockerExecutor:
         self._worker = secrets.token_hex(8)
         self._containers: dict[str, Container] = {}
         self._lock: int | None = None
+        self._warm = WarmPool(self._discard_place)
         self._reaping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -100,9 +105,13 @@ class DockerExecutor:
         except EngineError as error:
             raise ExecutorUnavailableError(f"The container engine cannot be used: {error}.") from error
         self._reaping = asyncio.create_task(self._reap_forever(), name="reap-containers")
+        self._warm.open()
 
     async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
-        """A new container; containers that wait for their next run would be taken here and put back by `release`."""
+        """A container in which the task's process waits, else a new one."""
+        key = pool_key(deployment, task, options)
+        if (waiting := self._warm.take(key)) is not None:
+            return waiting
         host = ContainerHost(socket_folder(self._sockets, secrets.token_hex(SOCKET_FOLDER_BYTES // 2)), self._engine)
         host.name = attempt_name
         container = Container(attempt_name, host)
@@ -116,9 +125,13 @@ class DockerExecutor:
         except BaseException:
             await asyncio.shield(self._discard(container))
             raise
-        return Place(host, container.id[:SHORT_ID], "cold")
+        return Place(host, container.id[:SHORT_ID], "cold", pool_key=key)
 
     async def release(self, place: Place) -> None:
+        if not self._warm.put(place):
+            await self._discard_place(place)
+
+    async def _discard_place(self, place: Place) -> None:
         for container in list(self._containers.values()):
             if container.host is place.host:
                 await self._discard(container)
@@ -126,6 +139,7 @@ class DockerExecutor:
     async def close(self) -> None:
         if self._reaping is not None:
             self._reaping.cancel()
+        await self._warm.close()
         await asyncio.gather(*(self._discard(container) for container in list(self._containers.values())))
         self._engine.close()
         if self._lock is not None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from uuid import UUID
 
 from apps.workers.node.deployments import DeploymentError, unpack
-from apps.workers.node.executors.base import Place, StartFailedError, lock_folder, socket_folder
+from apps.workers.node.executors.base import Place, StartFailedError, lock_folder, pool_key, socket_folder
+from apps.workers.node.executors.warm import WarmPool
 from apps.workers.node.hosts import Host, HostError
 from apps.workers.protocol import DeploymentReply, TaskOptions
 
@@ -57,6 +58,7 @@ class ProcessExecutor:
         self._preparing = asyncio.Lock()
         """Deployments with the same requirements share an environment, which must not be made twice at once."""
         self._lock: int | None = None
+        self._warm = WarmPool(self._retire)
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -68,8 +70,14 @@ class ProcessExecutor:
         for name in ("deployments", "runs", "s", "venvs"):
             (self._folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sweeping = asyncio.create_task(self._end_idle(), name="end-idle-agents")
+        self._warm.open()
 
     async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
+        key = pool_key(deployment, task, options)
+        if (waiting := self._warm.take(key)) is not None:
+            waiting.folder = self._new_folder(attempt_name)
+            self._zygotes[deployment.deployment_id].last_used_at = asyncio.get_running_loop().time()
+            return waiting
         lock = self._starting.setdefault(deployment.deployment_id, asyncio.Lock())
         async with lock:
             zygote = self._zygotes.get(deployment.deployment_id)
@@ -81,22 +89,34 @@ class ProcessExecutor:
                 zygote = await self._start(deployment)
                 self._zygotes[deployment.deployment_id] = zygote
         zygote.last_used_at = asyncio.get_running_loop().time()
-        folder = self._folder / "runs" / attempt_name
-        folder.mkdir(mode=0o700)
-        kind = "warm" if is_warm else "cold"
-        return Place(zygote.host, f"process {zygote.process.pid}", kind, str(folder))
+        # A process of its own has the code, but nothing that an earlier run has put into its modules.
+        kind = "warm" if is_warm and key is None else "cold"
+        folder = self._new_folder(attempt_name)
+        return Place(zygote.host, f"process {zygote.process.pid}", kind, folder, pool_key=key)
 
     async def release(self, place: Place) -> None:
-        if place.folder is None:
+        folder, place.folder = place.folder, None
+        if not self._warm.put(place):
+            place.host.retire(place.ticket)
+        if folder is None:
             return
         try:
-            os.rmdir(place.folder)  # most runs leave nothing behind, and that needs no thread
+            os.rmdir(folder)  # most runs leave nothing behind, and that needs no thread
         except OSError:
-            await asyncio.to_thread(shutil.rmtree, place.folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    def _new_folder(self, attempt_name: str) -> str:
+        folder = f"{self._folder}/runs/{attempt_name}"
+        os.mkdir(folder, mode=0o700)
+        return folder
+
+    async def _retire(self, place: Place) -> None:
+        place.host.retire(place.ticket)
 
     async def close(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
+        await self._warm.close()
         zygotes, self._zygotes = list(self._zygotes.values()), {}
         await asyncio.gather(*(self._end(zygote) for zygote in zygotes))
         if self._lock is not None:

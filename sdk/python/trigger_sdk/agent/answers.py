@@ -33,6 +33,12 @@ class Answers:
         with self._changed:
             self._due.discard(sequence)
 
+    @property
+    def has_due(self) -> bool:
+        """Whether the worker still owes an answer, perhaps to a thread that nobody waits for any more."""
+        with self._changed:
+            return bool(self._due)
+
     def settle(self) -> None:
         """Waits until every request has its answer, also those that nobody waits for any more.
 

@@ -4,6 +4,7 @@ A connection that the worker has closed means that nothing this run does can be 
 """
 
 import os
+import select
 import socket
 import struct
 import threading
@@ -29,12 +30,25 @@ class Channel:
         self._socket.connect(path)
 
     def send(self, type: str, body: bytes = b"", **header: Any) -> None:  # noqa: A002 - the frame's own field
-        data = encode_frame(type, body, **header)
+        self.tell(encode_frame(type, body, **header))
+
+    def tell(self, *frames: bytes) -> None:
+        """Sends encoded frames in one piece."""
         with self.interrupts, self._lock:
             try:
-                self._socket.sendall(data)
+                self._socket.sendall(b"".join(frames))
             except OSError:
                 self.abandon()
+
+    def wait_for_work(self) -> None:
+        """Blocks until the worker sends a kept process its next run; ends the process where there is none to come."""
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        waiting.poll()
+        data = self._socket.recv(256 * 1024)
+        if not data:
+            os._exit(0)
+        self._ready += self._buffer.feed(data)
 
     def receive(self) -> Frame:
         """The next frame; raises the run's stop if that comes first."""

@@ -1,10 +1,12 @@
-"""A run's own process: takes the work, runs the task, reports the outcome, and ends.
+"""A run's own process: takes the work, runs the task, reports the outcome, and ends, or waits for the next run.
 
 Started in two ways: forked by an agent that has the code loaded already (`run`), or as a fresh interpreter that loads
 it itself (`run_spawned`).
 """
 
+import contextvars
 import json
+import logging
 import os
 import signal
 from dataclasses import dataclass
@@ -15,11 +17,12 @@ from trigger_sdk.agent.channel import Channel
 from trigger_sdk.agent.failures import describe
 from trigger_sdk.agent.interrupts import Interrupts
 from trigger_sdk.agent.loader import load_tasks
+from trigger_sdk.agent.reuse import Baseline, ReadCount
 from trigger_sdk.agent.runtime import AgentRuntime
 from trigger_sdk.context import CHECKPOINT, StoredCheckpoint, run_task
 from trigger_sdk.errors import AbortRun, PayloadError, ResumeRefused, RetryAfter
 from trigger_sdk.tasks import registry
-from trigger_sdk.wire import Frame, WireError
+from trigger_sdk.wire import Frame, WireError, encode_frame
 
 SETUP_DESCRIPTOR = 3
 """Where a fresh interpreter reads its setup (one line of JSON), and later the reason of a stop."""
@@ -36,6 +39,8 @@ class Setup:
     folder: str | None
     is_container: bool
     agent: int
+    is_kept: bool = False
+    """Whether the process offers itself for the next run of its task when this one has completed."""
 
 
 def run_spawned() -> NoReturn:
@@ -46,10 +51,10 @@ def run_spawned() -> NoReturn:
         if not byte:
             os._exit(surroundings.EXIT_NOT_STARTED)
         line += byte
-    run(Setup(**json.loads(line)), SETUP_DESCRIPTOR, is_loaded=False)
+    run(Setup(**json.loads(line)), SETUP_DESCRIPTOR, None, is_loaded=False)
 
 
-def run(setup: Setup, orders: int, *, is_loaded: bool) -> NoReturn:
+def run(setup: Setup, orders: int, reads: ReadCount | None, *, is_loaded: bool) -> NoReturn:
     """Never returns: whatever the task has left running in this process must not outlive the run."""
     interrupts = Interrupts(orders)
     interrupts.install()
@@ -60,38 +65,90 @@ def run(setup: Setup, orders: int, *, is_loaded: bool) -> NoReturn:
     except OSError as error:
         os.write(2, f"the run's process could not be set up: {error}\n".encode())
         os._exit(surroundings.EXIT_NOT_STARTED)
-    _attempt(setup, channel, interrupts, is_loaded=is_loaded)
+    process = _Process(setup, channel, reads, is_loaded=is_loaded)
+    channel.send("ticket", ticket=setup.ticket)
+    while process.attempt():
+        process.wait_for_work()
     channel.close()
     processes.flush_native_output()
     os._exit(0)
 
 
-def _attempt(setup: Setup, channel: Channel, interrupts: Interrupts, *, is_loaded: bool) -> None:
-    runtime: AgentRuntime | None = None
-    failure: dict[str, Any] | None = None
-    output = b""
-    try:
+class _Process:
+    """What stays the same over the runs of this process: one run, or where it is kept, several."""
+
+    def __init__(self, setup: Setup, channel: Channel, reads: ReadCount | None, *, is_loaded: bool) -> None:
+        self._setup = setup
+        self._channel = channel
+        self._interrupts = channel.interrupts
+        self._reads = reads
+        self._is_loaded = is_loaded
+        self._runtime = AgentRuntime(channel)
+        self._baseline: Baseline | None = None
+
+    def attempt(self) -> bool:
+        """Works on one attempt to its end and tells its outcome; true if the process may take another one."""
+        failure: dict[str, Any] | None = None
+        output = b""
         try:
-            channel.send("ticket", ticket=setup.ticket)
-            start, stored = _receive_work(channel)
-            runtime = AgentRuntime(channel, start.header)
-            runtime.capture_output()
-            if not is_loaded:
-                load_tasks(setup.tasks)
-            output = _run_task(channel, runtime, start, stored)
-        finally:
-            interrupts.finish()
-    except BaseException as error:  # whatever ends the task is its outcome, sys.exit() included
-        failure = _failure(error, interrupts.reason)
-    if runtime is not None:
-        runtime.finish_output()
-    if failure is None:
-        channel.send("completed", output)
-    else:
-        channel.send("failed", **failure)
-    # The failure of a run that is stopped changes nothing: it ends as its reason says.
-    if runtime is not None and (failure is None or interrupts.reason is None):
-        runtime.settle()
+            try:
+                # Values of the main thread's context that the task sets are the run's, and end with it.
+                output = contextvars.copy_context().run(self._work)
+            finally:
+                self._interrupts.finish()
+        except BaseException as error:  # whatever ends the task is its outcome, sys.exit() included
+            failure = _failure(error, self._interrupts.reason)
+        if failure is None and self._baseline is not None and not self._runtime.has_unanswered:
+            return self._end_kept(self._baseline, output)
+        self._end(output, failure)
+        return False
+
+    def wait_for_work(self) -> None:
+        self._interrupts.rest()
+        self._channel.wait_for_work()
+        self._interrupts.resume()
+
+    def _work(self) -> bytes:
+        start, stored = _receive_work(self._channel)
+        if self._baseline is not None:
+            surroundings.enter_folder(start.header.get("folder"), is_container=self._setup.is_container)
+            self._baseline.begin_again()
+        self._runtime.begin(start.header)
+        if not self._is_loaded:
+            load_tasks(self._setup.tasks)
+            self._is_loaded = True
+        if self._setup.is_kept and self._baseline is None:
+            self._baseline = Baseline(self._reads, is_container=self._setup.is_container)
+        return _run_task(self._channel, self._runtime, start, stored)
+
+    def _end(self, output: bytes, failure: dict[str, Any] | None) -> None:
+        self._runtime.finish_output()
+        if failure is None:
+            self._channel.send("completed", output)
+        else:
+            self._channel.send("failed", **failure)
+        # The failure of a run that is stopped changes nothing: it ends as its reason says.
+        if failure is None or self._interrupts.reason is None:
+            self._runtime.settle()
+
+    def _end_kept(self, baseline: Baseline, output: bytes) -> bool:
+        self._runtime.finish_output(is_kept=True)
+        completed = encode_frame("completed", output)
+        if baseline.has_strays():  # ending them may take long: the outcome is told before
+            self._channel.tell(completed)
+            completed = b""
+        peak = baseline.peak_memory_bytes()
+        refusal = baseline.refusal()
+        if refusal is not None:
+            self._runtime.remark(f"This process takes no further run: {refusal}.")
+            self._channel.tell(completed)
+            logging.shutdown()
+            return False
+        self._channel.tell(
+            completed,
+            encode_frame("idle", peak_memory_bytes=peak, has_raw_output=baseline.has_raw_output()),
+        )
+        return True
 
 
 def _receive_work(channel: Channel) -> tuple[Frame, list[StoredCheckpoint]]:
@@ -121,8 +178,9 @@ def _run_task(channel: Channel, runtime: AgentRuntime, start: Frame, stored: lis
     task = registry.get(start.header["task"])
     if task is None:
         raise LookupError(f"this deployment's code has no task {start.header['task']!r}")
-    points = [entry.key for entry in stored if entry.kind == CHECKPOINT]
-    channel.send("begun", resumed_from=points[-1] if points else None)
+    if not start.header.get("is_begun"):
+        points = [entry.key for entry in stored if entry.kind == CHECKPOINT]
+        channel.send("begun", resumed_from=points[-1] if points else None)
     return run_task(task, start.body, stored, runtime)
 
 

@@ -16,6 +16,8 @@ from trigger_sdk.wire import PROTOCOL_VERSION, Frame, FrameBuffer, WireError, en
 CROWDED_BYTES = 1024 * 1024
 """With more than this unsent, the agent stops reading what its runs print until the worker has caught up."""
 
+SENT_AT_ONCE_BYTES = 64 * 1024
+
 
 class Control:
     def __init__(self, path: str) -> None:
@@ -65,23 +67,35 @@ class Control:
         self.is_welcome = True
 
     def send(self, type: str, body: bytes = b"", **header: Any) -> None:  # noqa: A002 - the frame's own field
+        """Goes out with the next `flush`: the other side wakes up once for what belongs together."""
         data = encode_frame(type, body, **header)
         self._outbox.append(data)
         self._outbox_bytes += len(data)
-        self.flush()
+        if self._outbox_bytes > SENT_AT_ONCE_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Sends as much as the socket takes; a broken one is found by the next `receive`."""
         while self.socket is not None and self.is_welcome and self._outbox:
-            first = self._outbox[0]
             try:
-                self._sent_of_first += self.socket.send(memoryview(first)[self._sent_of_first :])
+                sent = self.socket.send(self._next_piece())
             except OSError:
                 return
-            if self._sent_of_first == len(first):
-                self._outbox.popleft()
-                self._outbox_bytes -= len(first)
-                self._sent_of_first = 0
+            self._sent_of_first += sent
+            while self._outbox and self._sent_of_first >= len(self._outbox[0]):
+                size = len(self._outbox.popleft())
+                self._outbox_bytes -= size
+                self._sent_of_first -= size
+
+    def _next_piece(self) -> memoryview:
+        frames: list[bytes] = []
+        size = 0
+        for frame in self._outbox:
+            frames.append(frame)
+            size += len(frame)
+            if size >= SENT_AT_ONCE_BYTES:
+                break
+        return memoryview(b"".join(frames))[self._sent_of_first :]
 
     def flush_for(self, seconds: float) -> None:
         """Waits until everything is sent, the connection breaks, or the time is over."""

@@ -40,6 +40,11 @@ class Interrupts:
         self._orders = orders
         self._main_thread = threading.get_ident()
         self._holds = 0
+        self._is_idle = False
+        self._is_dismissed = False
+        self._begin()
+
+    def _begin(self) -> None:
         self._is_due = False
         self._is_over = False
         self._main: MainCoroutine[Any] | None = None
@@ -52,6 +57,17 @@ class Interrupts:
     def finish(self) -> None:
         """From here on a stop changes nothing: the outcome is being reported."""
         self._is_over = True
+
+    def rest(self) -> None:
+        """Between two runs of a kept process: a stop, also one that came while the last outcome was told, ends it."""
+        self._is_idle = True
+        if self._is_dismissed:
+            os._exit(0)
+
+    def resume(self) -> None:
+        """The next run of a kept process has come."""
+        self._begin()
+        self._is_idle = False
 
     def exception(self) -> RunStopped:
         assert self.reason is not None
@@ -87,7 +103,10 @@ class Interrupts:
         return self._main
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._is_idle:
+            os._exit(0)
         if self._is_over or self.reason is not None:
+            self._is_dismissed = True
             return
         reason = self._read_reason()
         if reason is None:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from trigger_sdk.agent.child import SETUP_DESCRIPTOR, Setup
 from trigger_sdk.agent.output import LineSplitter, LogCap
 from trigger_sdk.agent.processes import IS_LINUX
+from trigger_sdk.agent.reuse import ReadCount
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
@@ -20,8 +21,9 @@ _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 class InChild(BaseException):
     """Unwinds the forked child out of the agent's frames, so that task code finds none of the agent's objects there."""
 
-    def __init__(self, setup: Setup, orders: int, outputs: tuple[int, int]) -> None:
+    def __init__(self, setup: Setup, orders: int, outputs: tuple[int, int], reads: ReadCount | None) -> None:
         super().__init__()
+        self.reads = reads
         self.setup = setup
         self.orders = orders
         self.outputs = outputs
@@ -30,7 +32,10 @@ class InChild(BaseException):
 class Child:
     """A run's process as the agent sees it."""
 
-    def __init__(self, setup: Setup, pid: int, kind: str, orders: int, outputs: dict[int, str]) -> None:
+    def __init__(
+        self, setup: Setup, pid: int, kind: str, orders: int, outputs: dict[int, str], reads: ReadCount | None
+    ) -> None:
+        self.reads = reads
         self.ticket = setup.ticket
         self.pid = pid
         self.kind = kind
@@ -59,15 +64,18 @@ class Child:
         for descriptor in (self.orders, *self.outputs):
             os.close(descriptor)
         self.outputs.clear()
+        if self.reads is not None:
+            self.reads.close()
 
 
 def start_child(setup: Setup, *, is_fork: bool) -> Child:
     """The new child; raises OSError where the system refuses one, and InChild in the forked child itself."""
     ends = [os.pipe() for _ in range(3)]
     (out, out_write), (err, err_write), (orders_read, orders) = ends
+    reads = ReadCount() if setup.is_kept and is_fork else None
     try:
         start = _fork if is_fork else _spawn
-        pid = start(setup, orders_read, (out_write, err_write))
+        pid = start(setup, orders_read, (out_write, err_write), reads)
     except InChild:
         for descriptor in (out, err, orders):
             os.close(descriptor)
@@ -82,7 +90,7 @@ def start_child(setup: Setup, *, is_fork: bool) -> Child:
         os.set_blocking(descriptor, False)
     if not is_fork:
         os.write(orders, json.dumps(asdict(setup)).encode() + b"\n")
-    return Child(setup, pid, "fork" if is_fork else "spawn", orders, {out: "stdout", err: "stderr"})
+    return Child(setup, pid, "fork" if is_fork else "spawn", orders, {out: "stdout", err: "stderr"}, reads)
 
 
 def enter_child(orders: int, outputs: tuple[int, int]) -> None:
@@ -124,7 +132,7 @@ def fork_refusal(known_sockets: Collection[str]) -> str | None:
     return None
 
 
-def _fork(setup: Setup, orders: int, outputs: tuple[int, int]) -> int:
+def _fork(setup: Setup, orders: int, outputs: tuple[int, int], reads: ReadCount | None) -> int:
     # A stop that arrived between fork and handler would run the agent's handler in the child.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
@@ -133,12 +141,12 @@ def _fork(setup: Setup, orders: int, outputs: tuple[int, int]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         raise
     if pid == 0:
-        raise InChild(setup, orders, outputs)
+        raise InChild(setup, orders, outputs, reads)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
 
 
-def _spawn(_: Setup, orders: int, outputs: tuple[int, int]) -> int:
+def _spawn(_: Setup, orders: int, outputs: tuple[int, int], __: ReadCount | None) -> int:
     return os.posix_spawn(
         sys.executable,
         [sys.executable, "-I", "-m", "trigger_sdk.agent", "child"],

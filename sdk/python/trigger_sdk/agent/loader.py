@@ -3,6 +3,7 @@
 A folder's modules are those that `trigger.toml` names, else its top-level files that mention `trigger_sdk`.
 """
 
+import contextlib
 import importlib
 import os
 import re
@@ -11,10 +12,13 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trigger_sdk.agent.failures import show_relative_to
 from trigger_sdk.errors import Problem, RegistrationError, TaskOptionError
+
+if TYPE_CHECKING:
+    from trigger_sdk.tasks import Task
 
 CONFIG_NAME = "trigger.toml"
 
@@ -100,9 +104,25 @@ def load_tasks(path: str) -> list[str]:
 
     if not registry:
         raise LookupError(f"no task is registered by this folder's modules ({', '.join(folder.modules) or 'none'})")
-    if any(task.is_async for task in registry.values()):
-        importlib.import_module("asyncio")  # once here, and not in every child
+    _prepare(list(registry.values()))
     return sorted(registry)
+
+
+def _prepare(tasks: "list[Task]") -> None:
+    """Does once, before any child exists, what each of them would do again for its run."""
+    from trigger_sdk import codec
+    from trigger_sdk.schema import annotations_of, extra_name, parameters_of
+
+    if any(task.is_async for task in tasks):
+        importlib.import_module("asyncio")
+    for name in ("trigger_sdk.lowering", "_signal"):
+        importlib.import_module(name)
+    for task in tasks:
+        parameters_of(task.function)
+        extra_name(task.function)
+        with contextlib.suppress(Exception):  # an annotation that cannot be read fails its own task's runs
+            hints = annotations_of(task.function)
+            codec.encode(None, annotation=hints.get("return"))
 
 
 def problems_of(folder: TaskFolder, module: str, error: BaseException) -> list[Problem]:

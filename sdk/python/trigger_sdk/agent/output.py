@@ -3,6 +3,7 @@
 Knows nothing of sockets: everything ends in a function `emit(...)` that the caller gives.
 """
 
+import contextlib
 import io
 import json
 import logging
@@ -191,6 +192,15 @@ def capture_logging(handler: LogHandler) -> None:
         if isinstance(present, logging.StreamHandler) and _is_standard(present.stream):
             root.removeHandler(present)
     root.addHandler(handler)
+
+
+def flush_logging() -> None:
+    """What `logging.shutdown` does at the end of a process, with handlers that stay open."""
+    for reference in reversed(logging._handlerList):  # type: ignore[attr-defined]  # noqa: SLF001 - as `shutdown` itself
+        handler = reference()
+        if handler is not None:
+            with contextlib.suppress(OSError, ValueError):  # its stream is closed: nothing is left to flush
+                handler.flush()
 
 
 def _is_standard(stream: Any) -> bool:

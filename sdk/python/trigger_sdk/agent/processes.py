@@ -114,8 +114,15 @@ def _parent_of(pid: str) -> int | None:
 
 
 def _read(path: str) -> str:
-    with open(path, errors="replace") as file:
-        return file.read()
+    """By the system's calls alone: this is asked after each run, and `open` makes twice as many."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while part := os.read(file, 16 * 1024):
+            data += part
+    finally:
+        os.close(file)
+    return data.decode(errors="replace")
 
 
 def _prctl(option: int, value: int) -> None:

@@ -8,7 +8,7 @@ from trigger_sdk.agent.child import Setup
 from trigger_sdk.agent.control import Control
 from trigger_sdk.agent.launch import Child, start_child
 from trigger_sdk.agent.memory import OutOfMemoryCounter
-from trigger_sdk.agent.output import drain, now_text
+from trigger_sdk.agent.output import LogCap, drain, now_text
 
 LEVELS = {"stdout": "info", "stderr": "warning", "system": "warning"}
 
@@ -57,6 +57,15 @@ class Runs:
         child.ask_to_stop(reason)
         kill_at = time.monotonic() + grace_seconds
         child.kill_at = min(kill_at, child.kill_at or kill_at)
+
+    def settle(self, ticket: str) -> None:
+        """A kept process has ended a run: sends what its pipes still hold, and counts the next run's output anew."""
+        child = self._children.get(ticket)
+        if child is None:
+            return  # it has died meanwhile, and `exited` says so
+        self._pass_on_rest(child)
+        child.cap = LogCap()
+        self._control.send("settled", ticket=ticket)
 
     def kill_overdue(self, now: float) -> None:
         for child in self._children.values():
@@ -116,13 +125,16 @@ class Runs:
     def _read_rest(self, child: Child) -> None:
         if not self._is_output_paused:
             self._unwatch_output(child)
+        self._pass_on_rest(child)
+        child.close()
+
+    def _pass_on_rest(self, child: Child) -> None:
         for descriptor, (source, splitter) in child.outputs.items():
             while data := drain(descriptor):
                 self._pass_on(child, source, list(splitter.feed(data)))
             self._pass_on(child, source, list(splitter.finish()))
         if child.cap.marker is not None:
             self._log(child.ticket, "system", child.cap.marker)
-        child.close()
 
     def _watch_output(self, child: Child) -> None:
         for descriptor in child.open_outputs:
@@ -135,6 +147,8 @@ class Runs:
     def _read(self, child: Child, descriptor: int) -> None:
         if descriptor not in child.outputs:
             return  # an earlier event of the same select has ended this child and closed its pipes
+        if child.reads is not None:
+            child.reads.add()
         data = drain(descriptor)
         if data is None:
             self._selector.unregister(descriptor)

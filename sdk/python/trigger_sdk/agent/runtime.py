@@ -1,4 +1,7 @@
-"""The agent's side of the seam to the SDK: checkpoints, steps, logs and output of one run, over its own channel."""
+"""The agent's side of the seam to the SDK: checkpoints, steps, logs and output of one run, over its own channel.
+
+There is one for a process; a kept process gives it each of its runs in turn.
+"""
 
 import itertools
 import logging
@@ -10,24 +13,42 @@ from trigger_sdk import codec
 from trigger_sdk.agent import surroundings
 from trigger_sdk.agent.answers import Answers
 from trigger_sdk.agent.channel import Channel
-from trigger_sdk.agent.output import LogCap, LogHandler, LogStream, capture_logging, clean_text, now_text, plain_fields
+from trigger_sdk.agent.output import (
+    LogCap,
+    LogHandler,
+    LogStream,
+    capture_logging,
+    clean_text,
+    flush_logging,
+    now_text,
+    plain_fields,
+)
 from trigger_sdk.context import CHECKPOINT, STEP
 from trigger_sdk.errors import CheckpointMisplaced, CheckpointRefused
 from trigger_sdk.wire import Frame, WireError
 
 
 class AgentRuntime:
-    def __init__(self, channel: Channel, start: dict[str, Any]) -> None:
-        self.run_id: str = start["run_id"]
-        self.attempt_number: int = start["attempt"]
-        self.idempotency_scope: str = start["scope"]
+    def __init__(self, channel: Channel) -> None:
+        self.run_id = ""
+        self.attempt_number = 0
+        self.idempotency_scope = ""
         self._channel = channel
         self._interrupts = channel.interrupts
         self._sequence = itertools.count(1)
         self._answers = Answers(channel)
         self._cap = LogCap()
-        self._streams: tuple[LogStream, ...] = ()
+        self._streams: tuple[LogStream, LogStream] | None = None
+        self._handler: LogHandler | None = None
         self._is_in_fork = False
+
+    def begin(self, start: dict[str, Any]) -> None:
+        """From here on this process works for that run: checkpoints, `print` and `logging` are the run's."""
+        self.run_id = start["run_id"]
+        self.attempt_number = start["attempt"]
+        self.idempotency_scope = start["scope"]
+        self._cap = LogCap()
+        self._capture_output()
 
     def save_checkpoint(self, key: str, data: bytes, binds: list[str], carried: bytes | None) -> None:
         """Returns when the checkpoint is durable; raises CheckpointRefused, or the run's stop."""
@@ -74,6 +95,10 @@ class AgentRuntime:
             raise CheckpointRefused(f"{kind} {key!r}: {answer.header['message']}")
         return answer
 
+    @property
+    def has_unanswered(self) -> bool:
+        return self._answers.has_due
+
     def settle(self) -> None:
         """Waits until the worker has answered everything; nothing is asked any more."""
         self._answers.settle()
@@ -84,20 +109,28 @@ class AgentRuntime:
     def log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         self._emit(level, "log", message, fields)
 
-    def capture_output(self) -> None:
-        """From here on `print` and `logging` of this process are log lines of the run."""
-        out = LogStream(1, lambda line: self._emit("info", "stdout", line, {}))
-        err = LogStream(2, lambda line: self._emit("warning", "stderr", line, {}))
-        self._streams = (out, err)
-        sys.stdout, sys.stderr = out, err
-        capture_logging(LogHandler(self.log))
-        surroundings.shed_in_forks(self._leave)
+    def remark(self, message: str) -> None:
+        """A line of the platform's own in the run's log."""
+        self._send_line("info", "system", message, {})
 
-    def finish_output(self) -> None:
+    def _capture_output(self) -> None:
+        """Again for each run, because the one before may have put something else in its place."""
+        if self._streams is None or self._handler is None:
+            out = LogStream(1, lambda line: self._emit("info", "stdout", line, {}))
+            err = LogStream(2, lambda line: self._emit("warning", "stderr", line, {}))
+            self._streams, self._handler = (out, err), LogHandler(self.log)
+            surroundings.shed_in_forks(self._leave)
+        sys.stdout, sys.stderr = self._streams
+        capture_logging(self._handler)
+
+    def finish_output(self, *, is_kept: bool = False) -> None:
         """Sends what is still held back: unfinished lines, and the count of lines that were dropped."""
-        for stream in self._streams:
+        for stream in self._streams or ():
             stream.finish()
-        logging.shutdown()
+        if is_kept:
+            flush_logging()
+        else:
+            logging.shutdown()
         if self._cap.marker is not None:
             self._send_line("warning", "log", self._cap.marker, {})
 

@@ -39,11 +39,11 @@ def serve(directory: str, folder: str) -> NoReturn:
     try:
         sys.exit(agent.run())
     except InChild as started:
-        setup, orders, outputs = started.setup, started.orders, started.outputs
+        setup, orders, outputs, reads = started.setup, started.orders, started.outputs, started.reads
     agent.forget()
     del agent
     enter_child(orders, outputs)
-    child.run(setup, orders, is_loaded=True)
+    child.run(setup, orders, reads, is_loaded=True)
 
 
 class Agent:
@@ -124,6 +124,8 @@ class Agent:
                 self._start(header)
             case "stop":
                 self.runs.stop(header["ticket"], header["reason"], header["grace_seconds"])
+            case "settle":
+                self.runs.settle(header["ticket"])
 
     def _on_welcome(self, header: dict[str, Any]) -> None:
         self.control.welcome(header["secret"])
@@ -168,6 +170,7 @@ class Agent:
             folder=header["folder"],
             is_container=self._is_container,
             agent=os.getpid(),
+            is_kept=bool(header.get("is_kept")) and processes.IS_LINUX,
         )
         self.runs.start(setup, is_fork=self._fork_refusal is None)
 
@@ -191,6 +194,7 @@ class Agent:
         if self.control.is_welcome and now - self._pinged_at >= PING_SECONDS:
             self._pinged_at = now
             self.control.send("ping")
+        self.control.flush()
         if self.control.socket is not None:
             has_unsent = self.control.is_welcome and self.control.has_unsent
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if has_unsent else 0)

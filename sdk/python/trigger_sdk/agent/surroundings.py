@@ -23,6 +23,12 @@ def settle(*, agent: int, folder: str | None, is_container: bool) -> None:
     processes.set_dumpable(is_dumpable=True)
     processes.offer_to_out_of_memory_killer()
     processes.adopt_orphans()
+    enter_folder(folder, is_container=is_container)
+    reseed()
+
+
+def enter_folder(folder: str | None, *, is_container: bool) -> None:
+    """Makes the run's folder the current one, HOME and, outside a container, the place of temporary files."""
     home = folder or (CONTAINER_WORK_FOLDER if is_container else None)
     if home is not None:
         os.chdir(home)
@@ -30,7 +36,6 @@ def settle(*, agent: int, folder: str | None, is_container: bool) -> None:
     if folder is not None:
         os.environ["TMPDIR"] = folder
     reset_tempfile()
-    reseed()
 
 
 def reseed() -> None:

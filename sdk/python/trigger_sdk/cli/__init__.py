@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from trigger_sdk.cli import checking, commands
+from trigger_sdk.cli import checking, commands, dead_letters, queues, triggering
 from trigger_sdk.cli.display import Display
 from trigger_sdk.cli.errors import UsageError
 from trigger_sdk.http_api import ApiError, NotConfigured, Unreachable
@@ -72,18 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = choices.add_parser("run", parents=[shared], help="start a run of a task")
-    run.add_argument("task")
-    run.add_argument("--payload", default="{}", help="JSON, @FILE, or - for standard input; default {}")
-    run.add_argument("--queue")
-    run.add_argument("--priority", type=int, help="-100 to 100, higher goes first")
-    run.add_argument("--concurrency-key")
-    run.add_argument("--max-attempts", type=int)
+    triggering.add_arguments(run)
     _add_follow(run)
     run.set_defaults(command=commands.run)
 
     runs = choices.add_parser("runs", parents=[shared], help="list runs, newest first")
     runs.add_argument("--state")
     runs.add_argument("--task")
+    runs.add_argument("--tag")
     runs.add_argument("--limit", type=_positive, default=20, help="default 20")
     runs.set_defaults(command=commands.runs)
 
@@ -95,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("run")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the run is final")
     logs.set_defaults(command=commands.logs)
+
+    bump = choices.add_parser("bump", parents=[shared], help="put a pending run before all others of its queue")
+    bump.add_argument("run")
+    bump.set_defaults(command=commands.bump)
 
     cancel = choices.add_parser("cancel", parents=[shared], help="cancel a run")
     cancel.add_argument("run")
@@ -124,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     requeue.add_argument("--deployment", default="original", help="original (default), latest or an id")
     _add_follow(requeue)
     requeue.set_defaults(command=commands.requeue)
+
+    queues.add_parsers(choices, shared)
+    dead_letters.add_parsers(choices, shared)
 
     check = choices.add_parser("check", parents=[shared], help="check that tasks can resume; needs no server")
     check.add_argument("paths", nargs="+", metavar="PATH", help="a task folder or a Python file")

@@ -7,27 +7,20 @@ from typing import Any
 from trigger_sdk.cli.again import replay_options, show_preview
 from trigger_sdk.cli.display import Display, age_of, duration_of
 from trigger_sdk.cli.following import follow, follow_logs
+from trigger_sdk.cli.triggering import trigger_options
 from trigger_sdk.cli.values import read_json
 from trigger_sdk.client import Client, Run
 
 
 def run(options: argparse.Namespace, display: Display) -> int:
     payload = read_json(options.payload, "--payload")
-    given = {
-        "queue": options.queue,
-        "priority": options.priority,
-        "concurrency_key": options.concurrency_key,
-        "max_attempts": options.max_attempts,
-    }
-    client = Client()
-    started = client.trigger(
-        options.task, payload, **{name: value for name, value in given.items() if value is not None}
-    )
-    return _report_started(started, options, display)
+    with Client() as client:
+        started = client.trigger(options.task, payload, **trigger_options(options))
+        return _report_started(started, options, display)
 
 
 def runs(options: argparse.Namespace, display: Display) -> int:
-    found = Client().runs(state=options.state, task=options.task, limit=options.limit)
+    found = Client().runs(state=options.state, task=options.task, tag=options.tag, limit=options.limit)
     if display.is_json:
         for item in found:
             display.value(item.data)
@@ -63,6 +56,7 @@ def show(options: argparse.Namespace, display: Display) -> int:
     if shown.data.get("replay_of"):
         origin = shown.data.get("replay_from") or "the start"
         fields.append(["replay of", f"{shown.data['replay_of']} from {origin}"])
+    fields += [[name, _compact(shown.data[name])] for name in ("tags", "metadata") if shown.data.get(name)]
     fields += [["created", shown.data["created_at"]], ["duration", duration_of(shown.data)]]
     display.table(fields)
     _show_attempts(attempts, display)
@@ -82,6 +76,16 @@ def logs(options: argparse.Namespace, display: Display) -> int:
             display.value(line)
         else:
             display.log_line(line)
+    return 0
+
+
+def bump(options: argparse.Namespace, display: Display) -> int:
+    with Client() as client:
+        bumped = client.bump(options.run)
+    if display.is_json:
+        display.value(bumped.data)
+    else:
+        display.state(bumped.data, note="at the front of its queue")
     return 0
 
 

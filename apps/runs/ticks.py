@@ -1,0 +1,14 @@
+"""What the coordinator does for runs by the clock; each step is safe to repeat and to run in two processes."""
+
+from apps.runs.idempotency import drop_expired_keys
+from apps.runs.lifecycle import expire_runs
+
+STEP_LIMIT = 1000
+
+
+def expire_unstarted_runs() -> bool:
+    return len(expire_runs(limit=STEP_LIMIT)) == STEP_LIMIT
+
+
+def drop_old_keys() -> bool:
+    return drop_expired_keys(limit=STEP_LIMIT) == STEP_LIMIT

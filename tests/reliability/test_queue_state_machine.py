@@ -1,0 +1,115 @@
+"""The queue against a model of it: the same verbs on plain Python and on Postgres, compared after every step.
+
+`TRIGGER_TEST_SEED` repeats a search. Planted faults in the statements must be found, so the comparison can fail.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.errors import Flaky
+from hypothesis.stateful import run_state_machine_as_test
+
+from apps.checkpoints.store import SAVE_CHECKPOINTS
+from apps.queues import claims
+from apps.runs import lifecycle
+from apps.workers import leases
+from tests.reliability.limit_site import replaced_text
+from tests.reliability.queue_model_driver import TASKS
+from tests.reliability.queue_model_machine import QueueMachine
+from tests.reliability.queue_model_site import Site
+from tests.reliability.queue_model_terms import COOLING_FROM, FINAL
+
+SEED = int(os.environ.get("TRIGGER_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+STEP_COUNT = 50
+PLANT_SEARCH_COUNT = 1_000
+"""At most; a fault ends the search."""
+
+QUICK_PLANTS = {
+    "save without token", "queue's limit ignored", "rates charged once per claim", "promoted before its time",
+    "a success cures nothing",
+}  # fmt: skip
+"""Found within seconds; the others take a minute or two, with the long tier."""
+SEARCH = settings(
+    stateful_step_count=STEP_COUNT, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate], report_multiple_bugs=False, print_blob=False,
+)  # fmt: skip
+
+PLANTS = {
+    "complete without token": (lifecycle.COMPLETE_ATTEMPTS, "AND r.token = i.token AND (r.state", "AND (r.state"),
+    "renew without token": (leases.RENEW_LEASES, "AND r.token = i.token AND (r.state", "AND (r.state"),
+    "save without token": (SAVE_CHECKPOINTS, "AND r.token = i.token AND (r.state", "AND (r.state"),
+    "queue's limit ignored": (claims.LANE_TERMS, "q.max_concurrency AS", "NULL::int AS"),
+    "key's limit ignored": (claims.LANE_TERMS, "coalesce(c.max_concurrency, ", "nullif(c.max_concurrency, "),
+    "failures not counted": (lifecycle.LOCK_ATTEMPTS, "('failed', 'timed_out',", "('timed_out',"),
+    "kills before a checkpoint counted": (lifecycle.LOCK_ATTEMPTS, "e.number >= r.progress_attempt AND", ""),
+    "oldest first, whatever its priority": (claims.CLAIM_RUNS, "ORDER BY 0 - r.priority, r.id", "ORDER BY r.id"),
+    "rates charged once per claim": (claims.CHARGE_RATES, "secs => i.seconds", "secs => least(i.seconds, 1)"),
+    "promoted before its time": (claims.PROMOTE_DUE, "due_at <=", "due_at - interval '2 s' <="),
+    "leases end while the database is away": (leases.EXPIRED_LEASES, "(SELECT trusted_from FROM pulse)", "'-infinity'"),
+    "a success cures nothing": (lifecycle.COMPLETE_ATTEMPTS, "SET failing_runs = '{}', cooling", "SET cooling"),
+}
+
+
+@pytest.fixture
+def site(committed: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    for module in (lifecycle, claims):
+        monkeypatch.setattr(module, "COOLING_FROM", COOLING_FROM)
+    site = Site(committed, TASKS)
+    QueueMachine.site = site
+    QueueMachine.coverage.clear()
+    yield site
+    site.close()
+
+
+def search(count: int) -> None:
+    seed(SEED)(QueueMachine)
+    run_state_machine_as_test(QueueMachine, settings=settings(SEARCH, max_examples=count))
+
+
+def report(count: int, began_at: float) -> None:
+    seconds = time.monotonic() - began_at
+    print(f"\nseed {SEED}: {count:,} sequences of up to {STEP_COUNT} steps in {seconds:.0f} s; covered:")
+    for what, times in sorted(QueueMachine.coverage.items()):
+        print(f"  {what:48} {times:>9,}")
+
+
+def assert_covered() -> None:
+    """The states that the verbs lead to, and the refusals."""
+    reached = {what.removeprefix("state ") for what in QueueMachine.coverage if what.startswith("state ")}
+    assert reached == FINAL | {"delayed", "pending", "running", "retrying"}
+    for what in ("cancel", "requeue", "discard", "bump"):
+        assert QueueMachine.coverage[f"{what} refused"]
+    for what in ("start: stale", "renew: stale", "save: stale", "complete: stale", "complete: repeated"):
+        assert QueueMachine.coverage[what], what
+
+
+def prove(count: int) -> None:
+    began_at = time.monotonic()
+    search(count)
+    report(count, began_at)
+    assert_covered()
+
+
+def test_database_does_what_the_model_does(site: Site) -> None:
+    prove(int(os.environ.get("ZZ", "200")))
+
+
+@pytest.mark.long
+def test_database_does_what_the_model_does_for_long(site: Site) -> None:
+    prove(5_000)
+
+
+@pytest.mark.parametrize(
+    "plant", [pytest.param(name, marks=() if name in QUICK_PLANTS else pytest.mark.long) for name in PLANTS]
+)
+def test_planted_fault_is_found(site: Site, plant: str) -> None:
+    wanted, old, new = PLANTS[plant]
+    began_at = time.monotonic()
+    with replaced_text(wanted, old, new), pytest.raises((AssertionError, Flaky)) as found:
+        search(PLANT_SEARCH_COUNT)
+
+    print(f"\nseed {SEED}: {plant}: found after {time.monotonic() - began_at:.1f} s: {found.value!s:.120}")

@@ -1,0 +1,359 @@
+"""Runs that share a process, from the node's side: real agents, a real socket, and the pool between the runs."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import psutil
+import pytest
+
+from apps.workers.node.attempts import Attempt
+from apps.workers.node.executors import warm
+from apps.workers.node.executors.base import Executor, Place, PoolKey
+from apps.workers.node.executors.warm import WarmPool
+from apps.workers.node.hosts import Host
+from apps.workers.node.outbox import Sender
+from apps.workers.node.runs import AttemptRun, Tools
+from apps.workers.protocol import Claim, DeploymentReply, Finish, LogBatch, Result, StoredCheckpoint, TaskOptions
+from tests.unit.workers.test_node_process_executor import deployment, opened
+
+SOURCE = """
+import os, subprocess, time
+from trigger_sdk import checkpoint, task
+
+seen = []
+
+@task(id="t", warm_start="same_process")
+def t(name: str = "", seconds: float = 0, fail: bool = False):
+    seen.append(name)
+    if name:
+        print("print", name)
+        os.write(1, b"raw " + name.encode() + b"\\n")
+    time.sleep(seconds)
+    if fail:
+        raise ValueError(name)
+    checkpoint("saved", {"name": name})
+    return [os.getpid(), len(seen), os.getcwd()]
+"""
+OPTIONS = TaskOptions(warm_start="same_process")
+
+
+class Node:
+    """A worker without its loops: claims that a test makes up, and a coordinator that notes what it is sent."""
+
+    def __init__(self, executor: Executor, reply: DeploymentReply | None = None) -> None:
+        self.executor = executor
+        self.reply = reply or msgspec.structs.replace(deployment(SOURCE), tasks={"t": OPTIONS})
+        self.task = "t"
+        self.has_run_out_of_memory = False
+        self.finishes: list[Finish] = []
+        self.logs: list[LogBatch] = []
+        self.stored: list[StoredCheckpoint] = []
+        self.is_stale = False
+
+    async def get(self, _: Any) -> DeploymentReply:
+        return self.reply
+
+    async def finish(self, items: list[Finish]) -> list[Result]:
+        self.finishes += items
+        return [Result(409, "stale") if self.is_stale else Result(200) for _ in items]
+
+    async def log(self, items: list[LogBatch]) -> list[Result]:
+        self.logs += items
+        return [Result(200) for _ in items]
+
+    async def save(self, items: list[Any]) -> list[Result]:
+        return [Result(200) for _ in items]
+
+    async def checkpoints(self, *_: Any) -> list[StoredCheckpoint]:
+        return self.stored
+
+    def begin(self, **payload: Any) -> tuple[AttemptRun, "asyncio.Task[None]"]:
+        def sender(send: Any) -> "Sender[Any]":
+            return Sender("test", send, lambda _: 1)
+
+        tools = Tools(
+            deployments=self,  # type: ignore[arg-type]
+            executor=self.executor,
+            starts=sender(self.save), checkpoints=sender(self.save), logs=sender(self.log),
+            finishes=sender(self.finish), load_checkpoints=self.checkpoints, load_data=self.save,
+        )  # fmt: skip
+        run_id = uuid4()
+        data = json.dumps(payload).encode()
+        claim = Claim(
+            run_id, f"run_{run_id.hex}", 1, b"token", self.task, self.reply.deployment_id, data, 3,
+            has_checkpoints=bool(self.stored), has_run_out_of_memory=self.has_run_out_of_memory,
+        )  # fmt: skip
+        run = AttemptRun(Attempt(claim), tools)
+        return run, asyncio.create_task(run.run())
+
+    async def run(self, **payload: Any) -> Finish:
+        run, working = self.begin(**payload)
+        await asyncio.wait_for(working, 60)
+        return next(finish for finish in self.finishes if finish.run_id == run.attempt.claim.run_id)
+
+    def lines(self, finish: Finish) -> list[str]:
+        return [line.message for batch in self.logs if batch.run_id == finish.run_id for line in batch.lines]
+
+
+@asynccontextmanager
+async def a_node(folder: Path) -> AsyncIterator[Node]:
+    async with opened(folder) as executor:
+        yield Node(executor)
+
+
+def output(finish: Finish) -> Any:
+    assert finish.output is not None, finish.error
+    return json.loads(finish.output)
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.asyncio
+async def test_next_run_of_a_task_takes_the_process_of_the_last(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        finishes = [await node.run(name=name) for name in "ABC"]
+        outputs = [output(finish) for finish in finishes]
+
+        assert {finish.outcome for finish in finishes} == {"completed"}
+        assert [finish.start_kind for finish in finishes] == ["cold", "warm", "warm"]
+        assert len({pid for pid, _, _ in outputs}) == 1
+        assert [count for _, count, _ in outputs] == [1, 2, 3]
+        assert len({folder for _, _, folder in outputs}) == 3
+        assert [sorted(node.lines(finish)) for finish in finishes] == [[f"print {n}", f"raw {n}"] for n in "ABC"]
+        assert all((finish.peak_memory_bytes or 0) > 1_000_000 for finish in finishes)
+        assert list((tmp_path / "process" / "runs").iterdir()) == []
+
+
+@pytest.mark.asyncio
+async def test_runs_at_the_same_time_have_a_process_each_and_they_are_used_again(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        first = await asyncio.gather(*(node.run(seconds=0.3) for _ in range(4)))
+        second = await asyncio.gather(*(node.run(seconds=0.3) for _ in range(4)))
+
+        pids = [{output(finish)[0] for finish in finishes} for finishes in (first, second)]
+        assert len(pids[0]) == 4
+        assert pids[0] == pids[1]
+        assert {finish.start_kind for finish in second} == {"warm"}
+
+
+@pytest.mark.asyncio
+async def test_failed_run_ends_its_process(tmp_path: Path) -> None:
+    """What failed may be what it keeps: a connection that broke would fail each retry as well."""
+    async with a_node(tmp_path) as node:
+        first = await node.run()
+        failed = await node.run(name="bad", fail=True)
+        second = await node.run()
+
+        assert (failed.outcome, failed.start_kind) == ("failed", "warm")
+        assert output(second)[:2] != output(first)[:2]
+        assert (output(second)[1], second.start_kind) == (1, "cold")
+        assert not psutil.pid_exists(output(first)[0])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("reason", "outcome"), [("canceled", "canceled"), ("timed_out", "timed_out")])
+async def test_stopped_run_ends_its_process(tmp_path: Path, reason: str, outcome: str) -> None:
+    async with a_node(tmp_path) as node:
+        first = await node.run()
+        run, working = node.begin(name="long", seconds=600)
+        await until(lambda: node.logs)
+        run.stop(reason)
+        await asyncio.wait_for(working, 30)
+        second = await node.run()
+
+        assert [finish.outcome for finish in node.finishes] == ["completed", outcome, "completed"]
+        assert (node.finishes[1].start_kind, second.start_kind) == ("warm", "cold")
+        assert not psutil.pid_exists(output(first)[0])
+
+
+@pytest.mark.asyncio
+async def test_max_duration_counts_for_a_later_run(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        await node.run()
+        node.reply = msgspec.structs.replace(
+            node.reply, tasks={"t": msgspec.structs.replace(OPTIONS, max_duration_seconds=0.2)}
+        )
+        late = await node.run(seconds=600)
+
+        assert (late.outcome, late.start_kind) == ("timed_out", "warm")
+
+
+@pytest.mark.asyncio
+async def test_stale_attempt_ends_its_process(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        node.is_stale = True
+        await node.run()
+        node.is_stale = False
+
+        assert (await node.run()).start_kind == "cold"
+
+
+@pytest.mark.asyncio
+async def test_process_that_was_killed_while_it_waited_is_not_taken(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        first = await node.run()
+        os.kill(output(first)[0], signal.SIGKILL)
+        await until(lambda: not psutil.pid_exists(output(first)[0]))
+        second = await node.run()
+
+        assert (second.outcome, second.start_kind) == ("completed", "cold")
+
+
+@pytest.mark.asyncio
+async def test_process_that_dies_before_it_has_read_its_run_costs_no_attempt(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        first = await node.run()
+        pid = output(first)[0]
+        os.kill(pid, signal.SIGSTOP)
+        run, working = node.begin(name="again")
+        await until(lambda: run.attempt.start_kind == "warm")
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.wait_for(working, 30)
+
+        finish = node.finishes[-1]
+        assert (finish.outcome, finish.start_kind) == ("completed", "cold")
+        assert output(finish)[1] == 1
+        assert sorted(node.lines(finish)) == ["print again", "raw again"]
+
+
+@pytest.mark.asyncio
+async def test_process_that_dies_in_its_run_is_a_crash_and_the_run_is_not_repeated(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        first = await node.run()
+        _, working = node.begin(name="dies", seconds=600)
+        await until(lambda: node.logs)
+        os.kill(output(first)[0], signal.SIGKILL)
+        await asyncio.wait_for(working, 30)
+
+        assert [finish.outcome for finish in node.finishes] == ["completed", "crashed"]
+
+
+@pytest.mark.asyncio
+async def test_later_run_resumes_and_says_where(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        await node.run()
+        node.stored = [StoredCheckpoint("saved", 0, b'{"name":"kept"}', ["name"])]
+        resumed = await node.run(name="again")
+
+        assert (resumed.resumed_from, resumed.start_kind) == ("saved", "warm")
+        assert output(resumed)[1] == 1, "what stands before the checkpoint did not run again"
+
+
+@pytest.mark.asyncio
+async def test_processes_that_wait_end_with_their_executor(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        finish = await node.run()
+
+    await until(lambda: not psutil.pid_exists(output(finish)[0]))
+
+
+@pytest.mark.asyncio
+async def test_process_that_waits_too_long_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(warm, "SWEEP_SECONDS", 0.05)
+    async with a_node(tmp_path) as node:
+        finish = await node.run()
+
+        await until(lambda: not psutil.pid_exists(output(finish)[0]))
+        assert (await node.run()).start_kind == "cold"
+
+
+# The pool alone.
+
+
+class IdleHost(Host):
+    """A host all of whose processes wait, but those that a test has named."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, isolation="none")
+        self.gone: set[str] = set()
+
+    def has_idle(self, ticket: str) -> bool:
+        return ticket not in self.gone
+
+
+class Pool:
+    def __init__(self, folder: Path) -> None:
+        self.host = IdleHost(folder)
+        self.ended: list[str] = []
+        self.pool = WarmPool(self.end)
+
+    async def end(self, place: Place) -> None:
+        self.ended.append(place.ticket)
+
+    def put(self, ticket: str, key: PoolKey, *, is_reusable: bool = True) -> bool:
+        return self.pool.put(Place(self.host, "c", "cold", pool_key=key, ticket=ticket, is_reusable=is_reusable))
+
+    def surplus(self, seconds: float) -> list[str]:
+        now = asyncio.get_running_loop().time()
+        return [place.ticket for place in self.pool.surplus(now + seconds)]
+
+
+DEPLOYMENT = uuid4()
+
+
+def key(task: str = "t", memory_bytes: int = 1) -> PoolKey:
+    return (DEPLOYMENT, task, memory_bytes)
+
+
+@pytest.mark.asyncio
+async def test_last_used_process_goes_first_and_only_to_its_own_task(tmp_path: Path) -> None:
+    pool = Pool(tmp_path)
+    for ticket in "abc":
+        assert pool.put(ticket, key())
+    pool.host.gone.add("c")
+
+    assert pool.pool.take(key("other")) is None
+    assert pool.pool.take(key(memory_bytes=2)) is None
+    taken = pool.pool.take(key())
+    await until(lambda: pool.ended)
+
+    assert taken is not None
+    assert (taken.ticket, taken.start_kind, taken.is_warm, taken.is_reusable) == ("b", "warm", True, False)
+    assert pool.ended == ["c"]
+    assert len(pool.pool) == 1
+
+
+@pytest.mark.asyncio
+async def test_what_is_not_reusable_does_not_wait(tmp_path: Path) -> None:
+    pool = Pool(tmp_path)
+    pool.host.gone.add("gone")
+
+    assert not pool.put("a", key(), is_reusable=False)
+    assert not pool.put("gone", key())
+    assert not pool.pool.put(Place(pool.host, "c", "cold", ticket="b", is_reusable=True))
+
+
+@pytest.mark.asyncio
+async def test_five_of_a_task_and_fifty_of_a_node_may_wait_and_the_oldest_leave(tmp_path: Path) -> None:
+    pool = Pool(tmp_path)
+    for number in range(8):
+        pool.put(f"t{number}", key(memory_bytes=number % 2))
+    assert pool.surplus(0.5) == [], "between two runs under load nobody counts"
+    assert pool.surplus(2) == ["t0", "t1", "t2"]
+
+    for number in range(60):
+        pool.put(f"n{number}", key(f"task {number}"))
+
+    assert pool.surplus(2) == ["t0", "t1", "t2", *[f"t{n}" for n in range(3, 8)], *[f"n{n}" for n in range(10)]]
+
+
+@pytest.mark.asyncio
+async def test_nobody_waits_longer_than_a_minute(tmp_path: Path) -> None:
+    pool = Pool(tmp_path)
+    pool.put("a", key())
+
+    assert pool.surplus(59) == []
+    assert pool.surplus(61) == ["a"]
