@@ -1,6 +1,6 @@
 """Named SQL texts: one file per statement, run by the ORM's connection or by a coordinator's. Owns no meaning."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
