@@ -28,11 +28,11 @@ from apps.checkpoints.resume import (
 )
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError, PayloadInvalid, RunsError
-from apps.runs.models import Run, RunValue
+from apps.runs.models import PRIORITY_RANGE, Run, RunValue
 from apps.runs.payloads import encode_payload, validate_payload
 from apps.runs.statements import statement
 
-COPIED_OPTIONS = ("task_id", "queue", "priority", "concurrency_key", "max_attempts")
+COPIED_OPTIONS = ("task_id", "queue", "concurrency_key", "max_attempts", "tags")
 
 
 class _Unchanged:
@@ -96,13 +96,15 @@ def replay(request: ReplayRequest) -> Run:
             replay_from="" if last is None else last.key,
             deployment=plan.choice.deployment,
             idempotency_scope=(original.idempotency_scope or original.id) if plan.uses_original_keys else None,
+            priority=min(original.priority, PRIORITY_RANGE[1]),  # a bump is the original's own
             **{name: getattr(original, name) for name in COPIED_OPTIONS},
         )
         copy.save(force_insert=True)
         if plan.payload_json is None:
             COPY_PAYLOAD.run(original_id=original.id, replay_id=copy.id)
         else:
-            RunValue.objects.create(run=copy, payload=plan.payload_json)
+            metadata = RunValue.objects.values_list("metadata", flat=True).get(run_id=original.id)
+            RunValue.objects.create(run=copy, payload=plan.payload_json, metadata=metadata)
         if last is not None:
             _copy(plan, copy, last.index)
         announce_runs([copy.id], is_pending=True)

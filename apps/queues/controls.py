@@ -1,6 +1,7 @@
 """Verbs of what people set by hand: limits, rates and pauses of queues and tasks, and the end of a cool-down.
 
-Each takes the claim's lock first: a claim that is under way ends under the old terms, the next one sees the new ones.
+Each takes the claim's lock before it writes: a claim that is under way ends under the old terms, the next one sees the
+new ones.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def set_queue(name: str, **changes: Unpack[QueueChanges]) -> Queue:
     check_queue_name(name)
     columns = checked(changes, QUEUE_FIELDS)
     with transaction.atomic():
+        # The row before the lane: a trigger that counts the queue's depth may hold it for as long as its caller likes.
+        Queue.objects.select_for_update().filter(name=name).first()
         LOCK_CLAIMS.run()
         queue, _ = Queue.objects.update_or_create(name=name, defaults=columns)
         announce_runs([], is_pending=True)

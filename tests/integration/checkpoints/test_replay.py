@@ -12,7 +12,7 @@ from apps.checkpoints.models import Checkpoint
 from apps.checkpoints.replay import ReplayRequest, replay
 from apps.runs.errors import RunNotFound
 from apps.runs.ids import uuid7
-from apps.runs.models import Run
+from apps.runs.models import BUMPED_PRIORITY, Run, RunValue
 from apps.runs.states import RunState
 from tests.factories import make_checkpoint, make_run
 from tests.integration.checkpoints.orders import EXACT, again, deploy, order_with, original_run
@@ -72,6 +72,19 @@ def test_it_has_the_payload_options_and_deployment_of_the_original(original: Run
     assert (copy.queue, copy.priority, copy.concurrency_key, copy.max_attempts) == ("fast", 7, "c", 9)
     assert (copy.attempt_count, copy.started_at, copy.finished_at) == (0, None, None)
     assert (copy.replay_of, copy.replay_from) == (original, "order-fetched")
+
+
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_it_has_tags_and_metadata_and_no_bump(original: Run, is_edited: bool) -> None:
+    Run.objects.filter(pk=original.pk).update(tags=["eu"], priority=BUMPED_PRIORITY)
+    RunValue.objects.filter(run=original).update(metadata={"source": "shop"})
+    edits = {"payload": {"order_id": "B2"}} if is_edited else {}
+
+    copy = again(original, None, **edits)
+
+    copy.refresh_from_db()
+    value = RunValue.objects.get(run=copy)
+    assert (copy.tags, copy.priority, value.metadata) == (["eu"], 100, {"source": "shop"})
 
 
 def test_from_the_start_it_brings_nothing(original: Run) -> None:
@@ -189,4 +202,4 @@ def test_the_count_of_queries_does_not_grow_with_the_run(original: Run, extra_en
         replay(wanted)
 
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
-    assert len(statements) == 6, statements
+    assert len(statements) == 7, statements
