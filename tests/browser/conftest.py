@@ -86,10 +86,8 @@ def context(browser: Browser, browser_context_args: dict[str, Any]) -> Iterator[
 
 
 def leave(page: Page) -> None:
-    """Ends what the page loads. One whose session went with the test's rows may be leaving for the sign-in just now."""
-    try:
-        page.goto("about:blank")
-    except Error:
+    """Ends what the page loads. One whose session went with the test's rows may just be leaving for the sign-in."""
+    with suppress(Error):
         page.goto("about:blank")
 
 

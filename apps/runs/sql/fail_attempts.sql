@@ -12,7 +12,7 @@ WITH input AS (
     SELECT i.*
     FROM input i
     CROSS JOIN LATERAL (
-        SELECT FROM runs_run r WHERE r.id = i.run_id AND r.token = i.token_bytes AND r.state = 'running'
+        SELECT FROM runs_run r WHERE r.id = i.run_id AND r.token = i.token_bytes AND (r.state = 'running') IS TRUE
         FOR NO KEY UPDATE
     ) AS r
 ), moved AS (

@@ -4,6 +4,7 @@ A payload is a JSON object of parameter names; a task without parameters also ta
 lacks: `date-time`, `date`, `time`, `duration` (ISO 8601), `uuid`, base64 for bytes, decimal numbers as text.
 """
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -11,7 +12,8 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from trigger_sdk.errors import PayloadError
 from trigger_sdk.shapes import UnsupportedAnnotationError, class_hints, convert, family_of, is_model, strip
@@ -31,8 +33,7 @@ _FILLABLE = (
     inspect.Parameter.KEYWORD_ONLY,
 )
 
-SIGNATURES_MAX = 1024
-"""Functions whose signature is remembered: reading one anew for each run costs more than the rest of its binding."""
+Read = TypeVar("Read")
 
 
 class SignatureError(Exception):
@@ -43,7 +44,23 @@ class SignatureError(Exception):
         self.name = name
 
 
-@functools.lru_cache(SIGNATURES_MAX)
+def _kept_per_function(read: Callable[[Callable[..., Any]], Read]) -> Callable[[Callable[..., Any]], Read]:
+    """Remembers what was read of a function for as long as somebody else holds that function."""
+    known: WeakKeyDictionary[Callable[..., Any], Read] = WeakKeyDictionary()
+
+    @functools.wraps(read)
+    def look_up(function: Callable[..., Any]) -> Read:
+        if function in known:
+            return known[function]
+        found = read(function)
+        with contextlib.suppress(TypeError):  # a callable that cannot be referred to weakly
+            known[function] = found
+        return found
+
+    return look_up
+
+
+@_kept_per_function
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters that a payload fills, all by name; SignatureError for `*args`."""
     fillable: dict[str, inspect.Parameter] = {}
@@ -57,7 +74,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return fillable
 
 
-@functools.lru_cache(SIGNATURES_MAX)
+@_kept_per_function
 def extra_name(function: Callable[..., Any]) -> str | None:
     """The name of `**kwargs`, None if the function has none."""
     for name, parameter in inspect.signature(function).parameters.items():
@@ -66,7 +83,7 @@ def extra_name(function: Callable[..., Any]) -> str | None:
     return None
 
 
-@functools.lru_cache(SIGNATURES_MAX)
+@_kept_per_function
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The evaluated annotations of a function, below its decorators."""
     return typing.get_type_hints(inspect.unwrap(function), include_extras=True)
