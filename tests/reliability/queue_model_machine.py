@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from tests.reliability.queue_model_site import Row, Stored
 from tests.reliability.queue_model_terms import BUMPED, FINAL, QueueTerms, Run
 from tests.reliability.queue_model_writes import Writes
 
+CANCELABLE = {"pending", "delayed", "retrying", "running", "canceled"}
 MOVES = ["cancel", "requeue", "requeue", "requeue", "discard", "bump"]
 
 
@@ -64,7 +66,7 @@ class QueueMachine(Writes):
     def _cancel(self, pick: int) -> None:
         waiting = {"pending", "delayed", "retrying"}
         run = self._run(pick, waiting | {"running"})
-        if self._move(run, waiting | {"running", "canceled"}, lambda: cancel(run.id), "cancel"):
+        if self._move(run, CANCELABLE, lambda: cancel(run.id), "cancel"):
             if run.state in waiting:
                 run.state, run.due_at = "canceled", None
             run.is_cancel_requested |= run.state == "running"
@@ -83,6 +85,19 @@ class QueueMachine(Writes):
         run = self._run(pick, {"pending"})
         if self._move(run, {"pending"}, lambda: bump(run_id=run.id), "bump"):
             run.priority = BUMPED
+
+    def teardown(self) -> None:
+        """Where the steps have ended, each verb is refused by a run that it is not for."""
+        for name, states, verb in (
+            ("cancel", CANCELABLE, lambda run: cancel(run.id)),
+            ("requeue", {"dead_letter"}, lambda run: requeue(run_id=run.id)),
+            ("discard", {"dead_letter"}, lambda run: discard(run_id=run.id, note="seen")),
+            ("bump", {"pending"}, lambda run: bump(run_id=run.id)),
+        ):
+            wrong = next((run for run in self.model.runs.values() if run.state not in states), None)
+            if wrong is not None:
+                self._move(wrong, states, partial(verb, wrong), name)
+        super().teardown()
 
     @action(name=st.sampled_from(QUEUES), is_paused=seldom(True), limit=numbers, rate=rates, depth=seldom(3, 6))
     def set_queue(
