@@ -160,7 +160,7 @@ def _edit(entry: SavedEntry, value: Any, data: str, carried: str | None, point: 
 def _read(key: str, stored: str) -> Any:
     try:
         return json.loads(stored)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _Refusal(FieldError(_path(key), f"what is stored cannot be read: {error}")) from None
 
 

@@ -5,7 +5,6 @@ Only JSON is judged here; whether the replay can be is for `replay.py` and `prev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,8 @@ from trigger_sdk import codec
 from apps.checkpoints.edits import same_value
 from apps.checkpoints.replay import UNCHANGED, ReplayRequest
 from apps.checkpoints.resume import ORIGINAL
-from apps.runs.errors import FieldError
+from apps.runs.errors import FieldError, PayloadInvalid
+from apps.runs.payloads import load_stored
 
 FROM_FIELD, DEPLOYMENT_FIELD, PAYLOAD_FIELD, FORM = "from", "deployment", "payload", ""
 DATA_PREFIX = "data-"
@@ -79,7 +79,7 @@ class TypedReplay:
                 notes[PAYLOAD_FIELD] = [error.note]
             else:
                 # The editor is filled in from the start, so an untouched one must not count as an edit.
-                payload = UNCHANGED if same_value(payload, json.loads(stored_payload)) else payload
+                payload = UNCHANGED if _is_same(payload, stored_payload) else payload
         data = {}
         for index, text in self.data.items():
             if index not in keys:
@@ -131,6 +131,13 @@ def _below(path: str, root: str) -> str | None:
     if path == root:
         return ""
     return path[len(root) :].removeprefix(".") if path.startswith((f"{root}.", f"{root}[")) else None
+
+
+def _is_same(value: Any, stored: str) -> bool:
+    try:
+        return same_value(value, load_stored(stored))
+    except PayloadInvalid:
+        return False
 
 
 def _read_json(text: str) -> Any:

@@ -13,7 +13,7 @@ from apps.checkpoints.replay import ReplayPlan, ReplayRequest, payload_errors, p
 from apps.checkpoints.resume import Choice, resume_key
 from apps.runs.errors import FieldError
 from apps.runs.models import Deployment
-from apps.runs.states import RunState
+from apps.runs.states import state_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _keys_reason(plan: ReplayPlan, request: ReplayRequest) -> str:
 def _warnings(plan: ReplayPlan, reused: Sequence[ReusedEntry]) -> Iterator[str]:
     original = plan.original
     if not original.is_final:
-        yield f"The original is {RunState(original.state).label.lower()} and may do the same work meanwhile."
+        yield f"The original is {state_words(original.state)} and may do the same work meanwhile."
     if not plan.uses_original_keys and original.started_at is not None:
         yield "Effects such as charges and mails may repeat: other services see new idempotency keys."
     yield from changed_code_warnings(plan.choice, [entry.key for entry in reused if entry.is_code_changed])

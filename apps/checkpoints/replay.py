@@ -29,7 +29,7 @@ from apps.checkpoints.resume import (
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError, PayloadInvalid, RunsError
 from apps.runs.models import PRIORITY_RANGE, Run, RunValue
-from apps.runs.payloads import encode_payload, validate_payload
+from apps.runs.payloads import encode_payload, load_stored, validate_payload
 from apps.runs.statements import statement
 
 COPIED_OPTIONS = ("task_id", "queue", "concurrency_key", "max_attempts", "tags")
@@ -180,7 +180,7 @@ def _new_payload(
     is_given = request.payload is not UNCHANGED
     if not is_given and not choice.is_other and choice.original is not None:
         return None, []
-    stored = json.loads(RunValue.objects.only("payload").get(run_id=original.id).payload)
+    stored = load_stored(RunValue.objects.only("payload").get(run_id=original.id).payload)
     if not is_given:
         validate_payload(stored, _schema(choice))
         return None, []

@@ -26,7 +26,7 @@ from apps.checkpoints.queries import Entry, entries_of, grouped
 from apps.checkpoints.replay import ReplayRequest
 from apps.checkpoints.resume import LATEST, ORIGINAL, find_earlier_run
 from apps.runs.json_text import pretty, pretty_entries
-from apps.runs.json_tree import parse, printable
+from apps.runs.json_tree import Pairs, parse, printable
 from apps.runs.models import Deployment, Run, RunValue
 from apps.runs.states import RunState
 
@@ -203,7 +203,8 @@ def data_editor(run_id: UUID, index: int) -> Editor | None:
     row = Checkpoint.objects.filter(run_id=run_id, index=index).first()
     if row is None:
         return None
-    carried = [] if row.carried is None else [name for name, _ in parse(row.carried)]
+    value = None if row.carried is None else parse(row.carried)
+    carried = [name for name, _ in value] if isinstance(value, Pairs) else []
     return Editor(data_field(index), f"Data of {row.key}", pretty_entries(row.data, row.carried), carried)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,9 @@ from trigger_sdk import codec
 from apps.checkpoints.errors import CheckpointRefused
 from apps.checkpoints.models import KEY_MAX_LENGTH, Kind
 from apps.runs.statements import statement
+from apps.runs.stored_values import ValueRefused, check_value
 
 DATA_MAX_BYTES = codec.MAX_VALUE_BYTES
-DEPTH_MAX = codec.MAX_DEPTH
 COUNT_MAX = 10_000
 """Limits of contract, section 4."""
 
@@ -31,12 +30,6 @@ PAGE_BYTES = 4_000_000
 SAVE_CHECKPOINTS = statement(__file__, "save_checkpoints")
 LOAD_CHECKPOINTS = statement(__file__, "load_checkpoints")
 LOAD_DATA = statement(__file__, "load_data")
-
-# Possessive, and content with the end of the text: a string that never ends must not cost quadratic time.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +97,9 @@ def check(checkpoint: NewCheckpoint) -> None:
             f"The checkpoint {checkpoint.key!r} has {checkpoint.size_bytes:,} bytes; the limit is {DATA_MAX_BYTES:,}."
         )
         raise CheckpointRefused(message, "too_large")
-    for raw in filter(None, (checkpoint.data, checkpoint.carried)):
-        if _depth_exceeds(raw, DEPTH_MAX):
-            raise CheckpointRefused(f"The data of {checkpoint.key!r} is nested deeper than {DEPTH_MAX}.", "invalid")
-        if b"\\u0000" in raw and _NUL_ESCAPE.search(raw):
-            raise CheckpointRefused(f"The data of {checkpoint.key!r} contains NUL.", "invalid")
-        if _SURROGATE_ESCAPE.search(raw):
-            _refuse_unreadable(checkpoint.key, raw)
+    for raw in (checkpoint.data, checkpoint.carried):
+        if raw is not None:
+            _check_data(checkpoint.key, raw)
     if checkpoint.kind == Kind.CHECKPOINT and not (_is_object(checkpoint.data) and _is_object(checkpoint.carried)):
         raise CheckpointRefused(f"The data of {checkpoint.key!r} is no object of names.", "invalid")
 
@@ -119,24 +108,11 @@ def _is_object(raw: bytes | None) -> bool:
     return raw is None or raw.lstrip().startswith(b"{")
 
 
-def _refuse_unreadable(key: str, raw: bytes) -> None:
-    """Half a surrogate pair would fail every later query that reads the names of what is carried."""
+def _check_data(key: str, raw: bytes) -> None:
     try:
-        codec.parse_payload(raw)
-    except (codec.CodecError, codec.MalformedJson) as error:
-        raise CheckpointRefused(f"The data of {key!r} cannot be stored: {error}", "invalid") from None
-
-
-def _depth_exceeds(raw: bytes, limit: int) -> bool:
-    # Without that many brackets it cannot be that deep, and most data has few.
-    if raw.count(b"[") + raw.count(b"{") <= limit:
-        return False
-    depth = 0
-    for bracket in _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > limit:
-            return True
-    return False
+        check_value(raw)
+    except ValueRefused as refused:
+        raise CheckpointRefused(f"The data of {key!r} {refused.message}.", refused.code) from None
 
 
 async def save(database: AsyncConnection[Any], checkpoints: Sequence[NewCheckpoint]) -> list[Saved | None]:

@@ -5,7 +5,6 @@ Who may see and do what is asked of our own roles (`access.permissions`); every 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,10 @@ from apps.queues.errors import NoteInvalid
 from apps.queues.models import DeadLetter
 from apps.queues.selection import MANY_LIMIT, with_errors
 from apps.runs.ids import parse_public_id
+from apps.runs.json_text import pretty
+from apps.runs.json_tree import parse, printable
 from apps.runs.models import RunValue
+from apps.runs.run_page import Failure
 
 if TYPE_CHECKING:
     PaginatorBase = Paginator[DeadLetter]
@@ -194,13 +196,13 @@ class DeadLetterAdmin(AdminBase):
 
     @admin.display(description="stack")
     def stack(self, obj: DeadLetter) -> SafeString:
-        error = RunValue.objects.values_list("error", flat=True).get(run_id=obj.pk) or {}
-        return format_html("<pre>{}</pre>", error.get("stack") or NOTHING)
+        failure = Failure.of(RunValue.objects.values_list("error", flat=True).get(run_id=obj.pk))
+        return format_html("<pre>{}</pre>", (failure and failure.stack) or NOTHING)
 
     @admin.display(description="payload")
     def payload(self, obj: DeadLetter) -> SafeString:
         text = RunValue.objects.values_list("payload", flat=True).get(run_id=obj.pk)
-        shown = json.dumps(json.loads(text), indent=2, ensure_ascii=False) if len(text) <= PAYLOAD_SHOWN else text
+        shown = printable(pretty(parse(text))) if len(text) <= PAYLOAD_SHOWN else text
         cut = "" if len(shown) <= PAYLOAD_SHOWN else f"\n… {len(shown) - PAYLOAD_SHOWN:,} characters more"
         return format_html("<pre>{}{}</pre>", shown[:PAYLOAD_SHOWN], cut)
 
@@ -217,6 +219,7 @@ def _selected(queryset: QuerySet[DeadLetter]) -> Selection | None:
 
 
 def _attempt_line(attempt: Any) -> str:
-    error = f": {attempt.error.get('type')}: {attempt.error.get('message')}" if attempt.error else ""
+    failure = Failure.of(attempt.error)
+    error = f": {failure.type}: {failure.message}" if failure else ""
     origin = f"from {attempt.resumed_from}" if attempt.resumed_from else "from the start"
     return f"{attempt.number}. {attempt.get_outcome_display() or 'running'}, {origin}{error[:EXCERPT_LENGTH]}"

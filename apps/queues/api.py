@@ -31,7 +31,7 @@ def list_queues(request: HttpRequest, query: Query[schemas.QueueQuery]) -> HttpR
     """Every queue that has a setting, live runs or a task, by name."""
     require(actor_of(request), Action.QUEUES_READ)
     refuse_unknown_parameters(request, schemas.QueueQuery)
-    items, next_cursor = queue_page(after=query.cursor, limit=query.limit)
+    items, next_cursor = queue_page(cursor=query.cursor, limit=query.limit)
     return json_response({"items": items, "next_cursor": next_cursor})
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connection, transaction
+from trigger_sdk.times import TimeRefused, read_time
 
 from apps.access import audit
 from apps.access.permissions import Action, Actor
@@ -29,14 +30,20 @@ from apps.queues.errors import SelectionInvalid
 from apps.queues.rates import parse_rate
 from apps.queues.selection import MANY_LIMIT, DeadLetterFilter
 from apps.runs.broadcast import announce_runs
+from apps.runs.cursors import read_cursor, write_cursor
 from apps.runs.errors import FieldError
 from apps.runs.ids import parse_public_id, public_id
 from apps.runs.models import Deployment, Run
+from apps.runs.rendering import timestamp
+from apps.runs.requests import RequestInvalid
 
 CHUNK = 100
 """Runs per transaction: each may bring thousands of checkpoints to be judged by."""
 
 LONGEST_SPREAD = timedelta(days=365)
+"""From the first call on, however many follow it by their cursors."""
+
+LISTING = "dead-letters-moved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +80,10 @@ def requeue_many(selection: Selection, *, deployment: str = ORIGINAL, rate: str 
     _refuse_unknown_deployment(deployment)
     place = _Place.of(selection.cursor)
     run_ids, is_cut = _candidates(selection, place)
-    _refuse_long_spread(interval, len(run_ids))
+    now = _database_now()
+    base_at = max(now, place.due_at or now)
+    _refuse_long_spread(interval, len(run_ids), base_at - now)
     outcome = Outcome()
-    base_at = place.due_at or _database_now()
     for chunk in _chunks(run_ids):
         with transaction.atomic():
             runs = _locked(selection, chunk, outcome, "requeued")
@@ -126,21 +134,16 @@ class _Place:
     def of(cls, cursor: str) -> _Place:
         if not cursor:
             return cls()
-        head, _, tail = cursor.partition("@")
-        run_id = parse_public_id("run", head)
         try:
-            due_at = datetime.fromisoformat(tail) if tail else None
-        except ValueError:
-            run_id, due_at = None, None
-        if run_id is None or (due_at is not None and due_at.tzinfo is None):
-            raise _invalid("cursor", "is not one that a call gave out as `next`")
-        return cls(run_id, due_at)
+            run, due = read_cursor(LISTING, cursor, str, str)
+            return cls(parse_public_id("run", run), read_time(due) if due else None)
+        except (RequestInvalid, TimeRefused):
+            raise _invalid("cursor", "is not one that a call gave out as `next`") from None
 
     @property
     def text(self) -> str:
         assert self.run_id is not None, "a place is behind a run"
-        tail = "" if self.due_at is None else f"@{self.due_at.isoformat()}"
-        return public_id("run", self.run_id) + tail
+        return write_cursor(LISTING, public_id("run", self.run_id), timestamp(self.due_at) or "")
 
 
 def _candidates(selection: Selection, place: _Place) -> tuple[list[UUID], bool]:
@@ -216,9 +219,10 @@ def _interval(rate: str | None) -> float | None:
         raise _invalid("rate", str(error)) from error
 
 
-def _refuse_long_spread(interval: float | None, count: int) -> None:
-    if interval is not None and interval * count > LONGEST_SPREAD.total_seconds():
-        raise _invalid("rate", f"is too slow: {count:,} runs would take more than {LONGEST_SPREAD.days} days")
+def _refuse_long_spread(interval: float | None, count: int, begun: timedelta) -> None:
+    """`begun` is how far earlier calls have come already."""
+    if interval is not None and begun.total_seconds() + interval * count > LONGEST_SPREAD.total_seconds():
+        raise _invalid("rate", f"is too slow: the last run would be due in more than {LONGEST_SPREAD.days} days")
 
 
 def _refuse_unknown_deployment(wanted: str) -> None:

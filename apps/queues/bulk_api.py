@@ -10,6 +10,7 @@ from apps.queues import schemas
 from apps.queues.bulk import Outcome, Refused, Selection, discard_many, requeue_many
 from apps.queues.selection import DeadLetterFilter, dead_letter_groups, dead_letter_page
 from apps.runs.api import body_of
+from apps.runs.cursors import read_run_cursor
 from apps.runs.errors import FieldError
 from apps.runs.ids import parse_public_id, public_id
 from apps.runs.rendering import json_response
@@ -25,9 +26,7 @@ def list_dead_letters(request: HttpRequest, filters: Query[schemas.DeadLetterQue
     """Dead letters with what they died of, newest first."""
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, schemas.DeadLetterQuery)
-    before = None if filters.cursor is None else parse_public_id("run", filters.cursor)
-    if filters.cursor is not None and before is None:
-        raise RequestInvalid.at((FieldError("cursor", "is not a cursor that a page gave out"),))
+    before = None if filters.cursor is None else read_run_cursor("dead-letters", filters.cursor)
     items, next_cursor = dead_letter_page(_filter_of(filters), before=before, limit=filters.limit)
     return json_response({"items": items, "next_cursor": next_cursor})
 

@@ -10,7 +10,7 @@ from django.db.models import F
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.models import BUMPED_PRIORITY, Run
-from apps.runs.states import RunState
+from apps.runs.states import RunState, state_words
 
 
 def bump(*, run_id: UUID) -> Run:
@@ -28,5 +28,5 @@ def bump(*, run_id: UUID) -> Run:
     if run is None:
         raise RunNotFound("There is no such run.")
     if not moved:
-        raise IllegalMove(f"A {RunState(run.state).label.lower()} run cannot be bumped, only a pending one.", run.state)
+        raise IllegalMove(f"A {state_words(run.state)} run cannot be bumped, only a pending one.", run.state)
     return run

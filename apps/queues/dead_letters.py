@@ -29,9 +29,9 @@ from apps.queues.errors import NoteInvalid, RequeueRefused
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError, IllegalMove, PayloadInvalid, RunNotFound
 from apps.runs.models import Deployment, Run, RunValue
-from apps.runs.payloads import validate_payload
+from apps.runs.payloads import load_stored, validate_payload
 from apps.runs.statements import statement
-from apps.runs.states import RunState
+from apps.runs.states import RunState, state_words
 
 NOTE_MAX_LENGTH = 2000
 
@@ -124,7 +124,7 @@ def requeue_preview(*, run_id: UUID, deployment: str = ORIGINAL) -> RequeuePrevi
 
 def state_refusal(state: str, wanted: str) -> str:
     """Why a run in that state cannot be `requeued` or `discarded`."""
-    return f"A {RunState(state).label.lower()} run cannot be {wanted}, only a dead letter."
+    return f"A {state_words(state)} run cannot be {wanted}, only a dead letter."
 
 
 def refusal_text(refusals: Sequence[FieldError]) -> str:
@@ -136,8 +136,8 @@ def requeue_refusals(run: Run, choice: Choice, entries: Sequence[SavedEntry]) ->
     found = [*choice.refusals, *resume_refusals(choice, entries)]
     if not choice.is_other and choice.original is not None:
         return found
-    payload = json.loads(RunValue.objects.only("payload").get(run_id=run.id).payload)
     try:
+        payload = load_stored(RunValue.objects.only("payload").get(run_id=run.id).payload)
         validate_payload(payload, json.dumps(choice.version.payload_schema))
     except PayloadInvalid as refusal:
         found += refusal.errors
@@ -146,4 +146,4 @@ def requeue_refusals(run: Run, choice: Choice, entries: Sequence[SavedEntry]) ->
 
 def _refuse_other_states(run: Run) -> None:
     if run.state != RunState.DEAD_LETTER:
-        raise IllegalMove(state_refusal(run.state, "requeued"), RunState(run.state))
+        raise IllegalMove(state_refusal(run.state, "requeued"), run.state)

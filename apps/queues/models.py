@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from apps.runs.models import CONCURRENCY_KEY_MAX_LENGTH, QUEUE_MAX_LENGTH, Run
+from apps.runs.times import stored_times
 
 RATE_LIMIT_MAX_LENGTH = 16
 
@@ -45,7 +46,8 @@ class RateLimit(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["scope", "name", "concurrency_key"], name="rate_limit_is_unique")
+            models.UniqueConstraint(fields=["scope", "name", "concurrency_key"], name="rate_limit_is_unique"),
+            models.CheckConstraint(name="rate_limit_time_is_a_stored_one", condition=stored_times("arrives_at")),
         ]
         indexes = [models.Index(fields=["arrives_at"], name="rate_limit_age_idx")]
 

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apps.queues.errors import QueueNotFound
+from apps.runs.cursors import read_cursor, write_cursor
 from apps.runs.rendering import timestamp
 from apps.runs.statements import statement
 
 QUEUE_LINES = statement(__file__, "queue_lines")
 
 
-def queue_page(*, after: str, limit: int) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-    """Queues by name behind `after`, and the name to go on behind."""
+def queue_page(*, cursor: str, limit: int) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+    """Queues by name after the cursor (empty: from the first), and the cursor of the page after them."""
+    after = read_cursor("queues", cursor, str)[0] if cursor else ""
     rows = QUEUE_LINES.run(name=None, after=after, limit=limit + 1)
     page = [_queue_row(row) for row in rows[:limit]]
-    return page, rows[limit - 1].name if len(rows) > limit else None
+    return page, write_cursor("queues", rows[limit - 1].name) if len(rows) > limit else None
 
 
 def queue_line(name: str) -> Mapping[str, Any]:

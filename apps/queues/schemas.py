@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import Field
 
 from apps.checkpoints.schemas import DeploymentOut
 from apps.runs.schemas import PAGE_DEFAULT, PAGE_LIMIT, FieldErrorOut, RunSummaryOut, Strict
+from apps.runs.times import Moment
 
 Rate = Annotated[str | None, Field(description="As 100/m: per s, m, h or d, evenly spaced, in bursts of a tenth.")]
 
@@ -35,7 +36,7 @@ class QueuePage(Strict):
 
 
 class QueueQuery(Strict):
-    cursor: Annotated[str, Field(max_length=128)] = ""
+    cursor: str = ""
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_LIMIT
 
 
@@ -74,17 +75,6 @@ class RequeuePreviewOut(Strict):
 
 class DiscardIn(Strict):
     note: Annotated[str, Field(description="Why; 1 to 2,000 characters.")]
-
-
-def _moment(value: object) -> object:
-    """In a body a time is a text, which strict reading would not take for one."""
-    try:
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 
 
 class DeadLetterFilterIn(Strict):

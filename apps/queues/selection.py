@@ -12,6 +12,7 @@ from django.db.models import Count, Max, Min
 from django.db.models.fields.json import KeyTextTransform
 
 from apps.queues.errors import SelectionInvalid
+from apps.runs.cursors import write_run_cursor
 from apps.runs.errors import FieldError
 from apps.runs.models import Run
 from apps.runs.querysets import RunQuerySet
@@ -80,7 +81,8 @@ def dead_letter_page(
         runs = runs.filter(id__lt=before)
     found = list(with_errors(runs)[: limit + 1])
     page = found[:limit]
-    return [_dead_letter_row(run) for run in page], page[-1].public_id if len(found) > limit else None
+    cursor = write_run_cursor("dead-letters", page[-1].id) if len(found) > limit else None
+    return [_dead_letter_row(run) for run in page], cursor
 
 
 def _dead_letter_row(run: Any) -> dict[str, Any]:

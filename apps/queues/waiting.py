@@ -39,7 +39,7 @@ class QueueReasons:
 
 def reason_of(facts: Any) -> Reason | None:
     """`facts` is a row of `waiting_facts.sql`; None where the run is not waiting."""
-    match RunState(facts.state):
+    match facts.state:
         case RunState.PENDING:
             return next(filter(None, (judge(facts) for judge in JUDGES)), NEXT)
         case RunState.RETRYING:

@@ -37,8 +37,11 @@ from apps.runs.waiting import reason_row, waiting_reason
 
 router = Router()
 
-BATCH_ENVELOPE_DEPTH = 3
-"""The body, its list and the item around each payload."""
+TRIGGER_ENVELOPE_DEPTH = 2
+"""Metadata stands below the body and its options."""
+
+BATCH_ENVELOPE_DEPTH = 4
+"""The body, its list, the item and its options around the metadata."""
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -68,7 +71,7 @@ def _inline(schema: Any, parts: dict[str, Any]) -> Any:
 def trigger_run(request: HttpRequest, task: str) -> HttpResponse:
     """Trigger a task. The run is committed when the answer comes; 200 where its idempotency key was known."""
     require(actor_of(request), Action.RUNS_TRIGGER)
-    body = read_object(request)
+    body = read_object(request, envelope_depth=TRIGGER_ENVELOPE_DEPTH)
     refuse_other_fields(body, schemas.TriggerIn.model_fields)
     options = body.get("options", {})
     if not isinstance(options, dict):

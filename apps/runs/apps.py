@@ -5,3 +5,8 @@ class RunsConfig(AppConfig):
     name = "apps.runs"
     label = "runs"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from apps.runs.times import register_loader
+
+        register_loader()

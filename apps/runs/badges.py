@@ -47,10 +47,15 @@ OUTCOME_BADGES = {
 LIVE_ATTEMPT_BADGE = Badge("Running", "loader-circle", "running", "This attempt is executing now.", is_busy=True)
 
 
+UNKNOWN_BADGE = Badge("Unknown", "circle-dashed", "quiet", "This version does not know what is stored here.")
+
+
 def state_badge(state: str) -> Badge:
-    return STATE_BADGES[RunState(state)]
+    return STATE_BADGES[RunState(state)] if state in RunState else UNKNOWN_BADGE
 
 
 def outcome_badge(outcome: str) -> Badge:
     """The badge of an attempt; an empty outcome means that it is alive."""
-    return OUTCOME_BADGES[Outcome(outcome)] if outcome else LIVE_ATTEMPT_BADGE
+    if not outcome:
+        return LIVE_ATTEMPT_BADGE
+    return OUTCOME_BADGES[Outcome(outcome)] if outcome in Outcome else UNKNOWN_BADGE

@@ -1,15 +1,28 @@
 """The column type of task values: Postgres `json`, kept byte for byte as the codec wrote it."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
 
+UNREADABLE = {"unreadable": "This value cannot be shown: it is nested too deeply, or a number in it is too long."}
+
 if TYPE_CHECKING:
     TextValue = models.TextField[Any, Any]  # str, and None where the column is nullable
 else:
     TextValue = models.TextField
+
+
+class ForgivingDecoder(json.JSONDecoder):
+    """Reads a `jsonb` column; what Python cannot read becomes `UNREADABLE`, so that one such row hides no other."""
+
+    def decode(self, s: str, *arguments: Any) -> Any:
+        try:
+            return super().decode(s, *arguments)
+        except (ValueError, RecursionError):
+            return dict(UNREADABLE)
 
 
 class ValueField(TextValue):

@@ -17,6 +17,7 @@ from apps.runs.errors import FieldError, IdempotencyConflict
 from apps.runs.ids import public_id
 from apps.runs.models import BUMPED_PRIORITY, Run
 from apps.runs.orders import Order
+from apps.runs.payloads import load_stored
 from apps.runs.statements import statement
 from apps.runs.trigger_options import IDEMPOTENCY_KEY_TTL_SECONDS
 
@@ -124,7 +125,7 @@ def _refuse(order: Order, run_id: UUID, earlier: Order | None) -> NoReturn:
     else:
         holder = shown = public_id("run", run_id)
         run = Run.objects.select_related("value").get(id=run_id)
-        found = [*_differing_payload(json.loads(run.value.payload), order.payload), *_differing_options(run, order)]
+        found = [*_differing_payload(load_stored(run.value.payload), order.payload), *_differing_options(run, order)]
     if not found:
         found = [FieldError("options", "differ: delay, time to live, or one that was left out")]
     named = ", ".join(error.path for error in found[:DIFFERENCES_SHOWN])

@@ -50,7 +50,7 @@ def next_offset(node: Node, start: int) -> int | None:
 def _answer(read: Callable[[], T]) -> T:
     try:
         return read()
-    except (PathInvalid, ValueError, RecursionError) as error:
+    except (PathInvalid, ValueError) as error:
         raise Http404("There is nothing at that path.") from error
 
 

@@ -25,14 +25,15 @@ def pretty(value: Any, depth: int = 0) -> str:
 def pretty_entries(data: str, carried: str | None) -> str:
     """The stored data of a checkpoint, followed by the values that it carries under other names."""
     value = parse(data)
-    if carried is not None:
+    more = None if carried is None else parse(carried)
+    if isinstance(value, Pairs) and isinstance(more, Pairs):
         entries = _entries(value)
         names = {name for name, _ in entries}
-        entries.extend((name, item) for name, item in _entries(parse(carried)) if name not in names)
+        entries.extend((name, item) for name, item in _entries(more) if name not in names)
     return pretty(value)
 
 
-def _entries(value: Any) -> Pairs:
+def _entries(value: Pairs) -> Pairs:
     """Where an entry is called `$type`, the codec has wrapped them all."""
     form = dict(value)
     inner = form.get("value")

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from apps.runs.stored_values import MAX_DEPTH, readable
 
 NODES_SHOWN = 200
 CHILDREN_SHOWN = 50
 TEXT_SHOWN = 1_000
 OPEN_DEPTH = 2
+CUT_TEXT = f"nested over {MAX_DEPTH} levels deep: not shown, but in the raw JSON"
 
 SCALARS = {
     "decimal": "Decimal",
@@ -31,6 +34,12 @@ BRACKETS = {"dict": ("{", "}"), "list": ("[", "]"), "tuple": ("(", ")"), "set": 
 
 class Number(str):
     """The digits of a number as they are stored."""
+
+    __slots__ = ()
+
+
+class Cut(Number):
+    """Stands for what is nested too deeply; as text it is NaN, which no stored value holds."""
 
     __slots__ = ()
 
@@ -58,6 +67,11 @@ class Node:
     brackets: tuple[str, str] = ("", "")
 
     @property
+    def alone(self) -> tuple[Node]:
+        """As the list that a template draws."""
+        return (self,)
+
+    @property
     def is_container(self) -> bool:
         return bool(self.brackets[0])
 
@@ -78,9 +92,32 @@ class Node:
         return shown if 0 < shown < self.child_count else None
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node on the way through a tree, at its beginning or after its children: a page is drawn in one loop, because
+    templates that include themselves end at Python's limit of recursion."""
+
+    node: Node
+    is_end: bool = False
+
+
 def parse(text: str) -> Any:
-    """The value of stored JSON text with exact numbers; raises ValueError and RecursionError as `json` does."""
-    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Number, object_pairs_hook=Pairs)
+    """The value of stored JSON text with exact numbers, cut where it is nested over 64 levels deep.
+
+    Raises ValueError for other texts.
+    """
+    return json.loads(readable(text), parse_int=Number, parse_float=Number, parse_constant=Cut, object_pairs_hook=Pairs)
+
+
+def steps(nodes: Iterable[Node]) -> Iterator[Step]:
+    """The nodes with all below them in the order in which they are drawn; a container with children has an end too."""
+    waiting = [Step(node) for node in nodes][::-1]
+    while waiting:
+        step = waiting.pop()
+        yield step
+        if step.node.child_count and not step.is_end:
+            waiting.append(Step(step.node, is_end=True))
+            waiting += [Step(child) for child in reversed(step.node.children)]
 
 
 def tree(value: Any, *, label: str = "", path: str = "", node_budget: int = NODES_SHOWN) -> Node:
@@ -132,7 +169,7 @@ def excerpt(text: str, *, is_cut: bool) -> str:
     if not is_cut:
         try:
             value = parse(text)
-        except (ValueError, RecursionError):
+        except ValueError:
             return printable(text)
         if isinstance(value, Pairs):
             return printable(" ".join(f"{key}={_node(key, child, '')[0].text}" for key, child in value))
@@ -174,6 +211,8 @@ def _look_at(value: Any) -> tuple[str, Sequence[tuple[str, Any]], str]:
         return _look_at_object(value)
     if isinstance(value, list):
         return "list", _numbered(value), ""
+    if isinstance(value, Cut):
+        return "cut", (), CUT_TEXT
     if isinstance(value, Number):
         return "int" if value.lstrip("-").isdecimal() else "float", (), str(value)
     if isinstance(value, str):

@@ -30,7 +30,7 @@ from apps.runs.retry import (
     next_move,
 )
 from apps.runs.statements import statement
-from apps.runs.states import BUDGET_OUTCOMES, CANCELABLE_AT_ONCE, Outcome, RunState
+from apps.runs.states import BUDGET_OUTCOMES, CANCELABLE_AT_ONCE, Outcome, RunState, state_words
 from apps.runs.terms import refuse_unknown_task as refuse_unknown_task
 from apps.runs.triggering import trigger as trigger
 from apps.runs.triggering import trigger_batch as trigger_batch
@@ -65,7 +65,7 @@ def cancel(run_id: UUID) -> Run:
     if run is None:
         raise RunNotFound("There is no such run.")
     if not canceled and not asked and run.state != RunState.CANCELED:
-        raise IllegalMove(f"A {RunState(run.state).label} run cannot be canceled.", run.state)
+        raise IllegalMove(f"A {state_words(run.state)} run cannot be canceled.", run.state)
     return run
 
 

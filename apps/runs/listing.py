@@ -5,10 +5,10 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from apps.runs.errors import FieldError, RunNotFound
+from apps.runs.cursors import read_cursor, read_run_cursor, write_cursor, write_run_cursor
+from apps.runs.errors import RunNotFound
 from apps.runs.ids import parse_public_id, public_id
 from apps.runs.models import LogLine, Run, Task, TaskVersion
-from apps.runs.requests import RequestInvalid
 from apps.runs.schemas import LogFilters, RunFilters
 from apps.runs.terms import refuse_unknown_task
 
@@ -52,20 +52,20 @@ def run_page(filters: RunFilters) -> tuple[list[Run], str | None]:
     if filters.since is not None:
         runs = runs.filter(created_at__gte=filters.since, id__gte=_first_id_at(filters.since - CLOCK_MARGIN))
     if filters.cursor is not None:
-        runs = runs.filter(id__lt=_run_cursor(filters.cursor))
+        runs = runs.filter(id__lt=read_run_cursor("runs", filters.cursor))
     found = list(runs[: filters.limit + 1])
     page = found[: filters.limit]
-    return page, page[-1].public_id if len(found) > len(page) else None
+    return page, write_run_cursor("runs", page[-1].id) if len(found) > len(page) else None
 
 
 def log_page(run_id: UUID, filters: LogFilters) -> tuple[list[LogLine], str | None]:
     """The lines after the cursor in the order (attempt, sequence), and the cursor after the last of them."""
     lines = LogLine.objects.filter(run_id=run_id).order_by("attempt", "sequence")
     if filters.after is not None:
-        attempt, sequence = _log_cursor(filters.after)
+        attempt, sequence = read_cursor("logs", filters.after, int, int, name="after")
         lines = lines.filter(Q(attempt=attempt, sequence__gt=sequence) | Q(attempt__gt=attempt))
     page = list(lines[: filters.limit])
-    return page, f"{page[-1].attempt}-{page[-1].sequence}" if page else filters.after
+    return page, write_cursor("logs", page[-1].attempt, page[-1].sequence) if page else filters.after
 
 
 def current_versions() -> list[tuple[Task, TaskVersion]]:
@@ -90,18 +90,3 @@ def find_task(task_id: str) -> tuple[Task, list[TaskVersion]]:
 def _first_id_at(at: datetime) -> UUID:
     """The smallest UUIDv7 of that time: what the index on ids begins at."""
     return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
-
-
-def _run_cursor(text: str) -> UUID:
-    run_id = parse_public_id("run", text)
-    if run_id is None:
-        raise RequestInvalid.at((FieldError("cursor", "is not a cursor that a page gave out"),))
-    return run_id
-
-
-def _log_cursor(text: str) -> tuple[int, int]:
-    attempt, separator, sequence = text.partition("-")
-    numbers = (attempt, sequence)
-    if not separator or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
-        raise RequestInvalid.at((FieldError("after", "is not a cursor that a page gave out"),))
-    return int(attempt), int(sequence)

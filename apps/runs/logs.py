@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from trigger_sdk.times import TimeRefused, read_time
 
 from apps.runs.ids import uuid7
 from apps.runs.statements import statement
@@ -43,9 +45,17 @@ async def save(database: AsyncConnection[Any], lines: Sequence[NewLogLine]) -> s
         sources=[line.source if line.source in SOURCES else "log" for line in lines],
         messages=[_storable(line.message) for line in lines],
         fields=[line.fields for line in lines],
-        logged_ats=[line.logged_at for line in lines],
+        logged_ats=[_storable_time(line.logged_at) for line in lines],
     )
     return {row.ord - 1 for row in rows}
+
+
+def _storable_time(text: str) -> datetime:
+    """When the line was written, or now where that is no time that can be stored: a line must not be lost for it."""
+    try:
+        return read_time(text)
+    except TimeRefused:
+        return datetime.now(UTC)
 
 
 def storable_error(error: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from django.db import connection, connections
 
 from apps.runs.hub import hub, topic_of
 from apps.runs.models import Run
-from apps.runs.states import RunState
+from apps.runs.states import FINAL_STATES
 
 POLL_SECONDS = 1.0
 """A lost notification costs at most this."""
@@ -45,4 +45,4 @@ def _read_has_ended(run_id: UUID) -> bool:
         state = Run.objects.filter(id=run_id).values_list("state", flat=True).first()
     finally:
         connection.close()  # a thread that outlives the request must not keep it
-    return state is None or RunState(state).is_final
+    return state is None or state in FINAL_STATES

@@ -11,10 +11,11 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from apps.runs.fields import ValueField
+from apps.runs.fields import ForgivingDecoder, ValueField
 from apps.runs.ids import public_id, uuid7
 from apps.runs.querysets import RunQuerySet
 from apps.runs.states import FINAL_STATES, PASSED_STATES, Outcome, RunState
+from apps.runs.times import stored_times
 
 TASK_ID_MAX_LENGTH = 128
 QUEUE_MAX_LENGTH = 128
@@ -89,6 +90,9 @@ class TaskControl(models.Model):
 
     class Meta:
         db_table = "runs_taskcontrol"
+        constraints = [
+            models.CheckConstraint(name="task_control_time_is_a_stored_one", condition=stored_times("cooling_until"))
+        ]
 
     def __str__(self) -> str:
         return f"controls of {self.task_id}"
@@ -213,6 +217,7 @@ class Run(models.Model):
                 name="run_has_a_due_time_while_it_waits_for_one",
                 condition=~Q(state__in=["delayed", "retrying"]) | Q(due_at__isnull=False),
             ),
+            models.CheckConstraint(name="run_times_are_stored_ones", condition=stored_times("due_at", "expires_at")),
         ]
 
     is_duplicate = False
@@ -227,7 +232,7 @@ class Run(models.Model):
 
     @property
     def is_final(self) -> bool:
-        return RunState(self.state).is_final
+        return self.state in FINAL_STATES
 
 
 class RunValue(models.Model):
@@ -236,8 +241,12 @@ class RunValue(models.Model):
     run = models.OneToOneField(Run, primary_key=True, on_delete=models.CASCADE, related_name="value")
     payload = ValueField()
     output = ValueField(null=True)
-    error = models.JSONField(null=True, help_text="`{type, message, stack}` of the last failed attempt.")
-    metadata: Any = models.JSONField(null=True, help_text="What its trigger said of it; an object.")
+    error = models.JSONField(
+        null=True, decoder=ForgivingDecoder, help_text="`{type, message, stack}` of the last failed attempt."
+    )
+    metadata: Any = models.JSONField(
+        null=True, decoder=ForgivingDecoder, help_text="What its trigger said of it; an object."
+    )
     traceparent = models.CharField(max_length=55, blank=True, help_text="W3C trace context of its trigger.")
     note = models.TextField(blank=True, help_text="Why a person discarded it.")
 
@@ -258,7 +267,10 @@ class IdempotencyKey(models.Model):
     expires_at = models.DateTimeField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["task", "key"], name="idempotency_key_is_unique")]
+        constraints = [
+            models.UniqueConstraint(fields=["task", "key"], name="idempotency_key_is_unique"),
+            models.CheckConstraint(name="idempotency_key_time_is_a_stored_one", condition=stored_times("expires_at")),
+        ]
         indexes = [models.Index(fields=["expires_at"], name="idempotency_key_expiry_idx")]
 
     def __str__(self) -> str:
@@ -290,8 +302,10 @@ class Attempt(models.Model):
     resumed_from = models.CharField(max_length=200, null=True)  # noqa: DJ001 - null means "from the start"
     exit_code = models.SmallIntegerField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
-    error = models.JSONField(null=True)
-    answer = models.JSONField(null=True, help_text="What the worker was told when it ended the attempt.")
+    error = models.JSONField(null=True, decoder=ForgivingDecoder)
+    answer = models.JSONField(
+        null=True, decoder=ForgivingDecoder, help_text="What the worker was told when it ended the attempt."
+    )
     claimed_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, help_text="When the task's process began.")
     finished_at = models.DateTimeField(null=True)
@@ -306,6 +320,7 @@ class Attempt(models.Model):
                 condition=(Q(outcome="") & Q(finished_at__isnull=True))
                 | (~Q(outcome="") & Q(finished_at__isnull=False)),
             ),
+            models.CheckConstraint(name="attempt_time_is_a_stored_one", condition=stored_times("started_at")),
         ]
 
     def __str__(self) -> str:
@@ -322,11 +337,14 @@ class LogLine(models.Model):
     level = models.CharField(max_length=8)
     source = models.CharField(max_length=8, help_text="log, stdout, stderr or system")
     message = models.TextField()
-    fields: Any = models.JSONField(null=True)
+    fields: Any = models.JSONField(null=True, decoder=ForgivingDecoder)
     logged_at = models.DateTimeField(help_text="By the clock of the worker's node.")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["run", "attempt", "sequence"], name="log_line_is_unique")]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "attempt", "sequence"], name="log_line_is_unique"),
+            models.CheckConstraint(name="log_line_time_is_a_stored_one", condition=stored_times("logged_at")),
+        ]
 
     def __str__(self) -> str:
         return self.message[:80]

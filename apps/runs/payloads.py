@@ -8,6 +8,7 @@ import jsonschema_rs
 from trigger_sdk import codec
 
 from apps.runs.errors import FieldError, PayloadInvalid, PayloadMalformed, PayloadTooLarge
+from apps.runs.stored_values import nesting
 
 PAYLOAD_MAX_BYTES = codec.MAX_VALUE_BYTES
 
@@ -23,7 +24,7 @@ def encode_payload(payload: Any) -> str:
 def read_payload(payload: Any, *, is_parsed: bool = False) -> tuple[str, Any]:
     """The payload's text, and the value that the text is read as; None stands for no parameters.
 
-    `is_parsed` says that it comes from `parse_json`, so that only its size is left to be judged.
+    `is_parsed` says that it comes from `parse_json`, so that only its size and depth are left to be judged.
     """
     return encode_json({} if payload is None else payload, root="payload", is_parsed=is_parsed)
 
@@ -39,7 +40,9 @@ def encode_json(
         raise PayloadInvalid(f"The {root} is not JSON: {error}", (FieldError(root, str(error)),)) from error
     if len(raw) > max_bytes:
         raise PayloadTooLarge(f"The {root} has {len(raw):,} bytes; the limit is {max_bytes:,}.")
-    return text, value if is_parsed else parse_json(raw, root=root)
+    if is_parsed and nesting(raw) <= codec.MAX_DEPTH:
+        return text, value
+    return text, parse_json(raw, root=root)
 
 
 def parse_json(raw: bytes, *, root: str = "", envelope_depth: int = 0) -> Any:
@@ -55,6 +58,18 @@ def parse_json(raw: bytes, *, root: str = "", envelope_depth: int = 0) -> Any:
     except codec.CodecError as error:
         path = (root + error.path.removeprefix("$")).removeprefix(".")
         raise PayloadInvalid(f"{path}: {error.message}", (FieldError(path, error.message),)) from error
+
+
+def load_stored(text: str, *, root: str = "payload") -> Any:
+    """The value of stored JSON text; raises PayloadInvalid for what Python cannot read.
+
+    Older versions stored values that are nested more deeply than its parser goes.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        message = "is stored, but nested too deeply to be read"
+        raise PayloadInvalid(f"{root} {message}", (FieldError(root, message),)) from None
 
 
 def validate_payload(payload: Any, payload_schema: str) -> None:

@@ -70,7 +70,7 @@ def run_detail(run: Run, *, waiting_reason: dict[str, Any] | None = None) -> dic
         "output": raw_value(value.output),
         "error": json_field(value.error),
         "metadata": json_field(value.metadata),
-        "trace_id": value.traceparent.split("-")[1] if value.traceparent else None,
+        "trace_id": value.traceparent[3:35] or None,
         "note": value.note or None,
         "waiting_reason": waiting_reason,
     }

@@ -21,7 +21,7 @@ COOLING_RUNS_KEPT = 20
 """More failing runs than that ask for no longer interval."""
 
 RETRY_AFTER_MAX_SECONDS = 366 * 86_400.0
-"""Beyond some 290,000 years the database has no timestamp, and the attempt's end could not be stored."""
+"""Beyond what a stored time may be, and the attempt's end could not be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +91,5 @@ def _spend_budget(ended: EndedAttempt, jitter: float) -> Move:
         return Move(RunState.DEAD_LETTER, reason=f"all {ended.max_attempts} attempts are used")
     if ended.retry_after_seconds is not None:
         return Move(RunState.RETRYING, min(RETRY_AFTER_MAX_SECONDS, max(0.0, ended.retry_after_seconds)))
-    return Move(RunState.RETRYING, ended.curve.delay_seconds(ended.budget_count, jitter))
+    delay_seconds = ended.curve.delay_seconds(ended.budget_count, jitter)
+    return Move(RunState.RETRYING, min(RETRY_AFTER_MAX_SECONDS, delay_seconds))

@@ -11,16 +11,19 @@ from uuid import UUID
 from django.utils import timezone
 
 from apps.runs.badges import Badge, outcome_badge, state_badge
+from apps.runs.fields import UNREADABLE
 from apps.runs.fleet import fleet_reader
 from apps.runs.models import Attempt, LogLine, Run, RunValue
 from apps.runs.states import CANCELABLE_AT_ONCE, Outcome, RunState
 from apps.runs.timeline import layout
 from apps.runs.timeline_parts import Boundary, Course, StepSpan, Timeline, Try
+from apps.runs.times import is_unreadable
 from apps.runs.waiting import Reason, waiting_reason
 
 REPLAYS_SHOWN = 5
 STEP_KIND = "step"
 LOG_LINES_SHOWN = 500
+UNREADABLE_SHOWN = 500
 
 QUIET_OUTCOMES = frozenset({Outcome.CANCELED, Outcome.SUSPENDED, Outcome.RELEASED})
 """Ends that are nobody's failure."""
@@ -36,9 +39,12 @@ class Failure:
     reason: str = ""
 
     @classmethod
-    def of(cls, error: Mapping[str, Any] | None) -> Failure | None:
+    def of(cls, error: Any) -> Failure | None:
+        """What is stored, an object or, where another version wrote it, whatever there is; None for nothing."""
         if error is None:
             return None
+        if not isinstance(error, Mapping) or error == UNREADABLE:
+            return cls("unreadable", str(error)[:UNREADABLE_SHOWN], "")
         return cls(*(str(error.get(name) or "") for name in ("type", "message", "stack", "reason")))
 
 
@@ -146,7 +152,12 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary | None
         failure_badge=outcome_badge(_last_failed(attempts)),
         attempts=[_attempt_line(attempt, names, run.budget_base) for attempt in attempts],
         timeline=layout(
-            _course(run), [_try(attempt) for attempt in attempts], boundaries, now, steps=steps, is_to_scale=is_to_scale
+            _course(run),
+            [_try(attempt, run) for attempt in attempts],
+            boundaries,
+            now,
+            steps=steps,
+            is_to_scale=is_to_scale,
         ),
         replay_key=last_key if failure else "",
         replay_of=run.replay_of.public_id if run.replay_of else "",
@@ -172,9 +183,9 @@ def _saved(run: Run) -> tuple[list[Boundary], list[StepSpan], str]:
     for key, index, attempt, at, seconds, kind in rows:
         last_key = key
         if kind != STEP_KIND:
-            boundaries.append(Boundary(key, index, attempt, at))
+            boundaries.append(Boundary(key, index, attempt, _drawn(at, run)))
         elif attempt and seconds is not None:
-            steps.append(StepSpan(key, index, attempt, at, seconds))
+            steps.append(StepSpan(key, index, attempt, _drawn(at, run), seconds))
     return boundaries, steps, last_key
 
 
@@ -187,16 +198,28 @@ def _reason(run: Run) -> Reason | None:
 def _course(run: Run) -> Course:
     is_due = run.state in (RunState.RETRYING, RunState.DELAYED)
     return Course(
-        run.created_at, run.finished_at, due_at=run.due_at if is_due else None, requeued_after=run.budget_base
+        _begin_of(run),
+        run.finished_at and _drawn(run.finished_at, run),
+        due_at=_drawn(run.due_at, run) if is_due and run.due_at else None,
+        requeued_after=run.budget_base,
     )
 
 
-def _try(attempt: Attempt) -> Try:
+def _begin_of(run: Run) -> datetime:
+    return timezone.now() if is_unreadable(run.created_at) else run.created_at
+
+
+def _drawn(at: datetime, run: Run) -> datetime:
+    """Where a time is drawn: at the beginning where it cannot be read, for it would stretch the axis over millennia."""
+    return _begin_of(run) if is_unreadable(at) else at
+
+
+def _try(attempt: Attempt, run: Run) -> Try:
     return Try(
         number=attempt.number,
-        claimed_at=attempt.claimed_at,
-        started_at=attempt.started_at,
-        finished_at=attempt.finished_at,
+        claimed_at=_drawn(attempt.claimed_at, run),
+        started_at=attempt.started_at and _drawn(attempt.started_at, run),
+        finished_at=attempt.finished_at and _drawn(attempt.finished_at, run),
         resumed_from=attempt.resumed_from,
         is_success=attempt.outcome == Outcome.COMPLETED,
         is_failure=_is_failure(attempt.outcome),

@@ -6,10 +6,11 @@ Answers are written by `rendering.py`, because values must go out byte for byte;
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from apps.runs.models import MAX_ATTEMPTS_LIMIT, PRIORITY_RANGE, TAG_MAX_LENGTH, TAGS_LIMIT
 from apps.runs.states import Outcome, RunState
+from apps.runs.times import Moment
 from apps.runs.trigger_options import LONGEST_SECONDS
 from apps.runs.triggering import BATCH_LIMIT
 
@@ -39,9 +40,9 @@ class TriggerOptions(Strict):
         str | None, Field(max_length=256, description="Default: as the task takes it from the payload.")
     ] = None
     delay_seconds: Annotated[Seconds, Field(description="From now until it is due.")] = None
-    run_at: Annotated[
-        AwareDatetime | None, Field(description="When it is due, instead of a delay; in the past: at once.")
-    ] = None
+    run_at: Annotated[Moment | None, Field(description="When it is due, instead of a delay; in the past: at once.")] = (
+        None
+    )
     ttl_seconds: Annotated[
         PositiveSeconds, Field(description="It expires if it has not started so long after it is due.")
     ] = None
@@ -157,9 +158,9 @@ class RunFilters(Strict):
     task: Annotated[str | None, Field(max_length=128)] = None
     queue: Annotated[str | None, Field(max_length=128)] = None
     tag: Annotated[str | None, Field(max_length=TAG_MAX_LENGTH)] = None
-    since: Annotated[
-        AwareDatetime | None, Field(description="Created at or after this time (RFC 3339, with a zone).")
-    ] = None
+    since: Annotated[Moment | None, Field(description="Created at or after this time (RFC 3339, with an offset).")] = (
+        None
+    )
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_DEFAULT
 

@@ -20,6 +20,11 @@ class RunState(TextChoices):
         return self in FINAL_STATES
 
 
+def state_words(state: str) -> str:
+    """The state in words, as `dead letter`; one that this version does not know is named as it is stored."""
+    return RunState(state).label.lower() if state in RunState else state
+
+
 FINAL_STATES = frozenset(
     {RunState.COMPLETED, RunState.DEAD_LETTER, RunState.DISCARDED, RunState.CANCELED, RunState.EXPIRED}
 )

@@ -9,10 +9,11 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypedDict
 
 from trigger_sdk.strict_json import text_problem
+from trigger_sdk.times import TimeRefused, check_time, read_time
 
 from apps.runs.errors import FieldError, OptionInvalid, RunsError
 from apps.runs.models import (
@@ -192,21 +193,17 @@ def _metadata(value: Any) -> str:
 def _moment(value: Any) -> datetime:
     if not isinstance(value, datetime):
         raise Wrong(f"must be a datetime with a time zone, not {_shown(value)}")
-    if value.utcoffset() is None:
-        raise Wrong("has no time zone")
     try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise Wrong("is beyond what a calendar has") from None
+        return check_time(value)
+    except TimeRefused as refused:
+        raise Wrong(str(refused)) from None
 
 
 def _moment_text(value: Any) -> datetime:
-    if not isinstance(value, str):
-        raise Wrong(f"must be an RFC 3339 time with a zone, not {_shown(value)}")
     try:
-        return _moment(datetime.fromisoformat(value))
-    except ValueError:
-        raise Wrong(f"must be an RFC 3339 time with a zone, not {_shown(value)}") from None
+        return read_time(value)
+    except TimeRefused as refused:
+        raise Wrong(str(refused)) from None
 
 
 def _traceparent(value: Any) -> str:

@@ -16,10 +16,12 @@ from apps.runs.lifecycle import ATTEMPT_FACTS, COMPLETE_ATTEMPTS, START_ATTEMPTS
 from apps.runs.logs import storable_error
 from apps.runs.statements import bytes_array, uuid_array
 from apps.runs.states import Outcome
+from apps.runs.stored_values import storable_fields
 from apps.workers.protocol import CheckpointItem, Finish, LogBatch, Result, Start
 
 from .batches import BatchWriter
 from .database import Connection, Database, DatabaseAwayError
+from .values import refused_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,9 @@ class Writers:
 
     async def finishes(self, items: Sequence[Finish]) -> list[Result]:
         """Completions are batched on the loop; failures go through the verb, in a thread: they decide in Python."""
+        if refused := refused_outputs(items):
+            stored = iter(await self.finishes([item for n, item in enumerate(items) if n not in refused]))
+            return [refused.get(position) or next(stored) for position in range(len(items))]
         completed = [item for item in items if item.outcome == COMPLETED]
         if len(completed) == len(items):
             return await self._completions.submit(completed)
@@ -118,7 +123,7 @@ async def write_logs(connection: Connection, items: Sequence[LogBatch]) -> list[
             level=line.level,
             source=line.source,
             message=line.message,
-            fields=None if line.fields is None else line.fields.decode(),
+            fields=storable_fields(line.fields),
             logged_at=line.at,
         )
         for batch in items

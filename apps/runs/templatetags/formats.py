@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from apps.runs import times
 from apps.runs.ansi import Piece, pieces
 
 register = template.Library()
@@ -17,6 +18,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 AGE_UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s"))
 SPRITE = "vendor/lucide-1.62.0/sprite.svg"
 NOTHING = "\N{EN DASH}"
+UNREADABLE_TIME = "unreadable time"
 BYTE_UNITS = ("B", "KB", "MB", "GB")
 
 
@@ -55,10 +57,18 @@ def offset(seconds: float) -> str:
 
 
 @register.filter
+def is_unreadable(at: datetime | None) -> bool:
+    """Whether a time is stored that no calendar here has."""
+    return at is not None and times.is_unreadable(at)
+
+
+@register.filter
 def age(at: datetime | None) -> str:
     """`just now`, `12 s ago`, `3 min ago`, `in 4 s`."""
     if at is None:
         return NOTHING
+    if times.is_unreadable(at):
+        return UNREADABLE_TIME
     seconds = int((timezone.now() - at).total_seconds())
     if abs(seconds) < 2:
         return "just now"
@@ -76,6 +86,8 @@ def instant(at: datetime) -> str:
 @register.filter
 def clock(at: datetime) -> str:
     """The time of day in UTC with milliseconds, for log lines; the browser shows it in the viewer's zone."""
+    if times.is_unreadable(at):
+        return UNREADABLE_TIME
     return at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}"
 
 

@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from trigger_sdk.times import TimeRefused, read_time
+
 from apps.workers.protocol import LogBatch, LogItem
 
 from .attempts import Attempt, storable
@@ -15,7 +17,7 @@ FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024
 LINE_MAX_CHARACTERS = 64 * 1024
 WORD_MAX_CHARACTERS = 40
-"""Of a level, a source and a time: a line's size counts its message and fields only."""
+"""Of a level and a source: a line's size counts its message and fields only."""
 ATTEMPT_MAX_BYTES = 10_000_000
 FIELDS_MAX_DEPTH = 16
 ATTEMPT_MAX_LINES = 50_000
@@ -67,7 +69,7 @@ class LogBuffer:
 
     def _append(self, level: str, source: str, message: str, fields: bytes | None, at: Any) -> None:
         self._line_count += 1
-        logged_at = at if isinstance(at, str) and _is_time(at) else datetime.now(UTC).isoformat()
+        logged_at = (_time_of(at) or datetime.now(UTC)).isoformat()
         self._lines.append(LogItem(level, source, message, logged_at, self._line_count, fields))
         self._waiting_bytes += len(message) + len(fields or b"")
         if self._waiting_bytes >= FLUSH_BYTES:
@@ -106,10 +108,9 @@ def _storable_value(value: Any, depth: int = 1) -> Any:
     return value
 
 
-def _is_time(text: str) -> bool:
-    if len(text) > WORD_MAX_CHARACTERS:
-        return False
+def _time_of(at: Any) -> datetime | None:
+    """The time that the task's process gave, None for a bad one: a line must not be lost for it."""
     try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
+        return read_time(at)
+    except TimeRefused:
+        return None

@@ -5,7 +5,7 @@ Only names and zones are checked here; the limits are the server's, which names 
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 BATCH_LIMIT = 1000
@@ -73,7 +73,7 @@ def _sent_value(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError(f"{name} has no time zone: {value.isoformat()}")
-        return value.isoformat()
+        return value.astimezone(UTC).isoformat()  # an offset may have seconds, which RFC 3339 has not
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     return dict(value) if isinstance(value, Mapping) else value

@@ -14,6 +14,7 @@ from apps.queues import bulk
 from apps.queues.bulk import Selection, discard_many, requeue_many
 from apps.queues.errors import SelectionInvalid
 from apps.queues.selection import DeadLetterFilter
+from apps.runs.cursors import write_cursor
 from apps.runs.ids import public_id, uuid7
 from apps.runs.models import Run
 from tests.factories import make_checkpoint, make_deployment, make_run
@@ -177,8 +178,9 @@ def test_queries_grow_by_chunks_and_not_by_runs() -> None:
         (Selection(ids=[uuid7() for _ in range(10_001)]), None, "ids"),
         (Selection(ids=[uuid7()], cursor=public_id("run", uuid7())), None, "cursor"),
         (Selection(chosen=DeadLetterFilter(), cursor="run_x"), None, "cursor"),
-        (Selection(chosen=DeadLetterFilter(), cursor=f"{public_id('run', uuid7())}@soon"), None, "cursor"),
-        (Selection(chosen=DeadLetterFilter(), cursor=f"{public_id('run', uuid7())}@2026-01-01"), None, "cursor"),
+        (Selection(chosen=DeadLetterFilter(), cursor=public_id("run", uuid7())), None, "cursor"),
+        (Selection(chosen=DeadLetterFilter(), cursor=f"{public_id('run', uuid7())}@9999-12-31T23:00Z"), None, "cursor"),
+        (Selection(chosen=DeadLetterFilter(), cursor=write_cursor("runs", public_id("run", uuid7()))), None, "cursor"),
         (Selection(chosen=DeadLetterFilter(search="a\0")), None, "filter.search"),
         (Selection(chosen=DeadLetterFilter()), "10 per second", "rate"),
         (Selection(chosen=DeadLetterFilter()), "", "rate"),

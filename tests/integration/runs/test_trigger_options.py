@@ -61,7 +61,7 @@ def test_a_run_is_due_at_the_time_that_was_asked_for() -> None:
     "options",
     [
         {"run_at": datetime(2020, 1, 1, tzinfo=UTC)},
-        {"run_at": datetime(1, 1, 2, tzinfo=UTC)},
+        {"run_at": datetime(2000, 1, 1, tzinfo=UTC)},
         {"delay": 0},
         {"delay": timedelta(0)},
         {"delay": None, "tags": None, "metadata": None, "idempotency_key": None},

@@ -41,7 +41,7 @@ def client(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
         ({"run_at": datetime(2026, 12, 1, 8, tzinfo=UTC)}, {"run_at": "2026-12-01T08:00:00+00:00"}),
         (
             {"run_at": datetime(2026, 12, 1, 8, tzinfo=timezone(timedelta(hours=1)))},
-            {"run_at": "2026-12-01T08:00:00+01:00"},
+            {"run_at": "2026-12-01T07:00:00+00:00"},
         ),
         ({"run_at": "2026-12-01T08:00Z"}, {"run_at": "2026-12-01T08:00Z"}),
         ({"tags": {"b", "a"}}, {"tags": ["a", "b"]}),

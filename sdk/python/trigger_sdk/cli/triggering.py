@@ -7,6 +7,7 @@ from typing import Any
 
 from trigger_sdk.cli.errors import UsageError
 from trigger_sdk.cli.values import read_json
+from trigger_sdk.times import TimeRefused, read_time
 from trigger_sdk.triggering import TriggerOptions
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)?\Z")
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--priority", type=int, help="-100 to 100, higher goes first")
     parser.add_argument("--concurrency-key", metavar="KEY")
     parser.add_argument("--delay", metavar="TIME", help="due after 90s, 10m, 2h or 1d")
-    parser.add_argument("--run-at", metavar="WHEN", help="due then: 2026-12-01T08:00+01:00")
+    parser.add_argument("--run-at", metavar="WHEN", help="due then: 2026-12-01T08:00:00+01:00")
     parser.add_argument("--ttl", metavar="TIME", help="expires if it has not started so long after it is due")
     parser.add_argument("--idempotency-key", metavar="KEY", help="repeats with it get the same run")
     parser.add_argument("--idempotency-key-ttl", metavar="TIME", help="how long the key is kept; default 30d")
@@ -61,12 +62,9 @@ def _moment(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text}: a time such as 2026-12-01T08:00+01:00 is needed") from None
-    if moment.utcoffset() is None:
-        raise UsageError(f"{option} {text}: the zone is missing, as in {text}Z or {text}+01:00")
-    return moment
+        return read_time(text)
+    except TimeRefused as refused:
+        raise UsageError(f"{option} {refused}") from None
 
 
 def _metadata(argument: str | None) -> dict[str, Any] | None:
