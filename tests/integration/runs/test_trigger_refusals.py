@@ -216,7 +216,7 @@ def test_the_client_passes_on_what_the_server_refuses(server: LiveServer) -> Non
         (["--queue", "q" * 129], EXIT_REFUSED),
         (["--concurrency-key", "k" * 257], EXIT_REFUSED),
         (["--delay", "366d"], EXIT_REFUSED),
-        (["--delay", "1h", "--run-at", "2026-12-01T00:00Z"], EXIT_REFUSED),
+        (["--delay", "1h", "--run-at", "2026-12-01T00:00:00Z"], EXIT_REFUSED),
         (["--ttl", "100ms"], EXIT_REFUSED),
         (["--idempotency-key", ""], EXIT_REFUSED),
         (["--idempotency-key-ttl", "1d"], EXIT_REFUSED),
