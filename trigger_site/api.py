@@ -32,9 +32,8 @@ from apps.checkpoints.api import router as checkpoints_router
 from apps.queues.api import router as queues_router
 from apps.runs.api import router as runs_router
 from apps.runs.requests import RequestInvalid, field_errors
-from apps.runs.schemas import ProblemOut
+from trigger_site.openapi import describe_problems
 from trigger_site.problems import (
-    CONTENT_TYPE,
     MethodNotAllowed,
     RequestRefused,
     RouteNotFound,
@@ -70,16 +69,7 @@ class Api(NinjaAPI):
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         document = super().get_openapi_schema(**options)
-        document["components"]["schemas"]["ProblemOut"] = ProblemOut.model_json_schema(
-            ref_template="#/components/schemas/ProblemOut/$defs/{model}"
-        )
-        refusal = {
-            "description": "A refusal.",
-            "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},
-        }
-        for methods in document["paths"].values():
-            for operation in methods.values():
-                operation["responses"]["default"] = refusal
+        describe_problems(document)
         return document
 
     def get_openapi_operation_id(self, operation: Operation) -> str:

@@ -18,6 +18,7 @@ from apps.checkpoints.models import Checkpoint
 from apps.checkpoints.preview import preview
 from apps.checkpoints.rendering import audit_details, preview_row
 from apps.checkpoints.replay import UNCHANGED, ReplayRequest, replay
+from apps.runs import converters as converters  # for {text:key}
 from apps.runs.api import body_of
 from apps.runs.errors import FieldError, PayloadInvalid
 from apps.runs.listing import find_run, require_run, run_id_of
@@ -46,7 +47,7 @@ def list_checkpoints(request: HttpRequest, run_id: str) -> HttpResponse:
     return json_response({"items": [_summary(row, has_carried=row.has_carried) for row in checkpoints]})
 
 
-@router.get("/runs/{run_id}/checkpoints/{path:key}", response=schemas.CheckpointOut)
+@router.get("/runs/{run_id}/checkpoints/{text:key}", response=schemas.CheckpointOut)
 def get_checkpoint(request: HttpRequest, run_id: str, key: str) -> HttpResponse:
     """One checkpoint with its data, exactly as the task saved it."""
     require(actor_of(request), Action.RUNS_READ)

@@ -35,7 +35,7 @@ def list_queues(request: HttpRequest, query: Query[schemas.QueueQuery]) -> HttpR
     return json_response({"items": items, "next_cursor": next_cursor})
 
 
-@router.get("/queues/{path:name}", response=schemas.QueueOut, tags=["queues"])
+@router.get("/queues/{text:name}", response=schemas.QueueOut, tags=["queues"])
 def get_queue(request: HttpRequest, name: str) -> HttpResponse:
     """One queue; a slash in its name may stand as it is."""
     require(actor_of(request), Action.QUEUES_READ)
@@ -43,7 +43,7 @@ def get_queue(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @router.patch(
-    "/queues/{path:name}", response=schemas.QueueOut, openapi_extra=body_of(schemas.QueuePatch), tags=["queues"]
+    "/queues/{text:name}", response=schemas.QueueOut, openapi_extra=body_of(schemas.QueuePatch), tags=["queues"]
 )
 def change_queue(request: HttpRequest, name: str) -> HttpResponse:
     """Pause or resume a queue, change its limits. The queue need not have been used yet."""

@@ -53,7 +53,15 @@ def test_data_goes_out_byte_for_byte(get: Any) -> None:
 
 @pytest.mark.parametrize(
     ("key", "quoted"),
-    [("a/b", "a/b"), ("a/b", "a%2Fb"), ("50% off?", "50%25%20off%3F"), ("ü", "%C3%BC"), ("..", ".."), ("x y", "x%20y")],
+    [
+        ("a/b", "a/b"),
+        ("a/b", "a%2Fb"),
+        ("50% off?", "50%25%20off%3F"),
+        ("ü", "%C3%BC"),
+        ("two\nlines", "two%0Alines"),
+        ("..", ".."),
+        ("x y", "x%20y"),
+    ],
 )
 def test_any_key_can_be_asked_for(get: Any, key: str, quoted: str) -> None:
     run = make_run()

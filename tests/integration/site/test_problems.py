@@ -1,20 +1,25 @@
 """Refusals over HTTP: every error class has a status and an entry in the docs, and nothing of the inside gets out."""
 
+import json
 import logging
 import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 
 from apps.access.errors import AccessError
-from apps.checkpoints import errors as checkpoints_errors  # noqa: F401 - defines subclasses
+from apps.checkpoints import errors as checkpoints_errors
+from apps.queues import errors as queues
+from apps.runs import errors as runs
 from apps.runs.errors import RunsError
 from apps.runs.trigger_options import HTTP
 from tests.factories import bearer, make_user
+from trigger_site.api import api
 from trigger_site.problems import NAMED_ERRORS, STATUSES, SiteError, problem_response, problem_type
 
 DOCS = Path(settings.BASE_DIR) / "docs" / "problems.md"
@@ -142,6 +147,43 @@ def test_the_description_resolves_and_names_the_refusals(client: Client) -> None
     options = trigger["requestBody"]["content"]["application/json"]["schema"]["properties"]["options"]
     assert set(options["properties"]) == set(HTTP)
     assert "application/problem+json" in trigger["responses"]["default"]["content"]
+
+
+@pytest.mark.parametrize("kind", STATUSES)
+def test_every_problem_fits_its_description(kind: type[Exception]) -> None:
+    details: dict[type[Exception], tuple[Any, ...]] = {
+        runs.IllegalMove: ("no", "completed"),
+        runs.IdempotencyConflict: ("no", (runs.FieldError("options", "differ"),), "run_1"),
+        queues.QueueFull: ("no", (), 3),
+        checkpoints_errors.CheckpointRefused: ("no", "invalid"),
+    }
+
+    response = problem_response(kind(*details.get(kind, ("no",))))
+
+    _problem_validator().validate(json.loads(response.content))
+    assert json.loads(response.content)["status"] == response.status_code == STATUSES[kind]
+
+
+def test_the_examples_of_problems_are_problems() -> None:
+    schema = api.get_openapi_schema()["components"]["schemas"]["ProblemOut"]
+
+    for example in schema["examples"]:
+        _problem_validator().validate(example)
+
+
+def test_each_operation_names_the_statuses_of_its_refusals() -> None:
+    for path, methods in api.get_openapi_schema()["paths"].items():
+        for operation in methods.values():
+            statuses = {str(status) for status in operation["responses"]}
+            assert {"401", "403", "500", "503", "default"} <= statuses
+            assert ("404" in statuses) or "{" not in path
+            assert "requestBody" not in operation or {"400", "413", "422"} <= statuses
+
+
+def _problem_validator() -> Any:
+    schemas = api.get_openapi_schema()["components"]["schemas"]
+    root = {"$ref": "#/components/schemas/ProblemOut", "components": {"schemas": schemas}}
+    return jsonschema_rs.Draft202012Validator(root)
 
 
 @pytest.mark.django_db
