@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
+from schemathesis.core.failures import FailureGroup
 
 from tests.factories import bearer, make_attempt, make_checkpoint, make_log_line, make_run, make_task
 from tests.live_server import LiveServer, running_server
@@ -146,8 +147,9 @@ def _ask(server: LiveServer, case: Any, found: Exploration) -> dict[str, Any]:
     found.statuses[response.status_code] += 1
     try:
         case.validate_response(response, checks=CHECKS)
-    except Exception as failure:
-        found.failures.append(f"{failure}\n{response.content[:500]!r}")
+    except FailureGroup as group:
+        reasons = "\n".join(str(failure) for failure in group.exceptions)
+        found.failures.append(f"{case.method} {response.request.url}\n{reasons}\n{response.content[:500]!r}")
     answer = response.json() if response.status_code == 200 else {}
     return answer if isinstance(answer, dict) else {}
 
@@ -161,6 +163,14 @@ def test_generated_requests_get_the_answers_that_are_described(server: LiveServe
     assert not [status for status in found.statuses if status >= 500], found.report()
     # An explorer whose requests are all refused proves nothing.
     assert sum(found.statuses[status] for status in (200, 201)) >= found.count / 10, found.report()
+
+
+def test_a_planted_failure_is_found(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.runs.rendering.run_summary", lambda run: {"id": run.public_id})
+
+    found = explore(server, 100)
+
+    assert any("Response violates schema" in failure for failure in found.failures), found.report()
 
 
 @pytest.mark.long

@@ -1,6 +1,7 @@
 """Senders batch, repeat until they have an answer, and give up what nobody waits for any more."""
 
 import asyncio
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -166,6 +167,21 @@ async def test_lines_are_numbered_and_sent_by_a_flush() -> None:
     assert (first.level, first.source, first.at) == ("error", "stdout", "2026-01-02T03:04:05+00:00")
     assert second.at.endswith("+00:00")
     assert sink.batches[0].attempt == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "at", ["infinity", "2026-01-02T03:04:05-15:00", "0044-03-15T00:00:00Z BC", "20000-01-01T00:00:00Z", "1970-01-01", 5]
+)
+async def test_line_with_a_bad_time_gets_the_present_one(at: object) -> None:
+    sink, before = Sink(), datetime.now(UTC)
+
+    sink.buffer.add({"message": "kept", "at": at})
+    await sink.buffer.flush()
+
+    (line,) = sink.batches[0].lines
+    assert line.message == "kept"
+    assert before <= datetime.fromisoformat(line.at) <= datetime.now(UTC)
 
 
 @pytest.mark.asyncio
