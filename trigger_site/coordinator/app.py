@@ -14,7 +14,7 @@ from apps.checkpoints import store
 from apps.workers import deployments, leases
 from apps.workers import protocol as wire
 
-from .database import Database, DatabaseAwayError
+from .database import Database, DatabaseAwayError, HeldError
 from .polls import Dispatcher
 from .writes import Writers
 
@@ -69,6 +69,8 @@ class CoordinatorApi:
             status, reply = 400, wire.Problem("/problems/malformed-message", str(error))
         except DatabaseAwayError as error:
             status, reply = 503, wire.Problem("/problems/database-away", str(error))
+        except HeldError as error:
+            status, reply = 503, wire.Problem("/problems/busy", str(error))
         except ConnectionResetError:
             return
         except Exception:
@@ -135,12 +137,20 @@ class CoordinatorApi:
         if not self._dispatcher.is_stopping and not self._dispatcher.holds_poll_of(worker_id):
             self._touched_at.pop(worker_id, None)
             logger.warning("workers.suspect worker.id=%s: its connection broke", worker_id)
-            await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
+            try:
+                await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
+            except HeldError as error:
+                logger.warning("workers.suspect worker.id=%s: %s", worker_id, error)
 
     async def _touch(self, worker_id: UUID, *, is_stopping: bool = False) -> None:
-        known = await self._database.run(
-            lambda connection: leases.touch(connection, worker_id=worker_id, is_stopping=is_stopping)
-        )
+        try:
+            known = await self._database.run(
+                lambda connection: leases.touch(connection, worker_id=worker_id, is_stopping=is_stopping)
+            )
+        except HeldError as error:
+            # Somebody holds the workers' table, which is no reason to send a worker away.
+            logger.warning("workers.touch worker.id=%s: %s", worker_id, error)
+            return
         if not known:
             raise RefusedError(404, "unknown-worker", "Register first.")
         self._touched_at[worker_id] = time.monotonic()
@@ -152,13 +162,35 @@ class CoordinatorApi:
             self._dispatcher.release(beat.worker_id)
         if not beat.leases:
             return wire.HeartbeatReply(stale=[])
-        rows = await self._database.run(
-            lambda connection: leases.renew(connection, worker_id=beat.worker_id, leases=beat.leases)
-        )
+        rows = await self._renew(beat)
         return wire.HeartbeatReply(
             stale=[row.run_id for row in rows if row.is_stale],
             cancels=[row.run_id for row in rows if row.is_cancel_requested],
         )
+
+    async def _renew(self, beat: wire.Heartbeat) -> list[Any]:
+        """What could be renewed and what is stale. A lease that others keep from being renewed is not: its worker is
+        there, so it does not end either."""
+        rows: list[Any] = []
+        try:
+            rows = await self._database.run(
+                lambda connection: leases.renew(connection, worker_id=beat.worker_id, leases=beat.leases)
+            )
+        except HeldError as error:
+            logger.warning("workers.renew worker.id=%s: %s", beat.worker_id, error)
+        else:
+            if not any(row.is_held for row in rows):
+                return rows
+        await self._hold(beat.worker_id)
+        return rows
+
+    async def _hold(self, worker_id: UUID) -> None:
+        try:
+            if await self._database.run(lambda connection: leases.hold(connection, worker_id=worker_id)):
+                return
+        except HeldError as error:
+            logger.warning("workers.hold worker.id=%s: %s", worker_id, error)
+        await self._database.run(leases.grant_grace)
 
     async def _start(self, body: bytes) -> wire.Message:
         return wire.Results(await self._writers.starts(wire.decode(body, wire.Starts).items))
