@@ -4,8 +4,8 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,8 @@ TOUCH_SECONDS = 1.0
 """A busy worker polls a hundred times a second; its row is written at most this often, well within SUSPECT_SECONDS."""
 
 logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item", bound=wire.Message)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -65,6 +67,8 @@ class CoordinatorApi:
             status, reply = await self._answer(scope, receive)
         except RefusedError as error:
             status, reply = error.status, error.problem
+        except msgspec.ValidationError as error:
+            status, reply = 422, wire.Problem("/problems/message-invalid", str(error))
         except msgspec.MsgspecError as error:
             status, reply = 400, wire.Problem("/problems/malformed-message", str(error))
         except DatabaseAwayError as error:
@@ -193,17 +197,16 @@ class CoordinatorApi:
         await self._database.run(leases.grant_grace)
 
     async def _start(self, body: bytes) -> wire.Message:
-        return wire.Results(await self._writers.starts(wire.decode(body, wire.Starts).items))
+        return await _written(body, wire.Starts, wire.Start, self._writers.starts)
 
     async def _checkpoint(self, body: bytes) -> wire.Message:
-        return wire.Results(await self._writers.checkpoints(wire.decode(body, wire.Checkpoints).items))
+        return await _written(body, wire.Checkpoints, wire.CheckpointItem, self._writers.checkpoints)
 
     async def _log(self, body: bytes) -> wire.Message:
-        return wire.Results(await self._writers.logs(wire.decode(body, wire.Logs).items))
+        return await _written(body, wire.Logs, wire.LogBatch, self._writers.logs)
 
     async def _finish(self, body: bytes) -> wire.Message:
-        results = await self._writers.finishes(wire.decode(body, wire.Finishes).items)
-        return wire.Results(results)
+        return await _written(body, wire.Finishes, wire.Finish, self._writers.finishes)
 
     async def _deployment(self, deployment_id: UUID) -> wire.Message:
         found = await self._database.run(lambda connection: deployments.load(connection, deployment_id=deployment_id))
@@ -228,6 +231,25 @@ class CoordinatorApi:
         if page is None:
             raise _stale_token()
         return wire.StoredCheckpoints([_stored(row) for row in page.rows], page.next_after)
+
+
+async def _written(
+    body: bytes, batch: type[Any], kind: type[Item], write: Callable[[Sequence[Item]], Awaitable[list[wire.Result]]]
+) -> wire.Results:
+    """The results of the batch's items; one that cannot be read is refused, and does not keep the others back."""
+    try:
+        return wire.Results(await write(wire.decode(body, batch).items))
+    except msgspec.MsgspecError:
+        raws = wire.decode(body, wire.RawItems).items
+    refused: dict[int, wire.Result] = {}
+    items: list[Item] = []
+    for position, raw in enumerate(raws):
+        try:
+            items.append(wire.decode(raw, kind))
+        except msgspec.MsgspecError as error:
+            refused[position] = wire.Result(422, "invalid", str(error))
+    written = iter(await write(items))
+    return wire.Results([refused.get(position) or next(written) for position in range(len(raws))])
 
 
 def _stale_token() -> RefusedError:
