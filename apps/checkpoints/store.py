@@ -115,13 +115,18 @@ def _check_data(key: str, raw: bytes) -> None:
         raise CheckpointRefused(f"The data of {key!r} {refused.message}.", refused.code) from None
 
 
-async def save(database: AsyncConnection[Any], checkpoints: Sequence[NewCheckpoint]) -> list[Saved | None]:
+async def save(
+    database: AsyncConnection[Any], checkpoints: Sequence[NewCheckpoint], *, waits: bool = False
+) -> list[Saved | None]:
     """Commits the checkpoints in one transaction; one verdict per item, None where the item has to be sent again.
+
+    Runs that others hold are such items, unless it `waits` for them.
 
     A value that Postgres refuses raises psycopg.DataError for the whole batch: the caller retries item by item.
     """
     rows = await SAVE_CHECKPOINTS.run_on(
         database,
+        waits=waits,
         run_ids=[item.run_id for item in checkpoints],
         tokens=[item.token for item in checkpoints],
         keys=[item.key for item in checkpoints],

@@ -65,7 +65,7 @@ def find_lanes() -> Case:
 
 
 def lane_terms() -> Case:
-    parameters = {**lanes_of(ALL_LANES), "cooling_from": COOLING_FROM}
+    parameters = {**lanes_of(ALL_LANES), "cooling_from": COOLING_FROM, "poll_id": uuid4()}
     return Case(claims.LANE_TERMS, parameters, site.RUNNING_COUNT, frozenset({"run_of_worker_idx"}))
 
 
@@ -148,13 +148,15 @@ def renew_leases() -> Case:
 
 def expired_leases() -> Case:
     parameters = {
-        "limit": 100, "after": UUID(int=0), "suspect_seconds": 5, "grace_seconds": 60, "silence_seconds": 15
+        "limit": 100, "after": UUID(int=0), "suspect_seconds": 5, "grace_seconds": 60, "silence_seconds": 15,
+        "absent_seconds": 25,
     }  # fmt: skip
     return Case(leases.EXPIRED_LEASES, parameters, site.RUNNING_COUNT, frozenset({"run_of_worker_idx"}), ())
 
 
 def lock_attempts() -> Case:
-    return Case(lifecycle.LOCK_ATTEMPTS, written(), BATCH, frozenset({"runs_run_pkey"}), ())
+    parameters = _cut(written(are_failures=[True] * BATCH))
+    return Case(lifecycle.LOCK_ATTEMPTS, parameters, BATCH, frozenset({"runs_run_pkey"}), ())
 
 
 def fail_attempts() -> Case:
