@@ -1,7 +1,8 @@
 """Many dead letters at once: each is judged as alone, what is refused stays, and nothing that others did is undone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -17,6 +18,7 @@ from apps.queues.selection import DeadLetterFilter
 from apps.runs.cursors import write_cursor
 from apps.runs.ids import public_id, uuid7
 from apps.runs.models import Run
+from apps.runs.rendering import timestamp
 from tests.factories import make_checkpoint, make_deployment, make_run
 from tests.integration.checkpoints.orders import deploy, original_run, point
 from tests.integration.queues.letters import letter, states
@@ -72,6 +74,34 @@ def test_next_call_goes_on_behind_the_last_and_keeps_the_distance(monkeypatch: p
     assert (first.moved_count, second.moved_count, second.next) == (4, 3, None)
     due = [Run.objects.get(pk=run.pk).due_at for run in made]
     assert [(at - due[0]).total_seconds() for at in due] == pytest.approx([0, 30, 60, 90, 120, 150, 180])  # type: ignore[operator]
+
+
+def cursor_of(due_at: datetime) -> str:
+    return write_cursor(bulk.LISTING, public_id("run", UUID(int=0)), timestamp(due_at))
+
+
+def test_calls_that_follow_each_other_end_within_a_year() -> None:
+    for _ in range(3):
+        letter()
+    late = cursor_of(datetime.now(UTC) + timedelta(days=363))
+
+    with pytest.raises(SelectionInvalid) as caught:
+        requeue_many(Selection(chosen=DeadLetterFilter(), cursor=late), rate="1/d", actor=ACTOR)
+
+    assert [error.path for error in caught.value.errors] == ["rate"]
+    assert set(states().values()) == {"dead_letter"}
+
+
+def test_call_that_comes_late_begins_now() -> None:
+    run = letter()
+    early = cursor_of(datetime.now(UTC) - timedelta(days=3))
+    before = datetime.now(UTC) - timedelta(minutes=1)
+
+    requeue_many(Selection(chosen=DeadLetterFilter(), cursor=early), rate="1/d", actor=ACTOR)
+
+    due_at = Run.objects.get(id=run.id).due_at
+    assert due_at is not None
+    assert due_at > before
 
 
 def test_what_cannot_go_on_is_named_and_stays_and_takes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from apps.runs.json_tree import CUT_TEXT
 from apps.runs.models import Run
 from tests.factories import (
     make_attempt,
@@ -112,6 +113,28 @@ def test_pages_show_the_row_and_all_others(client: Client, spoiler: str) -> None
             assert answer.status_code < 400 or answer.status_code == 404, (address, run.state)
     for run in runs:
         assert run.public_id in client.get("/runs").content.decode()
+
+
+@pytest.mark.usefixtures("_without_constraints")
+@pytest.mark.parametrize(
+    ("spoiler", "address", "words"),
+    [
+        ("times before every calendar", "/runs/{id}/summary", "unreadable time"),
+        ("a due time beyond every calendar", "/runs", "unreadable time"),
+        ("times of lines", "/runs/{id}/log-lines", "unreadable time"),
+        ("times of checkpoints", "/runs/{id}/checkpoints", "unreadable time"),
+        ("deep values", "/runs/{id}/values/payload", CUT_TEXT),
+        ("deep checkpoints", "/runs/{id}/checkpoints/0", CUT_TEXT),
+        ("deep errors", "/runs/{id}/summary", "nested too deeply"),
+        ("an unknown state", "/runs/{id}/summary", "Unknown"),
+        ("an unknown outcome", "/runs/{id}/summary", "Unknown"),
+    ],
+)
+def test_it_is_said_what_cannot_be_read(client: Client, spoiler: str, address: str, words: str) -> None:
+    run = spoiled(SPOILERS[spoiler], "retrying")
+    client.force_login(make_user("viewer"))
+
+    assert words in client.get(address.format(id=run.public_id)).content.decode()
 
 
 @pytest.mark.usefixtures("_without_constraints")

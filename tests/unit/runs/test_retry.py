@@ -1,6 +1,14 @@
 import pytest
 
-from apps.runs.retry import POISON_KILL_COUNT, START_FAILURE_LIMIT, EndedAttempt, Move, RetryCurve, next_move
+from apps.runs.retry import (
+    POISON_KILL_COUNT,
+    RETRY_AFTER_MAX_SECONDS,
+    START_FAILURE_LIMIT,
+    EndedAttempt,
+    Move,
+    RetryCurve,
+    next_move,
+)
 from apps.runs.states import BUDGET_OUTCOMES, Outcome, RunState
 
 
@@ -88,3 +96,9 @@ def test_retry_after_buys_no_attempt() -> None:
     move = next_move(ended(Outcome.FAILED, budget_count=3, retry_after_seconds=1.0), 0.0)
 
     assert move.state is RunState.DEAD_LETTER
+
+
+def test_delay_of_any_curve_stays_within_what_can_be_stored() -> None:
+    move = next_move(ended(Outcome.FAILED, curve=RetryCurve(initial=1e15, max=1e15)), 0.5)
+
+    assert move == Move(RunState.RETRYING, RETRY_AFTER_MAX_SECONDS)
