@@ -15,6 +15,7 @@ BUDGET = {"failed", "timed_out", "out_of_memory", "crashed"}
 KILLS = {"crashed", "lost"}
 FINAL = {"completed", "dead_letter", "discarded", "canceled", "expired"}
 BUMPED = 32_767
+WORKERS = [UUID(int=1), UUID(int=2)]
 
 
 @dataclass(eq=False)
