@@ -70,6 +70,8 @@ class Claimer:
 
     lanes: Lanes = field(default_factory=Lanes)
     _is_short: bool = False
+    _held_back: set[Group] = field(default_factory=set)
+    """Groups of this pass that waited for what the groups before them would leave; they have one more turn in it."""
 
     async def claim(
         self, database: Connection, *, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
@@ -125,10 +127,12 @@ class Claimer:
         """One READ COMMITTED transaction: the lock, then what bounds the claim, then the claim.
 
         The counts are read by a statement that starts after the lock is held; the two are sent together. Where the
-        first shares fit, the lock is held for three round trips.
+        first shares fit, the lock is held for three round trips, and for one more where a group had to wait for what
+        the groups before it leave of a limit that they share.
         """
         rows: list[Any] = []
         self._is_short = False
+        self._held_back = set()
         lanes = self.lanes.all()
         async with database.pipeline(), database.transaction():
             await database.execute(LOCK_CLAIMS.text)
@@ -163,6 +167,7 @@ class Claimer:
             "tasks": [take.terms.lane.task_id for _, take in takes],
             "keys": [take.terms.lane.concurrency_key for _, take in takes],
             "takes": [take.count for _, take in takes],
+            "are_squeezed": [take.is_squeezed for _, take in takes],
             "after_turned": [place.turned_priority for place in places],
             "after_ids": [place.run_id for place in places],
             "is_retired": [take.terms.is_retired for _, take in takes],
@@ -182,23 +187,30 @@ class Claimer:
             places[lane] = Place(-row.priority, row.run_id)
         drained: list[Lane] = []
         full: set[Group] = set()
+        held_back: list[Group] = []
         for group in planned:
             got = sum(counts.get(take.terms.lane, 0) for take in group.takes)
             room.book_queue(group.takes[0].terms, got - group.count)
             for take in group.takes:
                 room.book_lane(take.terms, counts.get(take.terms.lane, 0) - take.count)
-                if got < group.count and counts.get(take.terms.lane, 0) < take.count:
+                if got < group.count and counts.get(take.terms.lane, 0) < take.count and not group.is_squeezed:
                     drained.append(take.terms.lane)
             if got == group.count:
                 full.add(group.group)
-            elif len(group.takes) < len(groups[group.group]):
+            elif group.is_squeezed and group.group not in self._held_back:
+                held_back.append(group.group)
+            elif group.is_squeezed or len(group.takes) < len(groups[group.group]):
                 # A lane that had no take may have one now, after others gave back: the next claim sees to it.
                 self._is_short = True
         self.lanes.served(places)
         self.lanes.drained(drained)
+        self._held_back.update(held_back)
         # Groups that had no turn in this round are as open as those that filled theirs.
         unplanned = [group for group in groups if group not in {each.group for each in planned}]
-        return {group: groups[group] for group in (*unplanned, *(g for g in groups if g in full))}
+        # Those that were held back come before anyone's second share, which the next claim sees to.
+        self._is_short |= bool(held_back and full)
+        again = [] if held_back else [group for group in groups if group in full]
+        return {group: groups[group] for group in (*held_back, *unplanned, *again)}
 
 
 async def _run(database: Connection, wanted: Statement, parameters: Mapping[str, Any]) -> list[Any]:

@@ -113,7 +113,6 @@ class Model:
         left = [run for run in open_before if run not in runs]
         if is_exact:
             self._check_order(runs, open_before)
-            left = [run for run in left if not self._is_booked_elsewhere(run, open_before, limit)]
         for attempt in taken:
             self._start(attempt)
         for task in {run.task for run in runs}:
@@ -141,15 +140,6 @@ class Model:
                     assert 0 in rooms or any(room is not None and room < 0 for room in rooms), (
                         f"{run.lane} went before {other.lane}, whose turn was earlier and which nothing else held back"
                     )
-
-    def _is_booked_elsewhere(self, run: Run, open_runs: list[Run], limit: int) -> bool:
-        """Queues and keys that share a limit of a task book it one after the other, before they know what they take."""
-        for bound in self.bounds(run):
-            room = self.room(bound)
-            sharing = {(other.queue, other.key) for other in open_runs if bound in self.bounds(other)}
-            if bound[0] != "queue" and room is not None and len(sharing) > 1 and room < limit * len(sharing):
-                return True
-        return False
 
     def check_nothing_left(self) -> None:
         """Nobody found anything more to claim: so every open run has a bound without room.

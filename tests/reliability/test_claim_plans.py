@@ -73,6 +73,7 @@ def claim_runs() -> Case:
     take = 5
     parameters = {
         **lanes_of(FREE_LANES), "groups": list(range(1, len(FREE_LANES) + 1)), "takes": [take] * len(FREE_LANES),
+        "are_squeezed": [False] * len(FREE_LANES),
         "after_turned": [START.turned_priority] * len(FREE_LANES), "after_ids": [START.run_id] * len(FREE_LANES),
         "is_retired": [False] * len(FREE_LANES), "group_takes": [take] * len(FREE_LANES), "worker_id": uuid4(),
         "deployment_ids": [Task.objects.get(id="free").deployment_id] * len(FREE_LANES),

@@ -96,6 +96,29 @@ def test_lanes_of_a_group_may_each_get_all_that_their_queue_leaves() -> None:
     assert (group.count, [take.count for take in group.takes]) == (3, [3, 2])
 
 
+def test_lane_is_squeezed_by_what_groups_before_it_book_and_not_by_what_runs() -> None:
+    each = [
+        terms(task_id=task, concurrency_key=key, task_limit=limit, task_running=1)
+        for key in "abc" for task, limit in (("t", 3), ("u", 2), ("v", None))
+    ]  # fmt: skip
+
+    planned = plan(grouped(*each), Room.of(each), 6)
+
+    assert [[(take.terms.lane.task_id, take.count, take.is_squeezed) for take in g.takes] for g in planned] == [
+        [("t", 2, False), ("u", 1, False), ("v", 2, False)],
+        [("t", 0, True), ("u", 0, True), ("v", 2, False)],
+        [("t", 0, True), ("u", 0, True), ("v", 2, False)],
+    ]
+
+
+def test_lane_that_is_alone_in_its_group_is_not_squeezed() -> None:
+    each = [terms(concurrency_key=key, task_limit=2) for key in "ab"]
+
+    planned = plan(grouped(*each), Room.of(each), 6)
+
+    assert [(group.count, group.is_squeezed) for group in planned] == [(2, False)]
+
+
 def test_rest_is_booked_back() -> None:
     found = terms(queue_limit=4, queue_rate="10/s")
     room = Room.of([found])
