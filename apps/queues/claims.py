@@ -17,7 +17,7 @@ from psycopg.rows import namedtuple_row
 from apps.queues.lanes import LANE_LIMIT, Lanes, Place
 from apps.queues.rates import parse_rate
 from apps.queues.shares import Group, GroupTake, Lane, Room, Terms, plan, terms_of
-from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS
+from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS, COOLING_PROBE_SECONDS
 from apps.runs.statements import Statement, statement
 
 PROMOTE_LIMIT = 1000
@@ -234,10 +234,12 @@ async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, 
                 "now": terms[0].now,
             },
         )
-    probed = {each.lane.task_id for each in terms if each.is_cooling} & {row.task_id for row in rows}
-    if probed:
+    cooling = {each.lane.task_id for each in terms if each.is_cooling}
+    probes = {row.task_id: row.run_id for row in rows if row.task_id in cooling}  # one each, see `terms_of`
+    if probes:
         parameters = {
-            "tasks": sorted(probed), "cooling_from": COOLING_FROM, "longest_seconds": COOLING_LONGEST_SECONDS
+            "tasks": list(probes), "run_ids": list(probes.values()), "cooling_from": COOLING_FROM,
+            "longest_seconds": COOLING_LONGEST_SECONDS, "probe_seconds": COOLING_PROBE_SECONDS,
         }  # fmt: skip
         await database.execute(START_PROBES.text, parameters)
 

@@ -96,7 +96,7 @@ def terms_of(row: object) -> Terms:
     }
     if get("is_cooling"):
         # One probe at a time.
-        slots[bounds["task"]] = min(slots.get(bounds["task"], 1), 1 - get("task_running"))
+        slots[bounds["task"]] = min(slots.get(bounds["task"], 1), 0 if get("is_probing") else 1)
     rates = {
         bound: (get(f"{scope}_rate"), get(f"{scope}_ahead"))
         for scope, bound in bounds.items()

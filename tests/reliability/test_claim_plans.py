@@ -21,7 +21,7 @@ from apps.queues.admission import QUEUE_DEPTHS
 from apps.queues.lanes import START
 from apps.runs import lifecycle
 from apps.runs.models import Run, Task
-from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS, COOLING_RUNS_KEPT
+from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS, COOLING_PROBE_SECONDS, COOLING_RUNS_KEPT
 from apps.runs.statements import Statement
 from apps.workers import leases
 from tests.coordinator_harness import connection_url
@@ -103,7 +103,10 @@ def charge_rates() -> Case:
 
 
 def start_probes() -> Case:
-    parameters = {"tasks": ["cooling"], "cooling_from": COOLING_FROM, "longest_seconds": COOLING_LONGEST_SECONDS}
+    parameters = {
+        "tasks": ["cooling"], "run_ids": [uuid4()], "cooling_from": COOLING_FROM,
+        "longest_seconds": COOLING_LONGEST_SECONDS, "probe_seconds": COOLING_PROBE_SECONDS,
+    }  # fmt: skip
     return Case(claims.START_PROBES, parameters, 0, frozenset())
 
 

@@ -11,7 +11,7 @@ from apps.queues.shares import Bound, Group, Lane, Room, Terms, plan, terms_of
 
 ROW: dict[str, Any] = {
     "queue": "q", "task_id": "t", "concurrency_key": "",
-    "is_retired": False, "deployment_id": None, "is_cooling": False, "now": None,
+    "is_retired": False, "deployment_id": None, "is_cooling": False, "is_probing": False, "now": None,
     "queue_limit": None, "task_limit": None, "key_limit": None,
     "queue_running": 0, "task_running": 0, "key_running": 0,
     "queue_rate": None, "task_rate": None, "key_rate": None, "queue_ahead": 0.0, "task_ahead": 0.0, "key_ahead": 0.0,
@@ -48,9 +48,11 @@ def test_limit_lowered_below_what_runs_leaves_no_room() -> None:
 
 
 def test_cooling_task_gets_one_probe() -> None:
-    idle, busy = terms(is_cooling=True, task_limit=5), terms(is_cooling=True, task_running=1)
+    idle, busy = terms(is_cooling=True, task_limit=5, task_running=3), terms(is_cooling=True, is_probing=True)
+    full = terms(is_cooling=True, task_limit=3, task_running=3)
 
     assert Room.of([idle]).of_lane(idle) == 1
+    assert Room.of([full]).of_lane(full) == 0
     assert Room.of([busy]).of_lane(busy) == 0
 
 
