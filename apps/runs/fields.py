@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.fields.json import KeyTransform
 from django.db.models.sql.compiler import SQLCompiler
 
 UNREADABLE = {"unreadable": "This value cannot be shown: it is nested too deeply, or a number in it is too long."}
@@ -23,6 +24,29 @@ class ForgivingDecoder(json.JSONDecoder):
             return super().decode(s, *arguments)
         except (ValueError, RecursionError):
             return dict(UNREADABLE)
+
+
+class _FormField(models.JSONField):
+    """A `jsonb` column of one form; what cannot be read, or has another form, is read as an empty one."""
+
+    form: type[Any]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"decoder": ForgivingDecoder, **options})
+
+    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+        found = super().from_db_value(value, expression, connection)
+        if isinstance(expression, KeyTransform) or isinstance(found, self.form):
+            return found
+        return self.form()
+
+
+class ObjectField(_FormField):
+    form = dict
+
+
+class ListField(_FormField):
+    form = list
 
 
 class ValueField(TextValue):

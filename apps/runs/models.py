@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from apps.runs.fields import ForgivingDecoder, ValueField
+from apps.runs.fields import ForgivingDecoder, ListField, ObjectField, ValueField
 from apps.runs.ids import public_id, uuid7
 from apps.runs.querysets import RunQuerySet
 from apps.runs.states import FINAL_STATES, PASSED_STATES, Outcome, RunState
@@ -105,10 +105,10 @@ class TaskVersion(models.Model):
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="task_versions")
     task_id = models.CharField(max_length=TASK_ID_MAX_LENGTH)
-    options = models.JSONField(default=dict)
-    payload_schema = models.JSONField(default=dict, help_text="JSON Schema 2020-12 of the payload object.")
-    resume_points = models.JSONField(default=list)
-    segments = models.JSONField(
+    options: Any = ObjectField(default=dict)
+    payload_schema: Any = ObjectField(default=dict, help_text="JSON Schema 2020-12 of the payload object.")
+    resume_points: Any = ListField(default=list)
+    segments: Any = ListField(
         default=list,
         help_text="Hashes of the source before, between and behind the resume points; empty where an SDK sent none.",
     )

@@ -63,6 +63,34 @@ class Migration(migrations.Migration):
                 null=True,
             ),
         ),
+        migrations.AlterField(
+            model_name="taskversion",
+            name="options",
+            field=apps.runs.fields.ObjectField(decoder=apps.runs.fields.ForgivingDecoder, default=dict),
+        ),
+        migrations.AlterField(
+            model_name="taskversion",
+            name="payload_schema",
+            field=apps.runs.fields.ObjectField(
+                decoder=apps.runs.fields.ForgivingDecoder,
+                default=dict,
+                help_text="JSON Schema 2020-12 of the payload object.",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="taskversion",
+            name="resume_points",
+            field=apps.runs.fields.ListField(decoder=apps.runs.fields.ForgivingDecoder, default=list),
+        ),
+        migrations.AlterField(
+            model_name="taskversion",
+            name="segments",
+            field=apps.runs.fields.ListField(
+                decoder=apps.runs.fields.ForgivingDecoder,
+                default=list,
+                help_text="Hashes of the source before, between and behind the resume points; empty where an SDK sent none.",
+            ),
+        ),
         *(
             migrations.RunSQL(BOUND.format(table=table, column=column), migrations.RunSQL.noop)
             for table, column in BOUNDED
