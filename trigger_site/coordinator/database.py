@@ -9,6 +9,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from trigger_site.edge.database_watch import watched
+
 POOL_MAX_SIZE = 4
 POOL_TIMEOUT_SECONDS = 3.0
 RECONNECT_TIMEOUT_SECONDS = 2.0
@@ -76,6 +78,7 @@ class Database:
 
 
 async def _configure(connection: Connection) -> None:
+    watched(connection)
     await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
     await connection.execute("SET idle_in_transaction_session_timeout = '10s'")
     # A plan that was cached while the tables were empty would go on reading them whole when they are full; every

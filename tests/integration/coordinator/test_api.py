@@ -161,8 +161,3 @@ def test_broken_connections_are_a_503_and_the_next_call_works(
     break_connections()
 
     assert until(finish)[0].status == 200
-
-
-def test_health_tells_of_the_database(coordinator: Coordinator, cut_off: Coordinator) -> None:
-    assert coordinator.request("GET", "/health", headers={"authorization": ""}).wait()[0] == 200
-    assert cut_off.request("GET", "/health", headers={"authorization": ""}).wait()[0] == 503
