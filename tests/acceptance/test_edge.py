@@ -144,6 +144,17 @@ def drip(connections: list[socket.socket]) -> None:
             connection.send(b"1", socket.MSG_DONTWAIT)
 
 
+def test_many_large_bodies_that_stall_do_not_fill_the_memory(servers: Servers) -> None:
+    head = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 8000000\r\n\r\n" % TRIGGER.encode()
+    with ExitStack() as stack:
+        for _ in range(60):
+            takes(stack.enter_context(servers.open("web")), head + b"x" * 4_000_000)
+            assert servers.memory_bytes("web") < MEMORY_MAX_BYTES
+        assert servers.status("web", "POST", TRIGGER, b"{}") == 401
+
+    until(lambda: servers.status("web", "POST", TRIGGER, b"x" * 4_000_000) == 401, "large bodies are taken again")
+
+
 @BOTH
 def test_a_body_in_chunks_without_end_is_cut(servers: Servers, name: str) -> None:
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
