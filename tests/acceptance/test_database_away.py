@@ -23,6 +23,10 @@ TOGETHER = 30
 """More callers at once than the pool has connections."""
 
 PAGE = {"Accept": "text/html"}
+HANDSHAKE = {
+    "Origin": "http://127.0.0.1", "Connection": "Upgrade", "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13",
+}  # fmt: skip
 LINE = wire.LogItem("info", "stdout", "x", "2026-01-01T00:00:00Z", 1)
 MESSAGES: dict[str, wire.Message] = {
     "workers": wire.Registration(uuid4(), "w", "process", 1, wire.PROTOCOL_VERSION),
@@ -141,6 +145,7 @@ def test_every_route_says_503_while_the_database_is_frozen_and_serves_when_it_is
         coordinator = [*MESSAGES, f"deployments/{uuid4()}", f"runs/{uuid4()}/checkpoints"]
         assert set(callers.map(site.coordinator, coordinator)) == {503}
         assert site.ready() == [503, 503]
+        assert site.web("/ws/dashboard", **HANDSHAKE) == 503
         assert [site.web("/health"), site.web("/static/css/app.css")] == [200, 200]
 
     until(lambda: is_served(site), "served again")

@@ -238,13 +238,33 @@ def test_odd_requests_are_no_fault_of_ours(servers: Servers, name: str, data: by
 @BOTH
 @pytest.mark.parametrize("path", ["/", "/ws/nowhere", "/api/v1/runs", "/health", "/coordinator/v1/polls"])
 def test_a_socket_where_none_is_gets_no_socket(servers: Servers, name: str, path: str) -> None:
-    lines = ["Host: 127.0.0.1", "Origin: http://127.0.0.1", "Connection: Upgrade", "Upgrade: websocket"]
-    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
     with servers.open(name) as connection:
-        connection.sendall("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
+        connection.sendall(handshake(path))
         line = first_line(connection)
 
     assert line.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4"))
+
+
+def handshake(path: str, *more: str) -> bytes:
+    lines = ["Host: 127.0.0.1", "Origin: http://127.0.0.1", "Connection: Upgrade", "Upgrade: websocket"]
+    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13", *more]
+    return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
+
+
+def test_a_thousand_sockets_are_served_in_little_memory(servers: Servers) -> None:
+    session = servers.manage(
+        "shell", "--no-imports", "-c",
+        "from django.contrib.auth.models import User; from django.test import Client; client = Client(); "
+        "client.force_login(User.objects.create_superuser('socket')); print('KEY', client.cookies['sessionid'].value)",
+    ).split("KEY ")[1].split()[0]  # fmt: skip
+    with ExitStack() as stack:
+        for _ in range(SLOW_CLIENTS):
+            connection = stack.enter_context(servers.open("web"))
+            connection.sendall(handshake("/ws/dashboard", f"Cookie: sessionid={session}"))
+            assert first_line(connection) == b"HTTP/1.1 101 Switching Protocols"
+
+        assert servers.memory_bytes("web") < MEMORY_MAX_BYTES
+        assert servers.status("web") == 200
 
 
 @BOTH

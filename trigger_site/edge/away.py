@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.template.loader import render_to_string
 
@@ -40,9 +41,24 @@ class AnswersWhileAway:
         elif self.watch.is_away:
             await (refuse_socket(scope, receive, send) if kind == "websocket" else respond(send, away_answer(scope)))
         elif kind == "websocket":
-            await self._application(scope, receive, send)
+            await self._pass_socket_on(scope, receive, send)
         else:
             await self._pass_on(scope, receive, send)
+
+    async def _pass_socket_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._application(scope, receive, noted)
+        except (OperationalError, InterfaceError):
+            if has_begun:
+                raise  # the server closes the socket, and the page opens another
+            await refuse_socket(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _Request(send)
@@ -103,7 +119,6 @@ def away_page() -> HttpResponse:
 
 async def refuse_socket(scope: Scope, receive: Receive, send: Send, status: int = 503) -> None:
     """Answers the handshake of a WebSocket with a status instead of a socket."""
-    await receive()
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1013})
         return

@@ -89,7 +89,7 @@ class Gate:
         now = loop.time()
         for guest in list(self._guests):
             if guest.deadline is not None and guest.deadline <= now:
-                guest.overdue()
+                loop.call_soon(guest.overdue)  # on its own, so that none can keep the others from their turn
         self._sweep = loop.call_later(SWEEP_SECONDS, self._call_overdue) if self._guests else None
 
 

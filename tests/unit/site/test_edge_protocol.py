@@ -203,13 +203,14 @@ def test_a_request_that_drips_is_cut_all_the_same(port: int, start: bytes) -> No
     assert status(answer) == 408
 
 
-def test_a_slow_honest_body_is_read_to_its_end(port: int) -> None:
-    pieces, size = 12, 4096
-    with opened(port) as connection:
-        connection.sendall(f"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: {pieces * size}\r\n\r\n".encode())
-        for _ in range(pieces):  # three times as long as a stall may last
+def test_a_slow_honest_body_is_read_to_its_end() -> None:
+    pieces, size, patient = 12, 4096, Limits(connections=50, connections_per_peer=20, read_seconds=3)
+    head = f"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: {pieces * size}\r\n\r\n"
+    with serving(patient) as port, opened(port) as connection:
+        connection.sendall(head.encode())
+        for _ in range(pieces):  # twice as long as a stall may last
             connection.sendall(b"b" * size)
-            time.sleep(READ_SECONDS / 4)
+            time.sleep(patient.read_seconds / 6)
 
         assert everything(connection).endswith(str(pieces * size).encode())
 
