@@ -178,6 +178,9 @@ def test_a_database_that_stops_is_a_503_until_it_is_back(site: Site) -> None:
         site.postgres.start()
 
     assert (pages, messages) == ({503}, {503})
+    until(lambda: site.web("/sign-in", **PAGE) == 200, "back")
+    with ThreadPoolExecutor(TOGETHER) as callers:
+        assert set(callers.map(lambda _: site.api("/api/v1/runs"), range(TOGETHER))) == {200}
     until(lambda: is_served(site), "served again")
     until(lambda: site.ready() == [200, 200], "ready again")
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpResponse
 from django.template.loader import render_to_string
 
@@ -30,7 +30,7 @@ class AnswersWhileAway:
     """ASGI: passes requests on while the database is there; static files always."""
 
     def __init__(self, application: Application) -> None:
-        self.watch = DatabaseWatch(settings.DATABASE_URL, on_away=self._cut)
+        self.watch = DatabaseWatch(settings.DATABASE_URL, on_away=self._cut, on_back=replace_broken_connections)
         self._application = application
         self._requests: set[_Request] = set()
 
@@ -100,6 +100,13 @@ class _Request:
         if not self.is_cut.done():
             self._has_begun = True
             await self._send(message)
+
+
+def replace_broken_connections() -> None:
+    """Else each connection that the pool had before would cost a request its answer."""
+    pool = connection.pool  # type: ignore[attr-defined]  # of the PostgreSQL backend
+    if pool is not None:
+        pool.check()
 
 
 def away_answer(scope: Scope) -> HttpResponse:

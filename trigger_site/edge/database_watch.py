@@ -47,10 +47,14 @@ def watch_django_connections() -> None:
 class DatabaseWatch:
     """Lives in one event loop. `is_away` and `unready` are what the last question brought."""
 
-    def __init__(self, url: str, *, on_away: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, url: str, *, on_away: Callable[[], None] = lambda: None, on_back: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_away` is called in the loop; `on_back` in a thread, before the database counts as back."""
         self.is_away = False
         self._url = url
         self._on_away = on_away
+        self._on_back = on_back
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._missing_migrations: frozenset[tuple[str, str]] | None = None
         self._takes_writes = False
@@ -83,7 +87,10 @@ class DatabaseWatch:
         expected = await asyncio.to_thread(lambda: frozenset(MigrationLoader(None).disk_migrations))
         try:
             while True:
-                self._conclude(await self._is_answering(expected))
+                is_answering = await self._is_answering(expected)
+                if is_answering and self.is_away:
+                    await asyncio.wait({asyncio.create_task(asyncio.to_thread(self._on_back))}, timeout=SILENT_SECONDS)
+                self._conclude(is_answering)
                 await asyncio.sleep(PING_SECONDS)
         finally:
             self._drop_connection()
