@@ -34,7 +34,7 @@ class Gate:
         self._guests: set[Guest] = set()
         self._per_peer: Counter[str] = Counter()
         self._waiting: dict[Guest, None] = {}
-        """Those without a request in work, the longest waiting first."""
+        """Those without a whole request, the longest waiting first."""
         self._sweep: asyncio.TimerHandle | None = None
 
     @property
@@ -61,12 +61,12 @@ class Gate:
                 del self._per_peer[guest.peer]
 
     def waits(self, guest: Guest) -> None:
-        """It has no request in work from now on."""
+        """It has no whole request from now on."""
         if guest in self._guests:
             self._waiting.setdefault(guest)
 
     def works(self, guest: Guest) -> None:
-        """Its request is being answered."""
+        """It has sent a whole request, which is being answered."""
         self._waiting.pop(guest, None)
 
     def _has_place(self, peer: str) -> bool:

@@ -99,8 +99,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._has_begun = True
-        if self.deadline is None:
-            self.deadline = self._in(self._limits.read_seconds)
+        self.deadline = self._in(self._limits.read_seconds)
 
     def on_url(self, url: bytes) -> None:
         if len(self.url) + len(url) > self._limits.target_bytes:
@@ -115,7 +114,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop_parser(ServerFull("Too many requests of this connection wait in a row."))
         super().on_headers_complete()
         self._is_in_head = False
-        self._gate.works(self)
         self.deadline = self._in(self._limits.read_seconds)
 
     def on_message_complete(self) -> None:
@@ -125,6 +123,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self.deadline = None
         if self.cycle is not None and self.cycle.response_complete:
             self._rest()
+        else:
+            self._gate.works(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

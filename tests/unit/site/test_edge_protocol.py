@@ -186,6 +186,15 @@ def test_a_request_that_stops_half_way_is_closed(port: int, data: bytes, code: i
         assert status(everything(connection)) == code
 
 
+def test_a_second_request_has_no_more_time_than_the_first(port: int) -> None:
+    with opened(port) as connection:
+        connection.sendall(get(close=False))
+        assert status(connection.recv(65536)) == 200
+        connection.sendall(b"GET / HTTP/1.1\r\nHost:")
+
+        assert b"HTTP/1.1 408 " in everything(connection)
+
+
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nContent-Length: 999\r\n\r\n"])
 def test_a_request_that_drips_is_cut_all_the_same(port: int, start: bytes) -> None:
     with opened(port) as connection:
@@ -300,11 +309,12 @@ def test_a_peer_that_is_being_served_in_all_its_places_is_refused_and_others_are
     until(has_place)  # closed sockets have given theirs back
 
 
-def test_all_places_taken_by_silent_peers_leave_room_for_a_request() -> None:
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"])
+def test_all_places_taken_by_silent_peers_leave_room_for_a_request(start: bytes) -> None:
     few = Limits(connections=5, connections_per_peer=0, read_seconds=60)
     with serving(few) as port, ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(opened(port, FROM))
+            stack.enter_context(opened(port, FROM)).sendall(start)
 
         assert status(ask(port, get())) == 200
 
