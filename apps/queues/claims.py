@@ -140,7 +140,8 @@ class Claimer:
     async def _pass(
         self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float], claimed_count: int
     ) -> list[Any]:
-        """As `_try_pass`; without the lanes that have to be written down, where somebody holds what is to be written."""
+        """As `_try_pass`; without the lanes that have to be written down, where somebody holds what is to be
+        written."""
         try:
             return await self._try_pass(database, limit, parameters, waits, claimed_count)
         except HELD:
