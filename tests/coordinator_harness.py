@@ -129,7 +129,7 @@ class Coordinator:
             "type": "http",
             "method": method,
             "query_string": query.encode(),
-            "path": path if path == "/health" else f"/coordinator/v1/{path}",
+            "path": f"/coordinator/v1/{path}",
             "headers": [(name.encode(), value.encode()) for name, value in given.items()],
         }
         return Exchange(self.loop, self.api, scope, body if isinstance(body, list) else [body])

@@ -14,6 +14,8 @@ from typing import Any
 
 import uvicorn
 
+from trigger_site.edge.server import guarded
+
 START_SECONDS = 20.0
 
 
@@ -52,9 +54,7 @@ class LiveServer:
 @contextmanager
 def running_server(headers: dict[str, str] | None = None) -> Iterator[LiveServer]:
     """A server on a free port; `headers` are sent with every call."""
-    config = uvicorn.Config(
-        "trigger_site.asgi:application", port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=2
-    )
+    config = guarded("trigger_site.asgi:application", port=0, lifespan="off", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="live-server")
     thread.start()

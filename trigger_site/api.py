@@ -1,4 +1,4 @@
-"""The root of the HTTP API: authentication, the routers of the apps, errors as problem+json, its description, health.
+"""The root of the HTTP API: authentication, the routers of the apps, errors as problem+json, its description.
 
 Every handler needs an API key; a signed-in browser session is no credential here, so no CSRF token is needed either.
 """
@@ -7,17 +7,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import msgspec
 from asgiref.sync import iscoroutinefunction
 from django.contrib.auth.decorators import login_not_required, login_required
-from django.db import Error as DatabaseError
-from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, re_path
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.docs import DocsBase
@@ -182,17 +178,3 @@ def _on_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
 
 api_urlpatterns = [re_path(r"^api/", csrf_exempt(login_not_required(route_not_found)))]
 """To be mounted after the API: what no route took."""
-
-
-@require_GET
-@login_not_required
-def health(request: HttpRequest) -> HttpResponse:
-    """Whether this web process serves and reaches its database; for load balancers and the supervisor."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        answer, status = {"status": "unavailable", "database": "away"}, 503
-    else:
-        answer, status = {"status": "ok", "database": "ok"}, 200
-    return HttpResponse(msgspec.json.encode(answer), status=status, content_type="application/json")

@@ -1,7 +1,8 @@
 """The web process's entry: Django answers HTTP, Channels carries the live pages' sockets.
 
 Sockets are accepted from our own origin only and carry the signed-in user; which sockets there are is in
-`apps/runs/routing.py`.
+`apps/runs/routing.py`. Around both stand the probes and the answers while the database is away; the server says when
+it starts and stops (lifespan), which is when the watch of the database does.
 """
 
 import os
@@ -10,6 +11,7 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
+from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trigger_site.settings")
 http = get_asgi_application()
@@ -18,10 +20,17 @@ http = get_asgi_application()
 from apps.runs.routing import websocket_urlpatterns  # noqa: E402
 from trigger_site.api_handler import ApiHandler, with_short_way  # noqa: E402
 from trigger_site.body_limit import BodyLimit  # noqa: E402
+from trigger_site.edge.away import AnswersWhileAway, no_such_socket  # noqa: E402
+from trigger_site.edge.lifespan import Lifespan  # noqa: E402
+from trigger_site.edge.probes import Probes  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {
-        "http": BodyLimit(with_short_way(http, ApiHandler())),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
-    }
+sockets = URLRouter([*websocket_urlpatterns, re_path(r"", no_such_socket)])  # type: ignore[arg-type]  # no view
+site = AnswersWhileAway(
+    ProtocolTypeRouter(
+        {
+            "http": BodyLimit(with_short_way(http, ApiHandler())),
+            "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets)),
+        }
+    )
 )
+application = Lifespan(Probes(site, site.watch), site.watch)

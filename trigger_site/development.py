@@ -166,9 +166,9 @@ class Development:
 
         def is_healthy(name: str) -> bool:
             if name == "web":
-                return answers(f"{self.url}/health")
+                return answers(f"{self.url}/ready")
             if name == "coordinator":
-                return answers(f"{self.coordinator_url}/health")
+                return answers(f"{self.coordinator_url}/ready")
             if name == "worker":
                 return Worker.objects.filter(started_at__gte=started_at).exists()
             return not self._child(name).is_running

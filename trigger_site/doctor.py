@@ -16,6 +16,7 @@ from datetime import timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+import psutil
 from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -25,6 +26,7 @@ from django.db.utils import Error as DatabaseError
 from apps.runs.models import Run
 from apps.runs.states import RunState
 from apps.workers.models import Worker
+from trigger_site.edge.limits import is_every_network
 
 OLDEST_POSTGRES = 150000  # as server_version_num
 # Far more than a round trip; leases use the database's clock, log lines the node's.
@@ -129,15 +131,30 @@ def examine_coordinator() -> Finding:
     parts = urlsplit(url)
     with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=3)) as client:
         try:
-            client.request("GET", "/health")
+            client.request("GET", "/ready")
             status = client.getresponse().status
         except OSError as error:
             return Finding(
                 Level.FAIL, "coordinator", f"{url} does not answer: {error}", "Start `manage.py runcoordinator`."
             )
     if status != http.client.OK:
-        return Finding(Level.FAIL, "coordinator", f"{url}/health answers {status}", "Look at its log.")
-    return Finding(Level.OK, "coordinator", f"{url} is healthy")
+        return Finding(Level.FAIL, "coordinator", f"{url}/ready answers {status}", "Look at its log.")
+    if open_host := next(filter(is_every_network, listening_hosts(parts.port)), ""):
+        text = f"{url} is ready, and listens on every network of this machine ({open_host})"
+        mend = "Only the worker token guards it: start it with --host and the address that workers share."
+        return Finding(Level.WARN, "coordinator", text, mend)
+    return Finding(Level.OK, "coordinator", f"{url} is ready")
+
+
+def listening_hosts(port: int | None) -> list[str]:
+    """Where processes of this machine listen with that port, as far as we may see them."""
+    try:
+        found = psutil.net_connections("tcp")
+    except psutil.Error:
+        return []
+    return [
+        each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port
+    ]
 
 
 def coordinator_url() -> str:

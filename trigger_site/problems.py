@@ -48,8 +48,32 @@ class RequestRefused(SiteError):
     title = "The request was refused"
 
 
+class RequestMalformed(SiteError):
+    title = "This is no valid HTTP"
+
+
+class AddressTooLong(SiteError):
+    title = "The address is too long"
+
+
+class HeadTooLarge(SiteError):
+    title = "The headers are too large or too many"
+
+
+class RequestTooSlow(SiteError):
+    title = "The request came too slowly"
+
+
+class ServerFull(SiteError):
+    title = "The server is full"
+
+
 class DatabaseAway(SiteError):
     title = "The database is away"
+
+
+class NotReady(SiteError):
+    title = "Not ready"
 
 
 class Busy(SiteError):
@@ -89,7 +113,13 @@ STATUSES: dict[type[Exception], int] = {
     RouteNotFound: 404,
     MethodNotAllowed: 405,
     RequestRefused: 400,
+    RequestMalformed: 400,
+    AddressTooLong: 414,
+    HeadTooLarge: 431,
+    RequestTooSlow: 408,
+    ServerFull: 503,
     DatabaseAway: 503,
+    NotReady: 503,
     Busy: 503,
     InternalError: 500,
 }
@@ -116,7 +146,7 @@ def problem_response(error: Exception) -> HttpResponse:
     response = _write(error)
     if isinstance(error, KeyRefused):
         response["WWW-Authenticate"] = 'Bearer realm="trigger-site"'
-    if isinstance(error, DatabaseAway | Busy):
+    if isinstance(error, DatabaseAway | NotReady | ServerFull | Busy):
         response["Retry-After"] = RETRY_AFTER_SECONDS
     if isinstance(error, queues.QueueFull):
         response["Retry-After"] = str(error.retry_after_seconds)

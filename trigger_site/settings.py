@@ -20,6 +20,14 @@ DEBUG = False
 VAR_DIR = Path(env.str("TRIGGER_VAR_DIR", str(BASE_DIR / "var")))
 TRIGGER_HOST = env.str("TRIGGER_HOST", "127.0.0.1")
 TRIGGER_PORT = env.int("TRIGGER_PORT", 8000, validate=validate.Range(0, 65535))
+IS_BEHIND_PROXY = env.bool("TRIGGER_BEHIND_PROXY", False)
+
+# Of each server process. Peers are told apart by the address of their socket, which behind a proxy is the proxy's.
+TRIGGER_CONNECTIONS = env.int("TRIGGER_CONNECTIONS", 4000, validate=validate.Range(1, 1_000_000))
+TRIGGER_CONNECTIONS_PER_PEER = env.int(
+    "TRIGGER_CONNECTIONS_PER_PEER", 0 if IS_BEHIND_PROXY else 500, validate=validate.Range(0, 1_000_000)
+)
+TRIGGER_READ_SECONDS = env.float("TRIGGER_READ_SECONDS", 30.0, validate=validate.Range(1, 3600))
 
 # Production refuses to start without its secrets; development keeps generated ones under var/.
 SECRET_KEY = env.str("TRIGGER_SECRET_KEY", "") or (development_secret(VAR_DIR, "secret_key") if IS_DEVELOPMENT else "")
@@ -149,7 +157,7 @@ SESSION_COOKIE_SECURE = not IS_DEVELOPMENT
 CSRF_COOKIE_SECURE = not IS_DEVELOPMENT
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRIGGER_BEHIND_PROXY", False) else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_BEHIND_PROXY else None
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -172,6 +180,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"own": {"()": "trigger_site.log_filters.WithoutForeignTracebacks"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["own"]}},
     "root": {"handlers": ["stderr"], "level": env.str("TRIGGER_LOG_LEVEL", "INFO")},
 }

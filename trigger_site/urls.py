@@ -1,12 +1,11 @@
-"""The site's addresses: the dashboard at the root, the API, the health check, Django's admin."""
+"""The site's addresses: the dashboard at the root, the API, Django's admin."""
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from trigger_site.api import api, api_urlpatterns, health
+from trigger_site.api import api, api_urlpatterns
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("health", health, name="health"),
     path("api/v1/", api.urls),
     *api_urlpatterns,
     path("admin/", admin.site.urls),
@@ -15,3 +14,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.checkpoints.urls")),
     path("", include("apps.queues.urls")),
 ]
+
+handler500 = "trigger_site.error_pages.failed"

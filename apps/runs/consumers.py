@@ -49,6 +49,10 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             self.sender.cancel()
             await asyncio.gather(self.sender, return_exceptions=True)
 
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        if text_data:  # an empty or a binary frame asks for nothing
+            await super().receive(text_data, bytes_data, **kwargs)
+
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         if self.sender is None or not isinstance(content, dict):
             return

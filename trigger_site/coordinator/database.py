@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from apps.runs.statements import HELD
+from trigger_site.edge.database_watch import watched
 
 POOL_MAX_SIZE = 6
 """The dispatcher, the four writers, and what is read or registered beside them: none of them waits for another's
@@ -117,6 +118,7 @@ async def _run(pool: AsyncConnectionPool[Connection], work: Callable[[Connection
 
 
 async def _configure(connection: Connection, lock_seconds: float) -> None:
+    watched(connection)
     for name, seconds in (
         ("statement_timeout", STATEMENT_TIMEOUT_SECONDS),
         ("lock_timeout", lock_seconds),

@@ -10,6 +10,9 @@ import uvicorn
 from django.conf import settings
 
 from apps.runs.broadcast import CANCEL_CHANNEL, PENDING_CHANNEL, notifier
+from trigger_site.edge.database_watch import DatabaseWatch, watch_django_connections
+from trigger_site.edge.probes import Probes
+from trigger_site.edge.server import guarded
 from trigger_site.runner import Runner
 
 from .app import CoordinatorApi
@@ -48,8 +51,11 @@ async def serve(*, host: str, port: int) -> None:
     )
     runner = Runner()
     runner.start()
-    config = uvicorn.Config(
-        api, host=host, port=port, log_level="warning", access_log=False, lifespan="off",
+    watch = DatabaseWatch(settings.DATABASE_URL)
+    watch_django_connections()
+    watch.start()
+    config = guarded(
+        Probes(api, watch), host=host, port=port, lifespan="off", ws="none",
         timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=5,
     )  # fmt: skip
     background = [asyncio.create_task(dispatcher.run()), asyncio.create_task(_listen(dispatcher))]
@@ -60,7 +66,7 @@ async def serve(*, host: str, port: int) -> None:
         runner.stop()
         for task in background:
             task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await asyncio.gather(*background, watch.stop(), return_exceptions=True)
         await asyncio.to_thread(runner.join)
         await asyncio.to_thread(notifier().flush)
         await database.close()

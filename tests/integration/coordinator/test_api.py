@@ -168,11 +168,6 @@ def test_broken_connections_are_a_503_and_the_next_call_works(
     assert until(finish)[0].status == 200
 
 
-def test_health_tells_of_the_database(coordinator: Coordinator, cut_off: Coordinator) -> None:
-    assert coordinator.request("GET", "/health", headers={"authorization": ""}).wait()[0] == 200
-    assert cut_off.request("GET", "/health", headers={"authorization": ""}).wait()[0] == 503
-
-
 # Values that do not fit.
 
 UNFIT: dict[str, list[dict[str, object]]] = {

@@ -177,3 +177,12 @@ async def test_too_many_topics_close_the_socket() -> None:
         closed = await socket.receive()
 
     assert closed["code"] == consumers.TOO_MANY_TOPICS
+
+
+@pytest.mark.parametrize("frame", [{"text": ""}, {"bytes": b""}, {"bytes": b"x"}, {"text": "{"}, {"text": "[" * 9000}])
+async def test_a_frame_that_asks_for_nothing_is_passed_over(frame: dict[str, Any]) -> None:
+    async with opened(await superuser()) as (socket, _):
+        await socket._peer.send_input({"type": "websocket.receive", **frame})
+        await socket.send({"subscribe": ["nonsense"]})
+
+        assert await socket.next("refused") == {"refused": "nonsense"}

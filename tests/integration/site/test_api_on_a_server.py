@@ -1,4 +1,4 @@
-"""What only a real server shows: bodies without or with a false length, the short way of API calls, health."""
+"""What only a real server shows: bodies without or with a false length, the short way of API calls."""
 
 import json
 import socket
@@ -102,12 +102,6 @@ def test_pages_keep_their_middleware_and_calls_need_their_key(server: LiveServer
     assert described.status == 302
     assert "content-security-policy" in described.headers
     assert server.call("GET", "/api/v1/openapi.json").json()["info"]["title"] == "trigger-site"
-
-
-def test_health_needs_no_key(server: LiveServer) -> None:
-    answer = LiveServer(server.host, server.port).call("GET", "/health")
-
-    assert (answer.status, answer.json()) == (200, {"status": "ok", "database": "ok"})
 
 
 def test_djangos_own_limit_is_not_below_the_servers() -> None:

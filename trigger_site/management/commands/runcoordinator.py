@@ -1,10 +1,15 @@
 """Starts a coordinator: the workers' API and the ticks. Any number may run; none leads."""
 
+import logging
+
 import uvloop
 from django.core.management.base import BaseCommand, CommandParser
 
 from trigger_site.coordinator.server import serve
+from trigger_site.edge.limits import is_every_network
 from trigger_site.runner import Runner
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -19,4 +24,8 @@ class Command(BaseCommand):
         if once:
             Runner().run_once()
             return
+        if is_every_network(host):
+            logger.warning(
+                "coordinator.open: %s is every network of this machine; only the worker token guards it", host
+            )
         uvloop.run(serve(host=host, port=port))

@@ -5,7 +5,10 @@ from typing import Any
 
 import uvicorn
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from trigger_site.edge.server import guarded
+from trigger_site.static_files import uncollected_file
 
 # Long-polling answers and open sockets are cut after this long when the process is asked to stop.
 STOP_SECONDS = 2
@@ -21,14 +24,19 @@ class Command(BaseCommand):
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
         # WhiteNoise reads its files in chunks, which Django reports once per process; the files are small.
         warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
-        uvicorn.run(
+        if not settings.IS_DEVELOPMENT and (missing := uncollected_file()):
+            raise CommandError(
+                f"{missing} is not among the collected static files in {settings.STATIC_ROOT}. Run "
+                f"`manage.py collectstatic --noinput` first, and after each update."
+            )
+        config = guarded(
             "trigger_site.asgi:application",
             host=host,
             port=port,
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
+            lifespan="on",
             timeout_graceful_shutdown=STOP_SECONDS,
         )
+        server = uvicorn.Server(config)
+        server.run()
+        if not server.started:
+            raise CommandError(f"The web process cannot listen on {host}:{port}.")
