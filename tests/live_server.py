@@ -53,8 +53,9 @@ class LiveServer:
 def running_server(headers: dict[str, str] | None = None) -> Iterator[LiveServer]:
     """A server on a free port; `headers` are sent with every call."""
     config = uvicorn.Config(
-        "trigger_site.asgi:application", port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=2
-    )
+        "trigger_site.asgi:application", port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=2,
+        proxy_headers=False,
+    )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="live-server")
     thread.start()

@@ -27,6 +27,8 @@ TRIGGER_WORKER_TOKEN = env.str("TRIGGER_WORKER_TOKEN", "") or (
     development_secret(VAR_DIR, "worker_token") if IS_DEVELOPMENT else ""
 )
 ALLOWED_HOSTS = env.list("TRIGGER_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"] if IS_DEVELOPMENT else [])
+# Whether X-Forwarded-Proto and the last address of X-Forwarded-For are a proxy's words, not the client's.
+IS_BEHIND_PROXY = env.bool("TRIGGER_BEHIND_PROXY", False)
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("TRIGGER_TRUSTED_ORIGINS", [])
 
 DATABASE_URL = env.str("TRIGGER_DATABASE_URL", "") or (development_database_url(VAR_DIR) if IS_DEVELOPMENT else "")
@@ -82,6 +84,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "apps.access.middleware.WaitingAnswers",
 ]
 
 ROOT_URLCONF = "trigger_site.urls"
@@ -103,6 +106,8 @@ TEMPLATES = [
     }
 ]
 
+AUTHENTICATION_BACKENDS = ["apps.access.backends.PasswordBackend"]
+PASSWORD_HASHERS = ["apps.access.hashing.BoundedPBKDF2PasswordHasher"]
 LOGIN_URL = "access:sign-in"
 LOGIN_REDIRECT_URL = "runs:list"
 LOGOUT_REDIRECT_URL = LOGIN_URL
@@ -139,7 +144,7 @@ SESSION_COOKIE_SECURE = not IS_DEVELOPMENT
 CSRF_COOKIE_SECURE = not IS_DEVELOPMENT
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRIGGER_BEHIND_PROXY", False) else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_BEHIND_PROXY else None
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -30,5 +30,7 @@ class Command(BaseCommand):
             log_level="warning",
             access_log=False,
             server_header=False,
+            # Else any local client could name another address as its own; peers.py reads the header where it may.
+            proxy_headers=False,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
