@@ -20,6 +20,7 @@ DEBUG = False
 VAR_DIR = Path(env.str("TRIGGER_VAR_DIR", str(BASE_DIR / "var")))
 TRIGGER_HOST = env.str("TRIGGER_HOST", "127.0.0.1")
 TRIGGER_PORT = env.int("TRIGGER_PORT", 8000, validate=validate.Range(0, 65535))
+IS_BEHIND_PROXY = env.bool("TRIGGER_BEHIND_PROXY", False)
 
 # Production refuses to start without its secrets; development keeps generated ones under var/.
 SECRET_KEY = env.str("TRIGGER_SECRET_KEY", "") or (development_secret(VAR_DIR, "secret_key") if IS_DEVELOPMENT else "")
@@ -27,8 +28,6 @@ TRIGGER_WORKER_TOKEN = env.str("TRIGGER_WORKER_TOKEN", "") or (
     development_secret(VAR_DIR, "worker_token") if IS_DEVELOPMENT else ""
 )
 ALLOWED_HOSTS = env.list("TRIGGER_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"] if IS_DEVELOPMENT else [])
-# Whether X-Forwarded-Proto and the last address of X-Forwarded-For are a proxy's words, not the client's.
-IS_BEHIND_PROXY = env.bool("TRIGGER_BEHIND_PROXY", False)
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("TRIGGER_TRUSTED_ORIGINS", [])
 
 DATABASE_URL = env.str("TRIGGER_DATABASE_URL", "") or (development_database_url(VAR_DIR) if IS_DEVELOPMENT else "")
@@ -138,13 +137,26 @@ WHITENOISE_AUTOREFRESH = IS_DEVELOPMENT
 # Payloads of up to 3 MB plus their options and escapes; the API's own limit answers 413 before this one.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
+# A browser takes a cookie of that prefix from this host alone, over TLS alone: a neighbouring host cannot plant one.
+COOKIE_PREFIX = "" if IS_DEVELOPMENT else "__Host-"
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = not IS_DEVELOPMENT
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
+CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SECURE = not IS_DEVELOPMENT
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_BEHIND_PROXY else None
+# On where something in front is said to speak TLS: a browser that was told so once comes by no other way for a year.
+SECURE_HSTS_SECONDS = env.int(
+    "TRIGGER_HSTS_SECONDS", 365 * 86400 if IS_BEHIND_PROXY and not IS_DEVELOPMENT else 0, validate=validate.Range(0)
+)
+SECURE_SSL_REDIRECT = env.bool("TRIGGER_HTTPS_REDIRECT", IS_BEHIND_PROXY and not IS_DEVELOPMENT)
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^ready$"]
+# Other hosts of the domain, and the browsers' own lists, are not ours to decide on.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
