@@ -16,6 +16,7 @@ from apps.access import audit
 from apps.access.errors import SignInBusy, TooManyTries
 from apps.access.forms import PasswordForm, SignInForm
 from apps.access.guards import actor_of
+from apps.access.sessions import announce_ended
 from apps.access.sign_in import begin_session, use_link, user_of_link
 
 
@@ -66,7 +67,9 @@ class PasswordChange(PasswordChangeView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         audit.record(actor_of(self.request), "sign_in.change_password", form.user.get_username()[:128])
-        return super().form_valid(form)
+        response = super().form_valid(form)
+        announce_ended()
+        return response
 
 
 @never_cache
@@ -86,4 +89,5 @@ def sign_in_by_link(request: HttpRequest, uidb64: str, token: str) -> HttpRespon
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     logout(request)
+    announce_ended()
     return redirect("access:sign-in")
