@@ -138,6 +138,8 @@ def _signed_in_or_with_key(view: View) -> View:
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **captured: Any) -> Any:
+        if request.method not in ("GET", "HEAD"):
+            return _as_problem(request, HttpResponseNotAllowed(["GET"]))
         if "Authorization" not in request.headers:
             return login_required(view)(request, *args, **captured)
         try:

@@ -15,8 +15,10 @@ def is_let_in(origin: str, host: str = "jobs.example.org", **headers: str) -> bo
     async def application(scope: Any, receive: Any, send: Any) -> None:
         called.append(scope)
 
-    async def receive() -> dict[str, str]:
-        return {"type": "websocket.connect"}
+    incoming: list[dict[str, Any]] = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1006}]
+
+    async def receive() -> dict[str, Any]:
+        return incoming.pop(0)
 
     async def send(message: Any) -> None:
         assert message["type"] == "websocket.close"
