@@ -17,8 +17,8 @@ from psycopg.rows import namedtuple_row
 from apps.queues.lanes import LANE_LIMIT, Lanes, Place
 from apps.queues.rates import parse_rate
 from apps.queues.shares import Group, GroupTake, Lane, Room, Terms, plan, terms_of
-from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS
-from apps.runs.statements import Statement, statement
+from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS, COOLING_PROBE_SECONDS
+from apps.runs.statements import HELD, Statement, statement
 
 PROMOTE_LIMIT = 1000
 PAIR_LIMIT = 1000
@@ -34,7 +34,18 @@ CHARGE_RATES = statement(__file__, "charge_rates")
 START_PROBES = statement(__file__, "start_probes")
 REPEAT_CLAIMS = statement(__file__, "repeat_claims")
 
+BOOKING_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
+"""Others' claims wait while rates and cool-downs are written down: whoever holds one of those must not stop all
+claims."""
+
+BOOKING_PAUSE_SECONDS = 2.0
+"""For so long nothing is claimed that has to be written down, where somebody else held what had to be written."""
+
 Connection = AsyncConnection[Any]
+
+
+class PollAnsweredError(Exception):
+    """The poll has claims already: it was sent twice, and another coordinator, or this one, was faster."""
 
 
 async def promote_due(database: Connection, *, limit: int = PROMOTE_LIMIT) -> list[UUID]:
@@ -70,11 +81,18 @@ class Claimer:
 
     lanes: Lanes = field(default_factory=Lanes)
     _is_short: bool = False
+    _unbooked_until: float = float("-inf")
+    """Until then lanes with rates, and those that cool down, are left out."""
+    _held_back: set[Group] = field(default_factory=set)
+    """Groups of this pass that waited for what the groups before them would leave; they have one more turn in it."""
 
     async def claim(
         self, database: Connection, *, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
     ) -> Claimed:
-        """Leases up to `limit` pending runs to the worker and opens their attempts, within all limits."""
+        """Leases up to `limit` pending runs to the worker and opens their attempts, within all limits.
+
+        Raises PollAnsweredError where the poll has claims already (see `repeat`).
+        """
         try:
             return await self._claim(database, worker_id, poll_id, limit, confirm_seconds)
         except BaseException:
@@ -88,12 +106,12 @@ class Claimer:
         rows: list[Any] = []
         waits: list[float] = []
         if self.lanes.groups and not self.lanes.may_find(time.monotonic()):
-            rows += await self._pass(database, limit, parameters, waits)
+            rows += await self._pass(database, limit, parameters, waits, 0)
         if len(rows) < limit:
             if self.lanes.may_find(time.monotonic()):
                 await self._find(database)
                 if self.lanes.groups:
-                    rows += await self._pass(database, limit - len(rows), parameters, waits)
+                    rows += await self._pass(database, limit - len(rows), parameters, waits, len(rows))
                 if self.lanes.has_more:
                     waits.append(self.lanes.pause_seconds)
             else:
@@ -120,24 +138,49 @@ class Claimer:
         self.lanes.found(found, began_at=began_at, ended_at=time.monotonic())
 
     async def _pass(
-        self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float]
+        self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float], claimed_count: int
+    ) -> list[Any]:
+        """As `_try_pass`; without the lanes that have to be written down, where somebody holds what is to be written."""
+        try:
+            return await self._try_pass(database, limit, parameters, waits, claimed_count)
+        except HELD:
+            if not self._books:
+                raise
+        self._unbooked_until = time.monotonic() + BOOKING_PAUSE_SECONDS
+        await self._find(database)  # what is remembered of the lanes was rolled back
+        return await self._try_pass(database, limit, parameters, waits, claimed_count) if self.lanes.groups else []
+
+    @property
+    def _books(self) -> bool:
+        return time.monotonic() >= self._unbooked_until
+
+    async def _try_pass(
+        self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float], claimed_count: int
     ) -> list[Any]:
         """One READ COMMITTED transaction: the lock, then what bounds the claim, then the claim.
 
         The counts are read by a statement that starts after the lock is held; the two are sent together. Where the
-        first shares fit, the lock is held for three round trips.
+        first shares fit, the lock is held for three round trips, and for one more where a group had to wait for what
+        the groups before it leave of a limit that they share.
         """
         rows: list[Any] = []
         self._is_short = False
+        self._held_back = set()
         lanes = self.lanes.all()
         async with database.pipeline(), database.transaction():
             await database.execute(LOCK_CLAIMS.text)
-            terms = [terms_of(row) for row in await _run(database, LANE_TERMS, {
+            found = await _run(database, LANE_TERMS, {
                 "queues": [lane.queue for lane in lanes],
                 "tasks": [lane.task_id for lane in lanes],
                 "keys": [lane.concurrency_key for lane in lanes],
                 "cooling_from": COOLING_FROM,
-            })]  # fmt: skip
+                "poll_id": parameters["poll_id"],
+            })  # fmt: skip
+            if found and found[0].poll_count != claimed_count:
+                raise PollAnsweredError(f"The poll {parameters['poll_id']} was answered before.")
+            terms = [terms for terms in map(terms_of, found) if self._books or not (terms.rates or terms.is_cooling)]
+            if len(terms) < len(found):
+                waits.append(BOOKING_PAUSE_SECONDS)
             room = Room.of(terms)
             bounds = {**parameters, "now": terms[0].now} if terms else {}
             groups = self.lanes.with_terms(terms)
@@ -163,6 +206,7 @@ class Claimer:
             "tasks": [take.terms.lane.task_id for _, take in takes],
             "keys": [take.terms.lane.concurrency_key for _, take in takes],
             "takes": [take.count for _, take in takes],
+            "are_squeezed": [take.is_squeezed for _, take in takes],
             "after_turned": [place.turned_priority for place in places],
             "after_ids": [place.run_id for place in places],
             "is_retired": [take.terms.is_retired for _, take in takes],
@@ -182,23 +226,30 @@ class Claimer:
             places[lane] = Place(-row.priority, row.run_id)
         drained: list[Lane] = []
         full: set[Group] = set()
+        held_back: list[Group] = []
         for group in planned:
             got = sum(counts.get(take.terms.lane, 0) for take in group.takes)
             room.book_queue(group.takes[0].terms, got - group.count)
             for take in group.takes:
                 room.book_lane(take.terms, counts.get(take.terms.lane, 0) - take.count)
-                if got < group.count and counts.get(take.terms.lane, 0) < take.count:
+                if got < group.count and counts.get(take.terms.lane, 0) < take.count and not group.is_squeezed:
                     drained.append(take.terms.lane)
             if got == group.count:
                 full.add(group.group)
-            elif len(group.takes) < len(groups[group.group]):
+            elif group.is_squeezed and group.group not in self._held_back:
+                held_back.append(group.group)
+            elif group.is_squeezed or len(group.takes) < len(groups[group.group]):
                 # A lane that had no take may have one now, after others gave back: the next claim sees to it.
                 self._is_short = True
         self.lanes.served(places)
         self.lanes.drained(drained)
+        self._held_back.update(held_back)
         # Groups that had no turn in this round are as open as those that filled theirs.
         unplanned = [group for group in groups if group not in {each.group for each in planned}]
-        return {group: groups[group] for group in (*unplanned, *(g for g in groups if g in full))}
+        # Those that were held back come before anyone's second share, which the next claim sees to.
+        self._is_short |= bool(held_back and full)
+        again = [] if held_back else [group for group in groups if group in full]
+        return {group: groups[group] for group in (*held_back, *unplanned, *again)}
 
 
 async def _run(database: Connection, wanted: Statement, parameters: Mapping[str, Any]) -> list[Any]:
@@ -210,6 +261,10 @@ async def _run(database: Connection, wanted: Statement, parameters: Mapping[str,
 async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, rows: Sequence[Any]) -> None:
     """What later claims are bounded by, apart from the running runs themselves."""
     charges = {bound: count for bound, count in room.charges.items() if count}
+    cooling = {each.lane.task_id for each in terms if each.is_cooling}
+    probes = {row.task_id: row.run_id for row in rows if row.task_id in cooling}  # one each, see `terms_of`
+    if charges or probes:
+        await database.execute(BOOKING_TIMEOUT)
     if charges:
         rates = {bound: parse_rate(text) for each in terms for bound, (text, _) in each.rates.items()}
         await database.execute(
@@ -222,10 +277,10 @@ async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, 
                 "now": terms[0].now,
             },
         )
-    probed = {each.lane.task_id for each in terms if each.is_cooling} & {row.task_id for row in rows}
-    if probed:
+    if probes:
         parameters = {
-            "tasks": sorted(probed), "cooling_from": COOLING_FROM, "longest_seconds": COOLING_LONGEST_SECONDS
+            "tasks": list(probes), "run_ids": list(probes.values()), "cooling_from": COOLING_FROM,
+            "longest_seconds": COOLING_LONGEST_SECONDS, "probe_seconds": COOLING_PROBE_SECONDS,
         }  # fmt: skip
         await database.execute(START_PROBES.text, parameters)
 

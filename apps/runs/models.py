@@ -86,6 +86,8 @@ class TaskControl(models.Model):
         models.UUIDField(), default=list, help_text="The runs that have failed since the last one completed."
     )
     cooling_until = models.DateTimeField(null=True, help_text="Before then no run of the task is claimed.")
+    probe_run = models.UUIDField(null=True, help_text="The run that was claimed last while the task cooled down.")
+    probe_until = models.DateTimeField(null=True, help_text="Until then it holds back the next one while it runs.")
 
     class Meta:
         db_table = "runs_taskcontrol"
@@ -316,7 +318,11 @@ class LogLine(models.Model):
     """One line that a task wrote, in the order (attempt, sequence)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="log_lines", db_index=False)
+    # No constraint in the database: its check would lock the run, and a run that others hold would hold up a whole
+    # batch.
+    run = models.ForeignKey(
+        Run, on_delete=models.CASCADE, related_name="log_lines", db_index=False, db_constraint=False
+    )
     attempt = models.PositiveIntegerField()
     sequence = models.PositiveIntegerField()
     level = models.CharField(max_length=8)
