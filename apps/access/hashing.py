@@ -15,8 +15,9 @@ from django.db import connection
 from apps.access.errors import SignInBusy
 
 SLOT_COUNT = min(2, max(1, (os.cpu_count() or 1) - 1))
-WAITERS_LIMIT = 16
-WAIT_SECONDS = 15.0
+WAITERS_LIMIT = 10
+WAIT_SECONDS = 8.0
+"""Less than a transaction may idle (`idle_in_transaction_session_timeout`): the administration saves users in one."""
 
 _slots = threading.BoundedSemaphore(SLOT_COUNT)
 _waiters = threading.BoundedSemaphore(WAITERS_LIMIT)

@@ -1,12 +1,13 @@
 """The brake of signing in: what is read, who waits and for how long, and what is written down."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -17,7 +18,7 @@ from apps.access.brake import ACCOUNT_LIMIT, PAIR_LIMIT, PEER_LIMIT, Limit, Subj
 from apps.access.errors import TooManyTries
 from apps.access.models import AuditEntry, Brake
 from apps.access.sign_in import sign_in_link
-from tests.callers import at_once
+from tests.callers import at_once, own_connection
 from tests.factories import make_user
 
 RIGHT = "correct horse"
@@ -199,6 +200,27 @@ def test_entries_are_bounded_and_those_left_out_are_counted(user: User, monkeypa
     sign_in()
 
     assert AuditEntry.objects.latest("id").details["entries_left_out"] == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_held_count_of_entries_keeps_nobodys_answer() -> None:
+    make_user("viewer", username="ada", password=RIGHT)
+    sign_in(peer="192.0.2.7")
+    (held,) = Brake.objects.exclude(subject__in=Subjects.of("ada", "192.0.2.7").limits)
+    entries = AuditEntry.objects.count()
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        Brake.objects.select_for_update().get(pk=held.pk)
+        refused = pool.submit(in_own_connection, sign_in).result(60)
+
+    assert "do not match" in refused.text
+    assert AuditEntry.objects.count() == entries
+    assert sign_in(password=RIGHT)["Location"] == "/runs"
+
+
+def in_own_connection(call: Any) -> Any:
+    with own_connection(options="-c lock_timeout=200"):
+        return call()
 
 
 def test_idle_rows_are_forgotten_and_known_peers_are_not(user: User) -> None:
