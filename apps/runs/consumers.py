@@ -71,8 +71,8 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
         if len(self.topics) + len(wanted) > TOPICS_LIMIT:
             await self.end(TOO_MANY_TOPICS)
             return
-        for topic in wanted:
-            await self._subscribe(topic)
+        if wanted:
+            await self._subscribe(wanted)
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
@@ -81,20 +81,22 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
         except (ValueError, RecursionError):
             return None  # what is not JSON asks for nothing
 
-    async def _subscribe(self, topic: str) -> None:
+    async def _subscribe(self, topics: list[str]) -> None:
         """Asks the database each time, so that a role taken away counts for a socket that stays open."""
-        run_id = _run_id(topic)
         actor = (await ask_standing({self.session_key})).get(self.session_key)
         if actor is None:
             await self.end(NOT_SIGNED_IN)
-        if self.sender is None:
             return
-        if actor is None or run_id is None or not is_allowed(actor, Action.RUNS_READ):
-            await self.send_json({"refused": topic})
-            return
-        self.topics[run_id] = topic
-        hub().add(self.subscription, [run_id])
-        await self.send_json({"subscribed": topic})
+        for topic in topics:
+            if self.sender is None:  # ended meanwhile
+                return
+            run_id = _run_id(topic)
+            if run_id is None or not is_allowed(actor, Action.RUNS_READ):
+                await self.send_json({"refused": topic})
+                continue
+            self.topics[run_id] = topic
+            hub().add(self.subscription, [run_id])
+            await self.send_json({"subscribed": topic})
 
     def _unsubscribe(self, topic: str) -> None:
         run_id = _run_id(topic)
