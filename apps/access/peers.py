@@ -20,7 +20,7 @@ def peer_of(request: HttpRequest) -> str:
     if settings.IS_BEHIND_PROXY:
         text = request.headers.get("X-Forwarded-For", "").rpartition(",")[2] or text
     try:
-        address = ip_address(text.strip().partition("%")[0])
+        address = ip_address(_without_port(text.strip()).partition("%")[0])
     except ValueError:
         return UNKNOWN
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
@@ -28,3 +28,10 @@ def peer_of(request: HttpRequest) -> str:
     if isinstance(address, IPv6Address):
         return str(ip_network((address, IPV6_PREFIX_BITS), strict=False))
     return str(address)
+
+
+def _without_port(text: str) -> str:
+    """Some proxies write `192.0.2.1:443` and `[2001:db8::1]:443`."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text

@@ -17,6 +17,7 @@ from apps.access import brake
 from apps.access.brake import ACCOUNT_LIMIT, PAIR_LIMIT, PEER_LIMIT, Limit, Subjects, words_of
 from apps.access.errors import TooManyTries
 from apps.access.models import AuditEntry, Brake
+from apps.access.peers import peer_of
 from apps.access.sign_in import sign_in_link
 from tests.callers import at_once, own_connection
 from tests.factories import make_user
@@ -243,7 +244,10 @@ def test_idle_rows_are_forgotten_and_known_peers_are_not(user: User) -> None:
         ("10.0.0.1", "203.0.113.5, 198.51.100.9", True, "198.51.100.9"),
         ("10.0.0.1", "198.51.100.9", True, "198.51.100.9"),
         ("10.0.0.1", "", True, "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.9:50123", True, "198.51.100.9"),
+        ("10.0.0.1", "203.0.113.5, [2001:db8:1:2::9]:50123", True, "2001:db8:1:2::/64"),
         ("10.0.0.1", "nonsense", True, "unknown"),
+        ("10.0.0.1", "[", True, "unknown"),
         ("2001:db8:1:2:3::4", "", False, "2001:db8:1:2::/64"),
         ("::ffff:192.0.2.1", "", False, "192.0.2.1"),
         ("fe80::1%eth0", "", False, "fe80::/64"),
@@ -254,8 +258,6 @@ def test_peers(settings: Settings, remote: str, forwarded: str, is_behind_proxy:
     settings.IS_BEHIND_PROXY = is_behind_proxy
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     request = RequestFactory(REMOTE_ADDR=remote).get("/", headers=headers)
-
-    from apps.access.peers import peer_of
 
     assert peer_of(request) == peer
 

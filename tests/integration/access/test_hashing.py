@@ -1,7 +1,8 @@
 """Password hashing on a real server: bounded, outside the event loop, and nobody else waits for it."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlencode
@@ -132,10 +133,8 @@ def test_hashes_are_those_of_django_at_its_full_price() -> None:
     assert not check_password("wrong", encoded)
 
 
-def wait_until(is_so: object) -> None:
-    import time
-
+def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not is_so():  # type: ignore[operator]
+    while not is_so():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.02)
