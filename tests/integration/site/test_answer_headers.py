@@ -160,7 +160,7 @@ def test_a_scheme_that_no_proxy_vouches_for_is_not_believed() -> None:
 @pytest.fixture
 def production(new_database: str, tmp_path: Path) -> dict[str, str]:
     """The environment of a production web process behind a proxy."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRIGGER_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRIGGER_", "DJANGO_"))}
     return {
         **kept,
         "TRIGGER_ENV": "production",
