@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import django
 import psycopg
 import pytest
+from django.conf import settings
 from psycopg import sql
 
 from trigger_site.embedded_postgres import EmbeddedPostgres
@@ -51,6 +52,8 @@ os.environ["TRIGGER_VAR_DIR"] = str(SESSION_DIR / "var")
 os.environ["TRIGGER_DATABASE_URL"] = SERVER_URL
 os.environ["DJANGO_SETTINGS_MODULE"] = "trigger_site.settings"
 django.setup()
+# The real one takes most of a second each time; tests/integration/access/test_hashing.py is about it.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def chosen_binaries() -> Binaries:
@@ -125,6 +128,14 @@ def database_server() -> str:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, database_server: str) -> None:
     """Starts the server before pytest-django creates its test database; tests without a database never get here."""
+
+
+@pytest.fixture(autouse=True)
+def no_wrong_keys() -> None:
+    """What other tests sent from this address is forgotten."""
+    from apps.access.key_brake import key_brake
+
+    key_brake.clear()
 
 
 @pytest.fixture

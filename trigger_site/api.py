@@ -22,7 +22,8 @@ from ninja.operation import Operation
 from ninja.security import HttpBearer
 
 from apps.access.errors import AccessError, KeyRefused
-from apps.access.keys import find_key
+from apps.access.key_brake import find_key_of_peer
+from apps.access.peers import peer_of
 from apps.access.permissions import Actor
 from apps.checkpoints.api import router as checkpoints_router
 from apps.queues.api import router as queues_router
@@ -44,7 +45,7 @@ class KeyAuth(HttpBearer):
     """`Authorization: Bearer tr_…`; the request's `auth` is then the key's actor."""
 
     def authenticate(self, request: HttpRequest, token: str) -> Actor:
-        return Actor.of_key(find_key(token))
+        return Actor.of_key(find_key_of_peer(token, peer_of(request)))
 
 
 class DocsPage(DocsBase):
@@ -123,6 +124,8 @@ def _signed_in_or_with_key(view: View) -> View:
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **captured: Any) -> Any:
+        if request.method not in ("GET", "HEAD"):
+            return _as_problem(request, HttpResponseNotAllowed(["GET"]))
         if "Authorization" not in request.headers:
             return login_required(view)(request, *args, **captured)
         try:

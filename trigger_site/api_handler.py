@@ -7,10 +7,13 @@ times what the call itself does, because each piece changes between the event lo
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+
+from trigger_site.problems import HostRefused, problem_response
 
 API_PATH = "/api/v1/"
 
@@ -28,13 +31,20 @@ class ApiHandler(ASGIHandler):
         self._middleware_chain = convert_exception_to_response(chain)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        response: Any = await super().get_response_async(request)
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Cache-Control", "no-store")
+        response: Any = _host_refusal(request) or await super().get_response_async(request)
         if not response.streaming:  # without it the answer would go out in chunks
             response.headers.setdefault("Content-Length", str(len(response.content)))
         answer: HttpResponseBase = response
         return answer
+
+
+def _host_refusal(request: HttpRequest) -> HttpResponse | None:
+    """The middleware's check, which calls on the short way would else be without."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return problem_response(HostRefused("The header Host names no host of this site."))
+    return None
 
 
 def with_short_way(site: Application, api: Application) -> Application:

@@ -9,7 +9,6 @@ import os
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
@@ -18,19 +17,21 @@ http = get_asgi_application()
 
 # These import models, so they may be imported only when Django is set up.
 from apps.runs.routing import websocket_urlpatterns  # noqa: E402
+from trigger_site.answer_headers import AnswerHeaders  # noqa: E402
 from trigger_site.api_handler import ApiHandler, with_short_way  # noqa: E402
 from trigger_site.body_limit import BodyLimit  # noqa: E402
 from trigger_site.edge.away import AnswersWhileAway, no_such_socket  # noqa: E402
 from trigger_site.edge.lifespan import Lifespan  # noqa: E402
 from trigger_site.edge.probes import Probes  # noqa: E402
+from trigger_site.origins import OwnOriginOnly  # noqa: E402
 
 sockets = URLRouter([*websocket_urlpatterns, re_path(r"", no_such_socket)])  # type: ignore[arg-type]  # no view
 site = AnswersWhileAway(
     ProtocolTypeRouter(
         {
             "http": BodyLimit(with_short_way(http, ApiHandler())),
-            "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets)),
+            "websocket": OwnOriginOnly(AuthMiddlewareStack(sockets)),
         }
     )
 )
-application = Lifespan(Probes(site, site.watch), site.watch)
+application = Lifespan(AnswerHeaders(Probes(site, site.watch)), site.watch)

@@ -13,7 +13,7 @@ import msgspec
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
-from apps.access.errors import AccessError, KeyRefused, NotAllowed
+from apps.access.errors import AccessError, KeyRefused, NotAllowed, SignInBusy, TooManyTries
 from apps.checkpoints.errors import CheckpointNotFound, CheckpointRefused, DeploymentNotFound, ReplayRefused
 from apps.queues import errors as queues
 from apps.runs import errors as runs
@@ -42,6 +42,10 @@ class RouteNotFound(SiteError):
 
 class MethodNotAllowed(SiteError):
     title = "The address does not know this method"
+
+
+class HostRefused(SiteError):
+    title = "The site does not have this name"
 
 
 class RequestRefused(SiteError):
@@ -87,6 +91,8 @@ class InternalError(SiteError):
 STATUSES: dict[type[Exception], int] = {
     KeyRefused: 401,
     NotAllowed: 403,
+    TooManyTries: 429,
+    SignInBusy: 503,
     runs.TaskNotFound: 404,
     runs.TaskRetired: 409,
     runs.PayloadMalformed: 400,
@@ -112,6 +118,7 @@ STATUSES: dict[type[Exception], int] = {
     queues.QueueFull: 429,
     RouteNotFound: 404,
     MethodNotAllowed: 405,
+    HostRefused: 400,
     RequestRefused: 400,
     RequestMalformed: 400,
     AddressTooLong: 414,
@@ -148,7 +155,7 @@ def problem_response(error: Exception) -> HttpResponse:
         response["WWW-Authenticate"] = 'Bearer realm="trigger-site"'
     if isinstance(error, DatabaseAway | NotReady | ServerFull | Busy):
         response["Retry-After"] = RETRY_AFTER_SECONDS
-    if isinstance(error, queues.QueueFull):
+    if isinstance(error, queues.QueueFull | TooManyTries | SignInBusy):
         response["Retry-After"] = str(error.retry_after_seconds)
     return response
 

@@ -100,6 +100,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "apps.access.middleware.WaitingAnswers",
 ]
 
 ROOT_URLCONF = "trigger_site.urls"
@@ -121,6 +122,8 @@ TEMPLATES = [
     }
 ]
 
+AUTHENTICATION_BACKENDS = ["apps.access.backends.PasswordBackend"]
+PASSWORD_HASHERS = ["apps.access.hashing.BoundedPBKDF2PasswordHasher"]
 LOGIN_URL = "access:sign-in"
 LOGIN_REDIRECT_URL = "runs:list"
 LOGOUT_REDIRECT_URL = LOGIN_URL
@@ -151,13 +154,26 @@ WHITENOISE_AUTOREFRESH = IS_DEVELOPMENT
 # Payloads of up to 3 MB plus their options and escapes; the API's own limit answers 413 before this one.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
+# A browser takes a cookie of that prefix from this host alone, over TLS alone: a neighbouring host cannot plant one.
+COOKIE_PREFIX = "" if IS_DEVELOPMENT else "__Host-"
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = not IS_DEVELOPMENT
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
+CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SECURE = not IS_DEVELOPMENT
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_BEHIND_PROXY else None
+# On where something in front is said to speak TLS: a browser that was told so once comes by no other way for a year.
+SECURE_HSTS_SECONDS = env.int(
+    "TRIGGER_HSTS_SECONDS", 365 * 86400 if IS_BEHIND_PROXY and not IS_DEVELOPMENT else 0, validate=validate.Range(0)
+)
+SECURE_SSL_REDIRECT = env.bool("TRIGGER_HTTPS_REDIRECT", IS_BEHIND_PROXY and not IS_DEVELOPMENT)
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^ready$"]
+# Other hosts of the domain, and the browsers' own lists, are not ours to decide on.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

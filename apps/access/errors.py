@@ -21,3 +21,20 @@ class NotAllowed(AccessError):
     """The actor's role does not carry the action."""
 
     title = "Not allowed"
+
+
+class TooManyTries(AccessError):
+    """Too much that was wrong came lately; the next try is read `retry_after_seconds` from now."""
+
+    title = "Too many wrong tries"
+
+    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SignInBusy(AccessError):
+    """More passwords are being checked than this process takes on at once; nothing was counted."""
+
+    title = "Too many sign-ins at once"
+    retry_after_seconds = 5

@@ -1,9 +1,12 @@
-"""The sign-in form."""
+"""The forms that ask for a password."""
 
 from typing import Any
 
 from django import forms
+from django.contrib.admin.forms import AdminPasswordChangeForm
+from django.contrib.auth import authenticate
 from django.contrib.auth.forms import AuthenticationForm
+from django.http import HttpRequest
 
 
 class SignInForm(AuthenticationForm):
@@ -19,3 +22,17 @@ class SignInForm(AuthenticationForm):
         self.fields["username"].label = "User name"
         self.fields["username"].widget = forms.TextInput(attrs={"autocomplete": "username", "autofocus": True})
         self.fields["password"].widget = forms.PasswordInput(attrs={"autocomplete": "current-password"})
+
+
+class PasswordForm(AdminPasswordChangeForm):
+    """Django's own, with the old password behind the brake: who found an open session must not guess it here."""
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request = request
+
+    def clean_old_password(self) -> str:
+        old: str = self.cleaned_data["old_password"]
+        if authenticate(self._request, username=self.user.get_username(), password=old) is None:
+            raise forms.ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
+        return old

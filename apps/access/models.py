@@ -1,4 +1,7 @@
-"""API keys and the audit trail. Users are Django's own; their roles are its groups (see `permissions.py`)."""
+"""API keys, the audit trail, the brakes of signing in. Users are Django's own; their roles are its groups.
+
+What the roles may do is in `permissions.py`.
+"""
 
 from django.conf import settings
 from django.db import models
@@ -41,3 +44,24 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.subject}"
+
+
+class Brake(models.Model):
+    """Counts what failed lately from or for one subject, and until when its next try is refused (see `brake.py`).
+
+    `subject` is a hash: names that people typed, passwords in the wrong field among them, are not kept.
+    """
+
+    subject = models.CharField(max_length=64, primary_key=True)
+    failure_count = models.PositiveIntegerField(default=0, help_text="Since the last success or quiet hour.")
+    refused_count = models.PositiveIntegerField(default=0, help_text="Tries refused unread since the last failure.")
+    failed_at = models.DateTimeField(null=True)
+    blocked_until = models.DateTimeField(null=True)
+    known_until = models.DateTimeField(null=True, help_text="The account signed in from this peer not long ago.")
+    touched_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["touched_at"], name="brake_idle_idx")]
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.failure_count}"

@@ -71,7 +71,7 @@ class Actor:
             return cls(name=str(user) or "anonymous", roles=frozenset())
         if user.is_superuser:
             return cls(name=user.get_username(), roles=frozenset({Role.ADMIN}))
-        names = set(user.groups.filter(name__in=Role.values).values_list("name", flat=True))
+        names = {group.name for group in user.groups.all()} & set(Role.values)  # all: they may be prefetched
         return cls(name=user.get_username(), roles=frozenset(Role(name) for name in names))
 
     @classmethod

@@ -1,21 +1,76 @@
 """Signing in by password or by a one-time link, and signing out."""
 
-from django.contrib.auth import login, logout
+from typing import Any
+
+from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.views import LoginView
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView, PasswordChangeView
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render, resolve_url
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from apps.access.forms import SignInForm
-from apps.access.sign_in import user_of_link
+from apps.access import audit
+from apps.access.errors import SignInBusy, TooManyTries
+from apps.access.forms import PasswordForm, SignInForm
+from apps.access.guards import actor_of
+from apps.access.sessions import announce_ended
+from apps.access.sign_in import begin_session, use_link, user_of_link
 
-MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
-sign_in = LoginView.as_view(
-    template_name="access/sign_in.html", authentication_form=SignInForm, redirect_authenticated_user=True
-)
+class SignIn(LoginView):
+    """Django's view; who has to wait is told for how long (429, 503), in words and in `Retry-After`."""
+
+    template_name = "access/sign_in.html"
+    authentication_form = SignInForm
+    redirect_authenticated_user = True
+    http_method_names = ("get", "head", "post")
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().post(request, *args, **kwargs)
+        except TooManyTries as refusal:
+            return self._refuse(refusal, 429)
+        except SignInBusy as refusal:
+            return self._refuse(refusal, 503)
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        begin_session(self.request, form.get_user(), by="password")
+        return HttpResponseRedirect(self.get_success_url())
+
+    def get_redirect_url(self, request: HttpRequest | None = None) -> str:
+        """Where `next` leads, if that is another page of this site: back to signing in or out would be a circle."""
+        url: str = super().get_redirect_url()
+        circles = (resolve_url("access:sign-in"), reverse("access:sign-out"))
+        return "" if url.partition("?")[0].partition("#")[0].startswith(circles) else url
+
+    def _refuse(self, refusal: TooManyTries | SignInBusy, status: int) -> HttpResponse:
+        # A form that is not bound: a bound one would check the password again to show its errors.
+        form = self.authentication_form(self.request)
+        context = self.get_context_data(form=form, refusal=refusal.detail)
+        response = render(self.request, self.template_name, context, status=status)
+        response["Retry-After"] = str(refusal.retry_after_seconds)
+        return response
+
+
+sign_in = SignIn.as_view()
+
+
+class PasswordChange(PasswordChangeView):
+    """The signed-in user's own password; every other session of theirs ends."""
+
+    form_class = PasswordForm
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        audit.record(actor_of(self.request), "sign_in.change_password", form.user.get_username()[:128])
+        response = super().form_valid(form)
+        announce_ended()
+        return response
 
 
 @never_cache
@@ -23,11 +78,11 @@ sign_in = LoginView.as_view(
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_by_link(request: HttpRequest, uidb64: str, token: str) -> HttpResponse:
     """A GET only shows a button, so that a mail scanner or a preview does not use the link up."""
-    user = user_of_link(uidb64, token)
+    user = (use_link if request.method == "POST" else user_of_link)(uidb64, token)
     if user is None:
         return render(request, "access/link_ended.html", status=410)
     if request.method == "POST":
-        login(request, user, backend=MODEL_BACKEND)
+        begin_session(request, user, by="link")
         return redirect("runs:list")
     return render(request, "access/sign_in_link.html", {"username": user.get_username()})
 
@@ -35,4 +90,5 @@ def sign_in_by_link(request: HttpRequest, uidb64: str, token: str) -> HttpRespon
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     logout(request)
+    announce_ended()
     return redirect("access:sign-in")

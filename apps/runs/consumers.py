@@ -2,21 +2,20 @@
 
 A client sends `{"subscribe": [topic…]}` or `{"unsubscribe": [topic…]}` with the topics `runs` and `run:<public id>`.
 It receives `{topic, id, version}`, `{"resync": true}` after a gap, `{"subscribed": topic}` and `{"refused": topic}`.
+The socket ends with its session (4401), and where it has topics with the role that reads them (4403).
 """
 
 import asyncio
 from typing import Any
 from uuid import UUID
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.contrib.auth import get_user_model
 
-from apps.access.permissions import Action, Actor, is_allowed
+from apps.access.permissions import Action, is_allowed
 from apps.runs.hub import ALL_RUNS, Change, Subscription, hub, topic_of
 from apps.runs.ids import parse_public_id, public_id
+from apps.runs.socket_watch import NOT_SIGNED_IN, ask_standing, socket_watch
 
-NOT_SIGNED_IN = 4401
 TOO_MANY_TOPICS = 4429
 TOPICS_LIMIT = 20
 COALESCE_SECONDS = 0.05
@@ -33,6 +32,7 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
 
     async def connect(self) -> None:
         self.topics = {}
+        self.session_key = ""
         self.sender: asyncio.Task[None] | None = None
         self.subscription = Subscription()
         if not self.scope["user"].is_authenticated:
@@ -41,13 +41,26 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             await self.close(NOT_SIGNED_IN)
             return
         await self.accept()
+        self.session_key = self.scope["session"].session_key
+        socket_watch().add(self)
         self.sender = asyncio.create_task(self._send_forever(), name="dashboard-sender")
 
     async def disconnect(self, code: int) -> None:
-        hub().remove(self.subscription, self.topics)
+        await self._stop()
+
+    async def end(self, code: int) -> None:
+        """Closes the socket; nothing is sent after it."""
         if self.sender is not None:
-            self.sender.cancel()
-            await asyncio.gather(self.sender, return_exceptions=True)
+            await self._stop()
+            await self.close(code)
+
+    async def _stop(self) -> None:
+        socket_watch().remove(self)
+        hub().remove(self.subscription, self.topics)
+        sender, self.sender = self.sender, None
+        if sender is not None:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         if text_data:  # an empty or a binary frame asks for nothing
@@ -60,10 +73,10 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             self._unsubscribe(topic)
         wanted = _texts(content.get("subscribe"))
         if len(self.topics) + len(wanted) > TOPICS_LIMIT:
-            await self.close(TOO_MANY_TOPICS)
+            await self.end(TOO_MANY_TOPICS)
             return
-        for topic in wanted:
-            await self._subscribe(topic)
+        if wanted:
+            await self._subscribe(wanted)
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
@@ -72,26 +85,28 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
         except (ValueError, RecursionError):
             return None  # what is not JSON asks for nothing
 
-    async def _subscribe(self, topic: str) -> None:
-        run_id = _run_id(topic)
-        if run_id is None or not await self._may_read():
-            await self.send_json({"refused": topic})
+    async def _subscribe(self, topics: list[str]) -> None:
+        """Asks the database each time, so that a role taken away counts for a socket that stays open."""
+        actor = (await ask_standing({self.session_key})).get(self.session_key)
+        if actor is None:
+            await self.end(NOT_SIGNED_IN)
             return
-        self.topics[run_id] = topic
-        hub().add(self.subscription, [run_id])
-        await self.send_json({"subscribed": topic})
+        for topic in topics:
+            if self.sender is None:  # ended meanwhile
+                return
+            run_id = _run_id(topic)
+            if run_id is None or not is_allowed(actor, Action.RUNS_READ):
+                await self.send_json({"refused": topic})
+                continue
+            self.topics[run_id] = topic
+            hub().add(self.subscription, [run_id])
+            await self.send_json({"subscribed": topic})
 
     def _unsubscribe(self, topic: str) -> None:
         run_id = _run_id(topic)
         if run_id is not None and run_id in self.topics:
             del self.topics[run_id]
             hub().remove(self.subscription, [run_id])
-
-    @database_sync_to_async  # type: ignore[untyped-decorator]
-    def _may_read(self) -> bool:
-        """Asked of the database each time, so that a role taken away counts for a socket that stays open."""
-        user = get_user_model().objects.filter(pk=self.scope["user"].pk).first()
-        return user is not None and is_allowed(Actor.of_user(user), Action.RUNS_READ)
 
     async def _send_forever(self) -> None:
         while await self.subscription.wait():

@@ -11,7 +11,7 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,6 +22,7 @@ import psycopg
 from django.conf import settings
 from psycopg import sql
 
+from apps.access.sessions import SESSIONS_CHANNEL
 from apps.runs.broadcast import RUNS_CHANNEL
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Hub:
         self._version = 0
         self._task: asyncio.Task[None] | None = None
         self.is_listening = asyncio.Event()
+        self.on_sessions_ended: Callable[[], None] = lambda: None
         self._heartbeat_channel = f"trigger_hub_{secrets.token_hex(8)}"
 
     @asynccontextmanager
@@ -157,7 +159,7 @@ class Hub:
             options=settings.DATABASE_TIMEOUT_OPTIONS,
         )  # fmt: skip
         async with connection:
-            for channel in (RUNS_CHANNEL, self._heartbeat_channel):
+            for channel in (RUNS_CHANNEL, SESSIONS_CHANNEL, self._heartbeat_channel):
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             self.is_listening.set()
             self._tell_everybody()
@@ -173,6 +175,8 @@ class Hub:
         async for notification in connection.notifies(timeout=HEARTBEAT_SECONDS):
             if notification.channel == self._heartbeat_channel:
                 has_heartbeat = True
+            elif notification.channel == SESSIONS_CHANNEL:
+                self.on_sessions_ended()
             else:
                 self._publish(filter(None, notification.payload.split(",")))
         return has_heartbeat

@@ -26,5 +26,8 @@ def guarded(app: Any, *, limits: Limits | None = None, **options: Any) -> uvicor
         log_level="warning",
         access_log=False,
         server_header=False,
+        # Else any local client could name another address as its own; apps/access/peers.py reads the header where it
+        # may.
+        proxy_headers=False,
         **options,
     )

@@ -1,14 +1,16 @@
 """One-time sign-in links: who they sign in, and when they die."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User, update_last_login
 from django.contrib.auth.tokens import default_token_generator
+from django.test import Client
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from apps.access.sign_in import sign_in_link, sign_in_tokens, user_of_link
+from tests.callers import at_once
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +36,26 @@ def test_link_names_its_user(user: User) -> None:
 def test_link_dies_with_the_next_sign_in(user: User) -> None:
     link = sign_in_link(user, "http://127.0.0.1:8000")
     update_last_login(None, user)
+
+    assert user_of_link(*parts(link)) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_who_use_a_link_at_once_exactly_one_signs_in() -> None:
+    for number in range(5):
+        link = sign_in_link(make_user("viewer", username=f"user {number}"), "")
+
+        statuses = at_once(8, lambda _, link=link: Client().post(link).status_code)  # type: ignore[misc]
+
+        assert sorted(statuses) == [302] + [410] * 7
+
+
+def test_link_dies_with_a_sign_in_of_the_same_second(user: User) -> None:
+    moment = datetime(2026, 1, 1, 12, 0, 0, 100_000, UTC)
+    User.objects.update(last_login=moment)
+    user.refresh_from_db()
+    link = sign_in_link(user, "http://127.0.0.1:8000")
+    User.objects.update(last_login=moment + timedelta(milliseconds=1))
 
     assert user_of_link(*parts(link)) is None
 
