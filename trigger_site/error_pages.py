@@ -1,4 +1,4 @@
-"""The page of an exception that no view caught: 503 where the database is away, else Django's 500."""
+"""The page of an exception that no view caught: 503 where the database is away or held by others, else Django's 500."""
 
 import sys
 
@@ -6,11 +6,15 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.views.defaults import server_error
 
+from apps.runs.statements import is_held
 from trigger_site.edge.away import away_page
 
 
 def failed(request: HttpRequest) -> HttpResponse:
     """Django calls it while it handles the exception."""
-    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):
+    error = sys.exc_info()[1]
+    if is_held(error):
+        return away_page(is_held=True)
+    if isinstance(error, (OperationalError, InterfaceError)):
         return away_page()
     return server_error(request)

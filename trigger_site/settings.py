@@ -62,6 +62,12 @@ DATABASES: dict[str, dict[str, Any]] = {
                 "reconnect_timeout": 2,
             },
             "prepare_threshold": None if IS_DATABASE_POOLED else 5,
+            # A server that is gone without a word is noticed in half a minute, not after the system's two hours.
+            "connect_timeout": 3,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
             **({} if IS_DATABASE_POOLED else {"options": DATABASE_TIMEOUT_OPTIONS}),
         },
     }

@@ -1,15 +1,17 @@
 """Verbs of what people set by hand: limits, rates and pauses of queues and tasks, and the end of a cool-down.
 
 Each takes the claim's lock before it writes: a claim that is under way ends under the old terms, the next one sees the
-new ones. And each takes its row before that lock: whoever waited for a row while holding the lock would stop all
-claims.
+new ones. Nobody waits for a row while holding that lock, which would stop all claims: where the row is held, the lock
+is given up, the row waited for, and both are tried again.
 """
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
 
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
+from django.db.models import QuerySet
 
 from apps.queues.claims import LOCK_CLAIMS
 from apps.queues.limits import QUEUE_FIELDS, TASK_FIELDS, check_queue_name, checked
@@ -17,6 +19,13 @@ from apps.queues.models import Queue
 from apps.runs.broadcast import announce_runs
 from apps.runs.lifecycle import refuse_unknown_task
 from apps.runs.models import Task, TaskControl
+from apps.runs.statements import is_held
+
+TRIES = 5
+HOLD_MS = 20
+"""How long all claims may wait for a row that a trigger or a failing run of the same task is just writing."""
+
+COOLDOWN_LIFTED: dict[str, Any] = {"failing_runs": [], "cooling_until": None}
 
 
 class QueueChanges(TypedDict, total=False):
@@ -43,11 +52,8 @@ def set_queue(name: str, **changes: Unpack[QueueChanges]) -> Queue:
     check_queue_name(name)
     columns = checked(changes, QUEUE_FIELDS)
     with transaction.atomic():
-        # A trigger that counts the queue's depth may hold the row for as long as its caller likes.
         Queue.objects.bulk_create([Queue(name=name)], ignore_conflicts=True)
-        Queue.objects.select_for_update(no_key=True).get(name=name)
-        LOCK_CLAIMS.run()
-        Queue.objects.filter(name=name).update(**columns)
+        _change(Queue.objects.filter(name=name), columns)
         announce_runs([], is_pending=True)
     return Queue.objects.get(name=name)
 
@@ -58,9 +64,7 @@ def set_task(task_id: str, **changes: Unpack[TaskChanges]) -> TaskControl:
     with transaction.atomic():
         _require_task(task_id)
         TaskControl.objects.bulk_create([TaskControl(task_id=task_id)], ignore_conflicts=True)
-        TaskControl.objects.select_for_update(no_key=True).get(task_id=task_id)
-        LOCK_CLAIMS.run()
-        TaskControl.objects.filter(task_id=task_id).update(**columns)
+        _change(TaskControl.objects.filter(task_id=task_id), columns)
         announce_runs([], is_pending=True)
     return TaskControl.objects.get(task_id=task_id)
 
@@ -72,10 +76,8 @@ def lift_cooldown(task_id: str) -> bool:
     """
     with transaction.atomic():
         _require_task(task_id)
-        TaskControl.objects.select_for_update(no_key=True).filter(task_id=task_id).first()
-        LOCK_CLAIMS.run()
         failing = TaskControl.objects.filter(task_id=task_id).exclude(failing_runs=[])
-        is_lifted = failing.update(failing_runs=[], cooling_until=None) > 0
+        is_lifted = _change(failing, COOLDOWN_LIFTED) > 0
         if is_lifted:
             announce_runs([], is_pending=True)
     return is_lifted
@@ -84,3 +86,28 @@ def lift_cooldown(task_id: str) -> bool:
 def _require_task(task_id: str) -> None:
     if "\x00" in task_id or not Task.objects.filter(id=task_id).exists():
         refuse_unknown_task(task_id)
+
+
+def _change(rows: QuerySet[Any], columns: Mapping[str, Any]) -> int:
+    """Updates the row under the claim's lock; returns how many there were. Raises OperationalError where somebody holds
+    the row for longer than `lock_timeout`."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _change_at_once(rows, columns)
+        except OperationalError as error:
+            if not is_held(error) or attempt == TRIES:
+                raise
+        with transaction.atomic():
+            rows.select_for_update(no_key=True).first()
+            transaction.set_rollback(True)  # what is waited for is given up again
+    raise AssertionError("the loop returns or raises")
+
+
+def _change_at_once(rows: QuerySet[Any], columns: Mapping[str, Any]) -> int:
+    with transaction.atomic():
+        LOCK_CLAIMS.run()
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {HOLD_MS}")
+            count = rows.update(**columns)
+            cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+    return count

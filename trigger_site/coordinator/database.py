@@ -95,7 +95,14 @@ def _pool(url: str, max_size: int, lock_seconds: float, *, min_size: int) -> Asy
         reconnect_timeout=RECONNECT_TIMEOUT_SECONDS,
         open=False,
         configure=configure,
-        kwargs={"autocommit": True, "connect_timeout": 3},
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": 3,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
     )
 
 

@@ -117,8 +117,9 @@ def away_answer(scope: Scope) -> HttpResponse:
     return away_page()
 
 
-def away_page() -> HttpResponse:
-    response = HttpResponse(render_to_string("503.html"), status=503)
+def away_page(*, is_held: bool = False) -> HttpResponse:
+    """The page of a database that does not answer; `is_held`: it does, and somebody else holds what the page needs."""
+    response = HttpResponse(render_to_string("503.html", {"is_held": is_held}), status=503)
     response["Retry-After"] = RETRY_AFTER_SECONDS
     response["Content-Security-Policy"] = PAGE_POLICY
     return response

@@ -7,10 +7,11 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test import Client
 
 from apps.runs.models import Run
 from tests.coordinator_harness import connection_url
-from tests.factories import bearer, make_run, make_task
+from tests.factories import bearer, make_run, make_task, make_user
 from tests.live_server import LiveServer, running_server
 from trigger_site.doctor import Level, examine_timeouts
 from trigger_site.timeouts import statement_timeout
@@ -45,6 +46,18 @@ def test_verb_on_a_held_run_is_a_problem_that_says_so(live: LiveServer, held: Ru
     assert "Nothing was changed" in answer.json()["detail"]
     assert answer.headers["retry-after"]
     assert Run.objects.get(id=held.id).state == "pending"
+
+
+def test_page_that_needs_a_held_table_says_so(client: Client, held: Run) -> None:
+    client.force_login(make_user("operator"))
+    client.raise_request_exception = False
+    with psycopg.connect(connection_url()) as session:
+        session.execute("LOCK TABLE runs_value IN ACCESS EXCLUSIVE MODE")
+        answer = client.get(f"/runs/{held.public_id}")
+
+    assert answer.status_code == 503
+    assert "Somebody else holds" in answer.content.decode()
+    assert answer["Retry-After"]
 
 
 def test_many_cancels_of_a_held_run_keep_nobody_else_from_an_answer(live: LiveServer, held: Run) -> None:
