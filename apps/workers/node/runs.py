@@ -17,6 +17,7 @@ from .connections import ChildConnection
 from .coordinator import CoordinatorError, RefusedError
 from .deployments import DeploymentError, Deployments
 from .executors.base import Executor, Place, StartFailedError
+from .headers import CheckpointHeader, LoadHeader, header_of
 from .hosts import HostError
 from .logs import LogBuffer
 from .outbox import BACKOFF_SECONDS, Sender
@@ -241,9 +242,14 @@ class AttemptRun:
     def frame(self, child: ChildConnection, frame: Frame) -> None:
         self._has_spoken = True
         if frame.type == "checkpoint":
-            self._spawn(self._save(child, frame))
+            header = header_of(frame, CheckpointHeader)
+            # Counted before the work begins: whatever has arrived at once is heard no further than the bound.
+            child.begin_answer(len(frame.body))
+            self._spawn(self._save(child, header, frame.body))
         elif frame.type == "load":
-            self._spawn(self._load(child, frame.header))
+            wanted = header_of(frame, LoadHeader)
+            child.begin_answer()
+            self._spawn(self._load(child, wanted))
         elif frame.type == "log":
             self._log.add(frame.header)
         elif frame.type == "begun":
@@ -252,6 +258,12 @@ class AttemptRun:
             self.attempt.output = frame.body
         elif frame.type == "failed" and self.attempt.output is None:
             self.attempt.failure = frame.header
+
+    def broke_off(self, reason: str) -> None:
+        """Its process sent what is no frame of the protocol: nothing that it sends can be relied on any more."""
+        self.attempt.breach = self.attempt.breach or f"The task's process broke the worker's protocol: {reason}."
+        if self._place is not None and self._ticket:
+            self._place.host.stop(self._ticket, "stale", 0.0)
 
     def ended(self, end: ProcessEnd) -> None:
         if self._telling is not None:
@@ -284,36 +296,34 @@ class AttemptRun:
         )
         self._judge(result)
 
-    async def _save(self, child: ChildConnection, frame: Frame) -> None:
-        header, claim = frame.header, self.attempt.claim
-        sequence = int(header["sequence"])  # sent back, so nothing that is as long as the process likes
-        data_bytes = int(header["data_bytes"])
-        child.begin_answer()
-        result = await self._tools.checkpoints.submit(
-            wire.CheckpointItem(
-                run_id=claim.run_id,
-                token=claim.token,
-                key=str(header["key"]),
-                data=frame.body[:data_bytes],
-                binds=[str(name) for name in header.get("binds", [])],
-                carried=frame.body[data_bytes:] or None,
-                kind=str(header["kind"]),
-                codec=int(header["codec"]),
-                duration_seconds=_seconds(header.get("duration_seconds")),
+    async def _save(self, child: ChildConnection, header: CheckpointHeader, body: bytes) -> None:
+        claim = self.attempt.claim
+        try:
+            result = await self._tools.checkpoints.submit(
+                wire.CheckpointItem(
+                    run_id=claim.run_id,
+                    token=claim.token,
+                    key=header.key,
+                    data=body[: header.data_bytes],
+                    binds=header.binds,
+                    carried=body[header.data_bytes :] or None,
+                    kind=header.kind,
+                    codec=header.codec,
+                    duration_seconds=header.duration_seconds,
+                )
             )
-        )
-        child.end_answer()
+        finally:
+            child.end_answer(len(body))
         if result.status == OK:
-            child.send("saved", sequence=sequence, index=result.index)
+            child.send("saved", sequence=header.sequence, index=result.index)
         else:
-            child.send("refused", sequence=sequence, code=result.code, message=result.message)
+            child.send("refused", sequence=header.sequence, code=result.code, message=result.message)
             self._judge(result)
 
-    async def _load(self, child: ChildConnection, header: dict[str, Any]) -> None:
+    async def _load(self, child: ChildConnection, header: LoadHeader) -> None:
         """The result of a step that was only named at the start; waits through the coordinator's absence."""
-        sequence, index = int(header["sequence"]), int(header["index"])
+        sequence, index = header.sequence, header.index
         claim, (delay, longest) = self.attempt.claim, BACKOFF_SECONDS
-        child.begin_answer()
         try:
             while not self._ended.done():
                 try:
@@ -366,7 +376,3 @@ def _options_of(deployment: wire.DeploymentReply, claim: wire.Claim) -> wire.Tas
     if claim.has_run_out_of_memory and larger is not None and larger > options.memory_bytes:
         return msgspec.structs.replace(options, memory_bytes=larger)
     return options
-
-
-def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None

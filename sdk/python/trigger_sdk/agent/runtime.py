@@ -131,8 +131,8 @@ class AgentRuntime:
             flush_logging()
         else:
             logging.shutdown()
-        if self._cap.marker is not None:
-            self._send_line("warning", "log", self._cap.marker, {})
+        if (report := self._cap.report) is not None:
+            self._channel.send("log", level="warning", source="log", fields={}, at=now_text(), **report)
 
     def _emit(self, level: str, source: str, message: str, fields: dict[str, Any]) -> None:
         if self._is_in_fork:
