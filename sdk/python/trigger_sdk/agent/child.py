@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from trigger_sdk.agent import processes, surroundings
 from trigger_sdk.agent.channel import Channel
+from trigger_sdk.agent.described import members
 from trigger_sdk.agent.failures import describe
 from trigger_sdk.agent.interrupts import Interrupts
 from trigger_sdk.agent.loader import load_tasks
@@ -26,6 +27,8 @@ from trigger_sdk.wire import Frame, WireError, encode_frame
 
 SETUP_DESCRIPTOR = 3
 """Where a fresh interpreter reads its setup (one line of JSON), and later the reason of a stop."""
+
+EXCEPTIONS_LOOKED_AT = 10_000
 
 _ENDS_THE_RUN = (AbortRun, PayloadError, ResumeRefused)
 """No later attempt of the same run could end otherwise."""
@@ -187,14 +190,27 @@ def _run_task(channel: Channel, runtime: AgentRuntime, start: Frame, stored: lis
 def _failure(error: BaseException, stop_reason: str | None) -> dict[str, Any]:
     return {
         "error": describe(error),
-        "retry_after_seconds": error.seconds if isinstance(error, RetryAfter) else None,
+        "retry_after_seconds": _retry_after(error),
         "is_abort": _ends_the_run(error),
         "stop_reason": stop_reason,
     }
 
 
+def _retry_after(error: BaseException) -> float | None:
+    if not issubclass(type(error), RetryAfter):
+        return None
+    seconds = vars(error).get("seconds")
+    return seconds if type(seconds) in (int, float) else None
+
+
 def _ends_the_run(error: BaseException) -> bool:
-    """Also where a group of asyncio tasks has wrapped it."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(_ends_the_run(inner) for inner in error.exceptions)
-    return isinstance(error, _ENDS_THE_RUN)
+    """Also where a group of asyncio tasks has wrapped it. Asks the types alone: an exception may lie about its own."""
+    waiting, looked_at = [error], 0
+    while waiting and looked_at < EXCEPTIONS_LOOKED_AT:
+        looked_at += 1
+        one = waiting.pop()
+        if issubclass(type(one), _ENDS_THE_RUN):
+            return True
+        if issubclass(type(one), BaseExceptionGroup):
+            waiting += members(one)
+    return False
