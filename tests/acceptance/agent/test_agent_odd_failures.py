@@ -184,11 +184,7 @@ def test_every_odd_error_is_described_and_bounded(proxy: Proxy, tmp_path: Path, 
     proxy.ready(folder_with(tmp_path / "tasks", SOURCE))
 
     for kind, words in SAID.items():
-        if task == "raises-async" and kind in (
-            "interrupt",
-            "generator",
-            "class-raises",
-        ):  # asyncio looks at them itself
+        if task == "raises-async" and kind in ASYNCIO_LOOKS_AT:
             continue
         attempt = proxy.run(task, b'{"kind": "%s"}' % kind.encode(), folder=tmp_path)
         exited = attempt.end(60)
