@@ -89,7 +89,8 @@ class Exchange:
 class Coordinator:
     """One coordinator on an event loop of its own thread; several may share a database."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="coordinator")
         self._thread.start()
@@ -97,7 +98,7 @@ class Coordinator:
         self._background: list[asyncio.Task[None]] = []
 
     async def _build(self, database_url: str) -> Database:
-        database = Database(database_url)
+        database = Database(database_url, patience_seconds=self._patience_seconds)
         await database.open()
         self.dispatcher = Dispatcher(database)
         self.writers = Writers(database)
@@ -243,8 +244,8 @@ def db(django_db_setup: None, django_db_blocker: Any, settings: Any) -> Iterator
             broadcast._notifier = before
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "TRUNCATE access_auditentry, runs_deployment, runs_attempt, runs_taskcontrol, queues_queue, "
-                    "queues_ratelimit, workers_worker, workers_pulse CASCADE"
+                    "TRUNCATE access_auditentry, runs_deployment, runs_attempt, runs_logline, runs_taskcontrol, "
+                    "queues_queue, queues_ratelimit, workers_worker, workers_pulse CASCADE"
                 )
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -276,8 +277,9 @@ def clock(committed: str) -> Iterator[Clock]:
 
 
 @contextmanager
-def a_coordinator(url: str) -> Iterator[Coordinator]:
-    coordinator = Coordinator(url)
+def a_coordinator(url: str, patience_seconds: float = DEADLINE_SECONDS) -> Iterator[Coordinator]:
+    """More patient than in production: races are to be decided by who comes first."""
+    coordinator = Coordinator(url, patience_seconds)
     try:
         yield coordinator
     finally:

@@ -56,7 +56,7 @@ def examine() -> Iterator[Finding]:
     yield examine_coordinator()
     yield examine_space()
     if database.level is not Level.FAIL:
-        checks: tuple[Callable[[], Finding], ...] = (examine_migrations, examine_clock)
+        checks: tuple[Callable[[], Finding], ...] = (examine_timeouts, examine_migrations, examine_clock)
         yield from (check() for check in checks)
         if not unapplied_migrations():
             yield from examine_workers()
@@ -76,6 +76,23 @@ def examine_database() -> Finding:
     if number < OLDEST_POSTGRES:
         return Finding(Level.FAIL, "database", f"PostgreSQL {version} is too old.", "Use PostgreSQL 15 or newer.")
     return Finding(Level.OK, "database", f"PostgreSQL {version}")
+
+
+def examine_timeouts() -> Finding:
+    """Set by our own connections, or behind a pooler by the role."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting = '0' ORDER BY name",
+            [list(settings.DATABASE_TIMEOUTS)],
+        )
+        missing = [name for (name,) in cursor.fetchall()]
+        cursor.execute("SELECT current_user")
+        role = cursor.fetchone()[0]
+    if not missing:
+        return Finding(Level.OK, "timeouts", "no statement, lock or idle transaction lasts for ever")
+    commands = "; ".join(f"ALTER ROLE {role} SET {name} = {settings.DATABASE_TIMEOUTS[name]}" for name in missing)
+    text = f"the role {role} has no {', '.join(missing)}, so one held row can hold up everybody"
+    return Finding(Level.WARN, "timeouts", text, commands)
 
 
 def examine_migrations() -> Finding:

@@ -18,6 +18,7 @@ from apps.checkpoints.errors import CheckpointNotFound, CheckpointRefused, Deplo
 from apps.queues import errors as queues
 from apps.runs import errors as runs
 from apps.runs.requests import BodyTooLarge, RequestInvalid
+from apps.runs.statements import is_held
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "2"
@@ -49,6 +50,10 @@ class RequestRefused(SiteError):
 
 class DatabaseAway(SiteError):
     title = "The database is away"
+
+
+class Busy(SiteError):
+    title = "Held by another transaction"
 
 
 class InternalError(SiteError):
@@ -85,6 +90,7 @@ STATUSES: dict[type[Exception], int] = {
     MethodNotAllowed: 405,
     RequestRefused: 400,
     DatabaseAway: 503,
+    Busy: 503,
     InternalError: 500,
 }
 
@@ -99,7 +105,10 @@ def problem_type(error: type[Exception]) -> str:
 
 def problem_response(error: Exception) -> HttpResponse:
     """The answer to any exception of a handler; what is not a named error says nothing of the inside."""
-    if isinstance(error, (OperationalError, InterfaceError)):
+    if is_held(error):
+        logger.warning("api.busy: %s", str(error).strip())
+        error = Busy("Another transaction holds what this call needs. Nothing was changed; try again.")
+    elif isinstance(error, (OperationalError, InterfaceError)):
         logger.warning("api.database_away: %s", str(error).strip())
         error = DatabaseAway("The database does not answer at present. Nothing is known to be saved; try again.")
     elif type(error) not in STATUSES:
@@ -107,7 +116,7 @@ def problem_response(error: Exception) -> HttpResponse:
     response = _write(error)
     if isinstance(error, KeyRefused):
         response["WWW-Authenticate"] = 'Bearer realm="trigger-site"'
-    if isinstance(error, DatabaseAway):
+    if isinstance(error, DatabaseAway | Busy):
         response["Retry-After"] = RETRY_AFTER_SECONDS
     if isinstance(error, queues.QueueFull):
         response["Retry-After"] = str(error.retry_after_seconds)

@@ -31,6 +31,15 @@ CSRF_TRUSTED_ORIGINS: list[str] = env.list("TRIGGER_TRUSTED_ORIGINS", [])
 
 DATABASE_URL = env.str("TRIGGER_DATABASE_URL", "") or (development_database_url(VAR_DIR) if IS_DEVELOPMENT else "")
 LISTEN_DATABASE_URL = env.str("TRIGGER_LISTEN_DATABASE_URL", "") or DATABASE_URL
+# A pooler may give each transaction another session, which knows nothing of what was set or prepared.
+IS_DATABASE_POOLED = LISTEN_DATABASE_URL != DATABASE_URL
+# Nobody waits for long: not for a row or a table that others hold, not in a transaction that does nothing. Migrations
+# take more time (trigger_site/timeouts.py); behind a pooler the role has to say so (docs/configuration.md).
+DATABASE_TIMEOUTS = {
+    "statement_timeout": 5_000,
+    "lock_timeout": 1_000,
+    "idle_in_transaction_session_timeout": 10_000,
+}
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **dj_database_url.parse(DATABASE_URL or "postgres://unset.invalid/trigger"),
@@ -43,8 +52,12 @@ DATABASES: dict[str, dict[str, Any]] = {
                 # The pauses between attempts double until then: the longer, the later it is back after an outage.
                 "reconnect_timeout": 2,
             },
-            # A pooler may give each transaction another session, which knows nothing of what was prepared.
-            "prepare_threshold": 5 if LISTEN_DATABASE_URL == DATABASE_URL else None,
+            "prepare_threshold": None if IS_DATABASE_POOLED else 5,
+            **(
+                {}
+                if IS_DATABASE_POOLED
+                else {"options": " ".join(f"-c {name}={value}" for name, value in DATABASE_TIMEOUTS.items())}
+            ),
         },
     }
 }

@@ -2,10 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from apps.queues.ticks import drop_idle_rates
 from apps.runs.ticks import drop_old_keys, expire_unstarted_runs
 from apps.workers.ticks import expire_ended_leases, stamp_pulse
+
+
+class Lane(Enum):
+    """Ticks of one lane run one after the other, in a thread and on a connection of their own: a slow one delays none
+    of another lane. The value: how many seconds a statement may take."""
+
+    PULSE = 2.0
+    """Nothing else: a pulse that is late is taken for an outage, during which no lease ends."""
+
+    LEASES = 5.0
+    QUEUE = 4.0
+    """What runs wait for."""
+
+    SLOW = 60.0
+    """What nobody waits for: cleaning up."""
+
+    @property
+    def statement_seconds(self) -> float:
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +33,15 @@ class Tick:
     """A bounded step and how often it runs; it returns True where there is more to do at once."""
 
     name: str
+    lane: Lane
     every_seconds: float
     step: Callable[[], bool]
 
 
 TICKS = [
-    Tick("workers.stamp_pulse", 5.0, stamp_pulse),
-    Tick("workers.expire_leases", 1.0, expire_ended_leases),
-    Tick("runs.expire_unstarted_runs", 1.0, expire_unstarted_runs),
-    Tick("runs.drop_old_keys", 60.0, drop_old_keys),
-    Tick("queues.drop_idle_rates", 60.0, drop_idle_rates),
+    Tick("workers.stamp_pulse", Lane.PULSE, 5.0, stamp_pulse),
+    Tick("workers.expire_leases", Lane.LEASES, 1.0, expire_ended_leases),
+    Tick("runs.expire_unstarted_runs", Lane.QUEUE, 1.0, expire_unstarted_runs),
+    Tick("runs.drop_old_keys", Lane.SLOW, 60.0, drop_old_keys),
+    Tick("queues.drop_idle_rates", Lane.SLOW, 60.0, drop_idle_rates),
 ]

@@ -139,13 +139,18 @@ def _depth_exceeds(raw: bytes, limit: int) -> bool:
     return False
 
 
-async def save(database: AsyncConnection[Any], checkpoints: Sequence[NewCheckpoint]) -> list[Saved | None]:
+async def save(
+    database: AsyncConnection[Any], checkpoints: Sequence[NewCheckpoint], *, waits: bool = False
+) -> list[Saved | None]:
     """Commits the checkpoints in one transaction; one verdict per item, None where the item has to be sent again.
+
+    Runs that others hold are such items, unless it `waits` for them.
 
     A value that Postgres refuses raises psycopg.DataError for the whole batch: the caller retries item by item.
     """
     rows = await SAVE_CHECKPOINTS.run_on(
         database,
+        waits=waits,
         run_ids=[item.run_id for item in checkpoints],
         tokens=[item.token for item in checkpoints],
         keys=[item.key for item in checkpoints],

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from apps.access import audit
 from apps.access.permissions import Action, Actor
@@ -32,9 +32,13 @@ from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError
 from apps.runs.ids import parse_public_id, public_id
 from apps.runs.models import Deployment, Run
+from apps.runs.querysets import RunQuerySet
+from apps.runs.statements import is_held
 
 CHUNK = 100
 """Runs per transaction: each may bring thousands of checkpoints to be judged by."""
+
+HELD_REASON = "Another transaction holds the run; nothing was changed, try again."
 
 LONGEST_SPREAD = timedelta(days=365)
 
@@ -163,24 +167,42 @@ def _candidates(selection: Selection, place: _Place) -> tuple[list[UUID], bool]:
 
 
 def _locked(selection: Selection, chunk: Sequence[UUID], outcome: Outcome, wanted: str) -> list[Run]:
-    """The chunk's dead letters, locked in id order and returned in the chunk's; others that were named are refused.
+    """The chunk's dead letters, locked in id order and returned in the chunk's; others that were named are refused,
+    and so is what another transaction holds.
 
     The filter is asked again under the lock: what others moved meanwhile is theirs.
     """
     chosen = selection.chosen or DeadLetterFilter()
-    locked = chosen.apply(Run.objects.filter(id__in=chunk)).select_for_update(of=("self",), no_key=True).order_by("id")
-    found = set(locked.values_list("id", flat=True))
+    wished = chosen.apply(Run.objects.filter(id__in=chunk)).order_by("id")
+    found, held = _lock(wished)
+    states = {}
     if selection.ids is not None:
         states = dict(Run.objects.filter(id__in=set(chunk) - found).values_list("id", "state"))
-        for run_id in chunk:
-            if run_id not in found:
-                is_there = run_id in states
-                reason = state_refusal(states[run_id], wanted) if is_there else "There is no such run."
-                outcome.refused.append(Refused(run_id, reason))
+    for run_id in chunk:
+        if run_id in held:
+            outcome.refused.append(Refused(run_id, HELD_REASON))
+        elif run_id not in found and selection.ids is not None:
+            is_there = run_id in states
+            reason = state_refusal(states[run_id], wanted) if is_there else "There is no such run."
+            outcome.refused.append(Refused(run_id, reason))
     # Read after the lock: what is judged is what goes on.
     rows = Run.objects.select_related("deployment", "task__deployment")
     runs = rows.defer("deployment__archive", "task__deployment__archive").in_bulk(list(found))
     return [runs[run_id] for run_id in chunk if run_id in found]
+
+
+def _lock(wished: RunQuerySet) -> tuple[set[UUID], set[UUID]]:
+    """The runs that are locked now, and those that another transaction holds for longer than `lock_timeout`."""
+    try:
+        with transaction.atomic():
+            locked = wished.select_for_update(of=("self",), no_key=True)
+            return set(locked.values_list("id", flat=True)), set()
+    except OperationalError as error:
+        if not is_held(error):
+            raise
+    free = wished.select_for_update(of=("self",), no_key=True, skip_locked=True)
+    found = set(free.values_list("id", flat=True))
+    return found, set(wished.values_list("id", flat=True)) - found
 
 
 def _judged(runs: Sequence[Run], deployment: str, outcome: Outcome) -> list[tuple[UUID, Choice]]:

@@ -18,7 +18,7 @@ from apps.queues.lanes import LANE_LIMIT, Lanes, Place
 from apps.queues.rates import parse_rate
 from apps.queues.shares import Group, GroupTake, Lane, Room, Terms, plan, terms_of
 from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS
-from apps.runs.statements import Statement, statement
+from apps.runs.statements import HELD, Statement, statement
 
 PROMOTE_LIMIT = 1000
 PAIR_LIMIT = 1000
@@ -34,7 +34,18 @@ CHARGE_RATES = statement(__file__, "charge_rates")
 START_PROBES = statement(__file__, "start_probes")
 REPEAT_CLAIMS = statement(__file__, "repeat_claims")
 
+BOOKING_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
+"""Others' claims wait while rates and cool-downs are written down: whoever holds one of those must not stop all
+claims."""
+
+BOOKING_PAUSE_SECONDS = 2.0
+"""For so long nothing is claimed that has to be written down, where somebody else held what had to be written."""
+
 Connection = AsyncConnection[Any]
+
+
+class PollAnsweredError(Exception):
+    """The poll has claims already: it was sent twice, and another coordinator, or this one, was faster."""
 
 
 async def promote_due(database: Connection, *, limit: int = PROMOTE_LIMIT) -> list[UUID]:
@@ -70,11 +81,16 @@ class Claimer:
 
     lanes: Lanes = field(default_factory=Lanes)
     _is_short: bool = False
+    _unbooked_until: float = float("-inf")
+    """Until then lanes with rates, and those that cool down, are left out."""
 
     async def claim(
         self, database: Connection, *, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
     ) -> Claimed:
-        """Leases up to `limit` pending runs to the worker and opens their attempts, within all limits."""
+        """Leases up to `limit` pending runs to the worker and opens their attempts, within all limits.
+
+        Raises PollAnsweredError where the poll has claims already (see `repeat`).
+        """
         try:
             return await self._claim(database, worker_id, poll_id, limit, confirm_seconds)
         except BaseException:
@@ -88,12 +104,12 @@ class Claimer:
         rows: list[Any] = []
         waits: list[float] = []
         if self.lanes.groups and not self.lanes.may_find(time.monotonic()):
-            rows += await self._pass(database, limit, parameters, waits)
+            rows += await self._pass(database, limit, parameters, waits, 0)
         if len(rows) < limit:
             if self.lanes.may_find(time.monotonic()):
                 await self._find(database)
                 if self.lanes.groups:
-                    rows += await self._pass(database, limit - len(rows), parameters, waits)
+                    rows += await self._pass(database, limit - len(rows), parameters, waits, len(rows))
                 if self.lanes.has_more:
                     waits.append(self.lanes.pause_seconds)
             else:
@@ -120,7 +136,22 @@ class Claimer:
         self.lanes.found(found, began_at=began_at, ended_at=time.monotonic())
 
     async def _pass(
-        self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float]
+        self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float], claimed_count: int
+    ) -> list[Any]:
+        try:
+            return await self._try_pass(database, limit, parameters, waits, claimed_count)
+        except HELD:
+            if not self._books or not self.lanes.groups:
+                raise
+            self._unbooked_until = time.monotonic() + BOOKING_PAUSE_SECONDS
+            return await self._try_pass(database, limit, parameters, waits, claimed_count)
+
+    @property
+    def _books(self) -> bool:
+        return time.monotonic() >= self._unbooked_until
+
+    async def _try_pass(
+        self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float], claimed_count: int
     ) -> list[Any]:
         """One READ COMMITTED transaction: the lock, then what bounds the claim, then the claim.
 
@@ -132,12 +163,18 @@ class Claimer:
         lanes = self.lanes.all()
         async with database.pipeline(), database.transaction():
             await database.execute(LOCK_CLAIMS.text)
-            terms = [terms_of(row) for row in await _run(database, LANE_TERMS, {
+            found = await _run(database, LANE_TERMS, {
                 "queues": [lane.queue for lane in lanes],
                 "tasks": [lane.task_id for lane in lanes],
                 "keys": [lane.concurrency_key for lane in lanes],
                 "cooling_from": COOLING_FROM,
-            })]  # fmt: skip
+                "poll_id": parameters["poll_id"],
+            })  # fmt: skip
+            if found and found[0].poll_count != claimed_count:
+                raise PollAnsweredError(f"The poll {parameters['poll_id']} was answered before.")
+            terms = [terms for terms in map(terms_of, found) if self._books or not (terms.rates or terms.is_cooling)]
+            if len(terms) < len(found):
+                waits.append(BOOKING_PAUSE_SECONDS)
             room = Room.of(terms)
             bounds = {**parameters, "now": terms[0].now} if terms else {}
             groups = self.lanes.with_terms(terms)
@@ -210,6 +247,9 @@ async def _run(database: Connection, wanted: Statement, parameters: Mapping[str,
 async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, rows: Sequence[Any]) -> None:
     """What later claims are bounded by, apart from the running runs themselves."""
     charges = {bound: count for bound, count in room.charges.items() if count}
+    probed = {each.lane.task_id for each in terms if each.is_cooling} & {row.task_id for row in rows}
+    if charges or probed:
+        await database.execute(BOOKING_TIMEOUT)
     if charges:
         rates = {bound: parse_rate(text) for each in terms for bound, (text, _) in each.rates.items()}
         await database.execute(
@@ -222,7 +262,6 @@ async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, 
                 "now": terms[0].now,
             },
         )
-    probed = {each.lane.task_id for each in terms if each.is_cooling} & {row.task_id for row in rows}
     if probed:
         parameters = {
             "tasks": sorted(probed), "cooling_from": COOLING_FROM, "longest_seconds": COOLING_LONGEST_SECONDS

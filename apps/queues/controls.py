@@ -1,7 +1,8 @@
 """Verbs of what people set by hand: limits, rates and pauses of queues and tasks, and the end of a cool-down.
 
 Each takes the claim's lock before it writes: a claim that is under way ends under the old terms, the next one sees the
-new ones.
+new ones. And each takes its row before that lock: whoever waited for a row while holding the lock would stop all
+claims.
 """
 
 from __future__ import annotations
@@ -42,23 +43,26 @@ def set_queue(name: str, **changes: Unpack[QueueChanges]) -> Queue:
     check_queue_name(name)
     columns = checked(changes, QUEUE_FIELDS)
     with transaction.atomic():
-        # The row before the lane: a trigger that counts the queue's depth may hold it for as long as its caller likes.
-        Queue.objects.select_for_update().filter(name=name).first()
+        # A trigger that counts the queue's depth may hold the row for as long as its caller likes.
+        Queue.objects.bulk_create([Queue(name=name)], ignore_conflicts=True)
+        Queue.objects.select_for_update(no_key=True).get(name=name)
         LOCK_CLAIMS.run()
-        queue, _ = Queue.objects.update_or_create(name=name, defaults=columns)
+        Queue.objects.filter(name=name).update(**columns)
         announce_runs([], is_pending=True)
-    return queue
+    return Queue.objects.get(name=name)
 
 
 def set_task(task_id: str, **changes: Unpack[TaskChanges]) -> TaskControl:
     """Changes what is set for the task, retired or not; raises TaskNotFound (naming near misses) and LimitInvalid."""
     columns = checked(changes, TASK_FIELDS)
     with transaction.atomic():
-        LOCK_CLAIMS.run()
         _require_task(task_id)
-        control, _ = TaskControl.objects.update_or_create(task_id=task_id, defaults=columns)
+        TaskControl.objects.bulk_create([TaskControl(task_id=task_id)], ignore_conflicts=True)
+        TaskControl.objects.select_for_update(no_key=True).get(task_id=task_id)
+        LOCK_CLAIMS.run()
+        TaskControl.objects.filter(task_id=task_id).update(**columns)
         announce_runs([], is_pending=True)
-    return control
+    return TaskControl.objects.get(task_id=task_id)
 
 
 def lift_cooldown(task_id: str) -> bool:
@@ -67,8 +71,9 @@ def lift_cooldown(task_id: str) -> bool:
     Raises TaskNotFound. Failures that are being written meanwhile count anew.
     """
     with transaction.atomic():
-        LOCK_CLAIMS.run()
         _require_task(task_id)
+        TaskControl.objects.select_for_update(no_key=True).filter(task_id=task_id).first()
+        LOCK_CLAIMS.run()
         failing = TaskControl.objects.filter(task_id=task_id).exclude(failing_runs=[])
         is_lifted = failing.update(failing_runs=[], cooling_until=None) > 0
         if is_lifted:

@@ -103,19 +103,25 @@ class Answer:
 
     is_stale: bool
     state: str
+    is_held: bool = False
+    """Another transaction holds the run or the control of its task: nothing was done, ask again."""
 
 
-def fail_attempts(ends: Sequence[AttemptEnd]) -> list[Answer]:
+HELD_ANSWER = Answer(is_stale=False, state="", is_held=True)
+
+
+def fail_attempts(ends: Sequence[AttemptEnd], *, waits: bool = True) -> list[Answer]:
     """Ends attempts that did not complete and moves their runs on; one answer per item, in order.
 
-    A stale token changes nothing; a token whose attempt has ended gets the answer that it got then.
+    A stale token changes nothing; a token whose attempt has ended gets the answer that it got then. Rows that others
+    hold are waited for, at most as long as `lock_timeout` allows; without `waits` their items are answered as held.
     """
     with transaction.atomic():
-        locked = {(row.run_id, row.token): row for row in _lock(ends)}
+        locked = {(row.run_id, row.token): row for row in _lock(ends, waits=waits)}
         moves: dict[tuple[UUID, bytes], tuple[AttemptEnd, Move]] = {}
         for end in ends:
             row = locked.get((end.run_id, end.token))
-            if row is not None and row.is_live:
+            if row is not None and row.is_live and not row.is_held:
                 moves.setdefault((end.run_id, end.token), (end, _next_move(end, row)))
         if moves:
             _write_moves(moves.values())
@@ -125,11 +131,17 @@ def fail_attempts(ends: Sequence[AttemptEnd]) -> list[Answer]:
     return [_answer(end, locked, moves) for end in ends]
 
 
-def _lock(ends: Sequence[AttemptEnd]) -> list[Any]:
-    parameters = {"run_ids": [end.run_id for end in ends], "tokens": [end.token for end in ends]}
-    rows = LOCK_ATTEMPTS.run(**parameters)
+def _lock(ends: Sequence[AttemptEnd], *, waits: bool) -> list[Any]:
+    lock = LOCK_ATTEMPTS.run_waiting if waits else LOCK_ATTEMPTS.run
+    parameters = {
+        "run_ids": [end.run_id for end in ends],
+        "tokens": [end.token for end in ends],
+        "are_failures": [end.is_failure for end in ends],
+    }
+    rows = lock(**parameters)
     # Who waited for a lock reads the run as it is and its attempt as it was: a second look sees both as they are.
-    return LOCK_ATTEMPTS.run(**parameters) if any(not row.is_live and not row.outcome for row in rows) else rows
+    is_outdated = any(not row.is_live and not row.outcome and not row.is_held for row in rows)
+    return lock(**parameters) if is_outdated else rows
 
 
 def _note_failures(failures: Sequence[tuple[str, UUID]]) -> None:
@@ -198,6 +210,8 @@ def _answer(
     if key in moves:
         return Answer(is_stale=False, state=moves[key][1].state.value)
     row = locked.get(key)
+    if row is not None and row.is_held and not row.outcome:
+        return HELD_ANSWER
     if row is not None and row.outcome == end.outcome.value and row.answer is not None:
         return Answer(is_stale=False, state=json.loads(row.answer)["state"])
     return Answer(is_stale=True, state="")

@@ -316,7 +316,11 @@ class LogLine(models.Model):
     """One line that a task wrote, in the order (attempt, sequence)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="log_lines", db_index=False)
+    # No constraint in the database: its check would lock the run, and a run that others hold would hold up a whole
+    # batch.
+    run = models.ForeignKey(
+        Run, on_delete=models.CASCADE, related_name="log_lines", db_index=False, db_constraint=False
+    )
     attempt = models.PositiveIntegerField()
     sequence = models.PositiveIntegerField()
     level = models.CharField(max_length=8)

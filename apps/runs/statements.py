@@ -10,6 +10,10 @@ from django.db import connection
 from psycopg import AsyncConnection
 from psycopg.rows import namedtuple_row
 
+SKIP = " SKIP LOCKED"
+HELD = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
+"""What `lock_timeout` and `statement_timeout` raise: the database is there, and asking later may end otherwise."""
+
 
 class Statement:
     """One SQL file with `%(name)s` parameters; every run returns all its rows as named tuples."""
@@ -33,11 +37,27 @@ class Statement:
         with psycopg.Cursor(connection.connection, row_factory=namedtuple_row) as cursor:
             return _execute(cursor, self.text, parameters, prepare=True)
 
-    async def run_on(self, database: AsyncConnection[Any], **parameters: Any) -> list[Any]:
-        """On a coordinator's connection."""
+    def run_waiting(self, **parameters: Any) -> list[Any]:
+        """As `run`, but waits for rows that others hold, as long as the connection's `lock_timeout` allows."""
+        connection.ensure_connection()
+        with connection.connection.cursor(row_factory=namedtuple_row) as cursor:
+            return _execute(cursor, self.waiting_text, parameters)
+
+    async def run_on(self, database: AsyncConnection[Any], *, waits: bool = False, **parameters: Any) -> list[Any]:
+        """On a coordinator's connection; `waits` as in `run_waiting`."""
         async with database.cursor(row_factory=namedtuple_row) as cursor:
-            await cursor.execute(self.text, parameters)
+            await cursor.execute(self.waiting_text if waits else self.text, parameters)
             return await cursor.fetchall() if cursor.description else []
+
+    @property
+    def waiting_text(self) -> str:
+        """The same statement, which waits for rows that others hold instead of leaving them out."""
+        return self.text.replace(SKIP, "")
+
+
+def is_held(error: BaseException | None) -> bool:
+    """Whether a database error, the driver's or Django's, says that another transaction holds what was asked for."""
+    return isinstance(error, HELD) or isinstance(getattr(error, "__cause__", None), HELD)
 
 
 def uuid_array(values: Iterable[UUID]) -> str:

@@ -1,15 +1,16 @@
 """Leases: renewed in one batch per worker, ended when a worker is gone. Decides who; `runs.lifecycle` moves."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db import transaction
+from django.db import OperationalError, transaction
 from psycopg import AsyncConnection
 
 from apps.runs.lifecycle import AttemptEnd, fail_attempts
-from apps.runs.statements import statement
+from apps.runs.statements import is_held, statement
 from apps.runs.states import Outcome
 from apps.workers.protocol import LEASE_SECONDS, SUSPECT_SECONDS, Lease, Registration
 
@@ -19,14 +20,21 @@ PULSE_SILENCE_SECONDS = 15
 PULSE_GRACE_SECONDS = 60
 """After an outage every worker gets one whole lease to renew in."""
 
+ABSENT_SECONDS = 25
+"""A worker keeps a poll open for at most 20 s; one that was silent for longer cannot say what it has begun."""
+
 RENEW_LEASES = statement(__file__, "renew_leases")
 EXPIRED_LEASES = statement(__file__, "expired_leases")
 STAMP_PULSE = statement(__file__, "stamp_pulse")
 TOUCH_WORKER = statement(__file__, "touch_worker")
 SUSPECT_WORKER = statement(__file__, "suspect_worker")
 CLEAR_SUSPICIONS = statement(__file__, "clear_suspicions")
+HOLD_LEASES = statement(__file__, "hold_leases")
+GRANT_GRACE = statement(__file__, "grant_grace")
 REQUESTED_CANCELS = statement(__file__, "requested_cancels")
 REGISTER_WORKER = statement(__file__, "register_worker")
+
+logger = logging.getLogger(__name__)
 
 LOST_ERROR = {
     "type": "WorkerLost",
@@ -66,6 +74,17 @@ async def renew(database: AsyncConnection[Any], *, worker_id: UUID, leases: Sequ
     )
 
 
+async def hold(database: AsyncConnection[Any], *, worker_id: UUID) -> bool:
+    """Keeps the worker's leases for one lease's time although they could not be renewed; False where its own row is
+    held, too."""
+    return bool(await HOLD_LEASES.run_on(database, worker_id=worker_id, lease_seconds=LEASE_SECONDS))
+
+
+async def grant_grace(database: AsyncConnection[Any]) -> None:
+    """Keeps the leases of all workers for one lease's time, as after an outage."""
+    await GRANT_GRACE.run_on(database)
+
+
 async def requested_cancels(database: AsyncConnection[Any], *, worker_ids: Sequence[UUID]) -> list[Any]:
     """The running attempts of these workers that are to be canceled; rows of `requested_cancels.sql`."""
     return await REQUESTED_CANCELS.run_on(database, worker_ids=list(worker_ids))
@@ -76,23 +95,50 @@ def stamp_pulse() -> None:
 
 
 def expire_leases(*, after: UUID | None = None, limit: int = 100) -> list[UUID]:
-    """Ends up to `limit` attempts whose lease has ended; a claim that was never confirmed is `released`, else `lost`.
+    """Ends up to `limit` attempts whose lease has ended: `lost` where their code may have been executed, else
+    `released`.
 
-    Returns the runs' ids in order; a full page means "again, after the last".
+    Returns the runs' ids in order, also of those that others hold, which stay as they are; a full page means "again,
+    after the last".
     """
-    with transaction.atomic():
-        rows = EXPIRED_LEASES.run(
-            limit=limit,
-            after=after or UUID(int=0),
-            suspect_seconds=SUSPECT_SECONDS,
-            grace_seconds=PULSE_GRACE_SECONDS,
-            silence_seconds=PULSE_SILENCE_SECONDS,
-        )
-        fail_attempts([_end_of(row) for row in rows])
-    return [row.run_id for row in rows]
+    found: list[Any] = []
+    try:
+        with transaction.atomic():
+            found = _expired(after=after, limit=limit)
+            fail_attempts([_end_of(row) for row in found], waits=False)
+    except OperationalError as error:
+        if not is_held(error) or not found:
+            raise
+        # Somebody holds an attempt or a value of one of them: that one waits, the others do not.
+        for row in found:
+            _expire_alone(row)
+    return [row.run_id for row in found]
+
+
+def _expire_alone(row: Any) -> None:
+    """Asks anew whether the lease has ended: it was given up between the two."""
+    try:
+        with transaction.atomic():
+            still = _expired(after=UUID(int=row.run_id.int - 1), limit=1)
+            fail_attempts([_end_of(each) for each in still if each.run_id == row.run_id], waits=False)
+    except OperationalError as error:
+        if not is_held(error):
+            raise
+        logger.warning("workers.expire run.id=%s: %s", row.run_id, error)
+
+
+def _expired(*, after: UUID | None, limit: int) -> list[Any]:
+    return EXPIRED_LEASES.run(
+        limit=limit,
+        after=after or UUID(int=0),
+        suspect_seconds=SUSPECT_SECONDS,
+        grace_seconds=PULSE_GRACE_SECONDS,
+        silence_seconds=PULSE_SILENCE_SECONDS,
+        absent_seconds=ABSENT_SECONDS,
+    )
 
 
 def _end_of(row: Any) -> AttemptEnd:
-    if not row.is_confirmed:
+    if not row.has_begun:
         return AttemptEnd(row.run_id, row.token, Outcome.RELEASED)
     return AttemptEnd(row.run_id, row.token, Outcome.LOST, error=LOST_ERROR)

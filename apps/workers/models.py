@@ -18,6 +18,9 @@ class Worker(models.Model):
     started_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
     suspected_at = models.DateTimeField(null=True, help_text="When its connection broke; any contact clears it.")
+    leases_until = models.DateTimeField(
+        null=True, help_text="None of its leases ends before: it named them when they could not be renewed."
+    )
     stopped_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:

@@ -4,10 +4,24 @@ Bodies are MessagePack, so that task values travel as opaque bytes and nothing i
 Shared by both sides; imports neither Django nor an app.
 """
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
+
+# As wide as the columns that hold them; what does not fit is refused with the field's name, and its item alone.
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
+ShortName = Annotated[str, Meta(max_length=16, pattern=r"^[^\x00]*\Z")]
+Container = Annotated[str, Meta(max_length=128)]
+StartKind = Annotated[str, Meta(max_length=8)]
+Key = Annotated[str, Meta(max_length=200)]
+Seconds = Annotated[float, Meta(ge=0, le=10 * 366 * 86_400)]
+"""How long something has taken, at most ten years; NaN is refused."""
+Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+ExitCode = Annotated[int, Meta(ge=-(2**15), le=2**15 - 1)]
+Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Token = Annotated[bytes, Meta(max_length=64)]
 
 PROTOCOL_VERSION = "1.1"
 """Major and minor; a coordinator refuses a worker of another major."""
@@ -38,11 +52,11 @@ class Message(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=False):
 
 class Registration(Message):
     worker_id: UUID
-    name: str
-    executor: str
-    concurrency: int
-    protocol: str
-    executor_note: str = ""
+    name: Name
+    executor: ShortName
+    concurrency: Annotated[int, Meta(ge=1, le=100_000)]
+    protocol: ShortName
+    executor_note: Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*\Z")] = ""
 
 
 class Registered(Message):
@@ -53,7 +67,7 @@ class Registered(Message):
 class Poll(Message):
     worker_id: UUID
     poll_id: UUID
-    capacity: int
+    capacity: Annotated[int, Meta(ge=0, le=100_000)]
     is_repeat: bool = False
     """The reply to this poll_id may have been lost: answer with its claims, if it has any."""
     cancels_seen: list[UUID] = []
@@ -104,16 +118,16 @@ class HeartbeatReply(Message):
 
 class Start(Message):
     run_id: UUID
-    token: bytes
-    container: str
-    start_kind: str
-    running_seconds: float
-    resumed_from: str | None = None
+    token: Token
+    container: Container
+    start_kind: StartKind
+    running_seconds: Seconds
+    resumed_from: Key | None = None
 
 
 class CheckpointItem(Message):
     run_id: UUID
-    token: bytes
+    token: Token
     key: str
     data: bytes
     binds: list[str] = []
@@ -128,14 +142,14 @@ class LogItem(Message):
     source: str
     message: str
     at: str
-    sequence: int
+    sequence: Index
     fields: bytes | None = None
 
 
 class LogBatch(Message):
     run_id: UUID
-    token: bytes
-    attempt: int
+    token: Token
+    attempt: Index
     lines: list[LogItem]
 
 
@@ -143,18 +157,18 @@ class Finish(Message):
     """The end of an attempt: completed with an output, or another outcome with its error."""
 
     run_id: UUID
-    token: bytes
+    token: Token
     outcome: str
     output: bytes | None = None
     error: dict[str, Any] | None = None
     retry_after_seconds: float | None = None
     is_abort: bool = False
-    container: str | None = None
-    start_kind: str | None = None
-    resumed_from: str | None = None
-    running_seconds: float | None = None
-    exit_code: int | None = None
-    peak_memory_bytes: int | None = None
+    container: Container | None = None
+    start_kind: StartKind | None = None
+    resumed_from: Key | None = None
+    running_seconds: Seconds | None = None
+    exit_code: ExitCode | None = None
+    peak_memory_bytes: Bytes | None = None
 
 
 class Starts(Message):
@@ -238,11 +252,20 @@ class Problem(Message):
     detail: str
 
 
+class RawItems(Message):
+    """Any batch, its items not read yet."""
+
+    items: list[msgspec.Raw]
+
+
 T = TypeVar("T")
 
 encode = msgspec.msgpack.Encoder().encode
 
 
-def decode(raw: bytes, message: type[T]) -> T:
-    """The message in the bytes; raises msgspec.ValidationError naming the field."""
-    return msgspec.msgpack.decode(raw, type=message)
+def decode(raw: bytes | msgspec.Raw, message: type[T]) -> T:
+    """The message in the bytes; raises msgspec.ValidationError naming the field, or msgspec.DecodeError."""
+    try:
+        return msgspec.msgpack.decode(raw, type=message)
+    except (UnicodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error

@@ -4,8 +4,8 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,7 @@ from apps.checkpoints import store
 from apps.workers import deployments, leases
 from apps.workers import protocol as wire
 
-from .database import Database, DatabaseAwayError
+from .database import Database, DatabaseAwayError, HeldError
 from .polls import Dispatcher
 from .writes import Writers
 
@@ -25,6 +25,8 @@ TOUCH_SECONDS = 1.0
 """A busy worker polls a hundred times a second; its row is written at most this often, well within SUSPECT_SECONDS."""
 
 logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item", bound=wire.Message)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -65,10 +67,14 @@ class CoordinatorApi:
             status, reply = await self._answer(scope, receive)
         except RefusedError as error:
             status, reply = error.status, error.problem
+        except msgspec.ValidationError as error:
+            status, reply = 422, wire.Problem("/problems/message-invalid", str(error))
         except msgspec.MsgspecError as error:
             status, reply = 400, wire.Problem("/problems/malformed-message", str(error))
         except DatabaseAwayError as error:
             status, reply = 503, wire.Problem("/problems/database-away", str(error))
+        except HeldError as error:
+            status, reply = 503, wire.Problem("/problems/busy", str(error))
         except ConnectionResetError:
             return
         except Exception:
@@ -135,12 +141,20 @@ class CoordinatorApi:
         if not self._dispatcher.is_stopping and not self._dispatcher.holds_poll_of(worker_id):
             self._touched_at.pop(worker_id, None)
             logger.warning("workers.suspect worker.id=%s: its connection broke", worker_id)
-            await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
+            try:
+                await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
+            except HeldError as error:
+                logger.warning("workers.suspect worker.id=%s: %s", worker_id, error)
 
     async def _touch(self, worker_id: UUID, *, is_stopping: bool = False) -> None:
-        known = await self._database.run(
-            lambda connection: leases.touch(connection, worker_id=worker_id, is_stopping=is_stopping)
-        )
+        try:
+            known = await self._database.run(
+                lambda connection: leases.touch(connection, worker_id=worker_id, is_stopping=is_stopping)
+            )
+        except HeldError as error:
+            # Somebody holds the workers' table, which is no reason to send a worker away.
+            logger.warning("workers.touch worker.id=%s: %s", worker_id, error)
+            return
         if not known:
             raise RefusedError(404, "unknown-worker", "Register first.")
         self._touched_at[worker_id] = time.monotonic()
@@ -152,26 +166,47 @@ class CoordinatorApi:
             self._dispatcher.release(beat.worker_id)
         if not beat.leases:
             return wire.HeartbeatReply(stale=[])
-        rows = await self._database.run(
-            lambda connection: leases.renew(connection, worker_id=beat.worker_id, leases=beat.leases)
-        )
+        rows = await self._renew(beat)
         return wire.HeartbeatReply(
             stale=[row.run_id for row in rows if row.is_stale],
             cancels=[row.run_id for row in rows if row.is_cancel_requested],
         )
 
+    async def _renew(self, beat: wire.Heartbeat) -> list[Any]:
+        """What could be renewed and what is stale. A lease that others keep from being renewed is not: its worker is
+        there, so it does not end either."""
+        rows: list[Any] = []
+        try:
+            rows = await self._database.run(
+                lambda connection: leases.renew(connection, worker_id=beat.worker_id, leases=beat.leases)
+            )
+        except HeldError as error:
+            logger.warning("workers.renew worker.id=%s: %s", beat.worker_id, error)
+        else:
+            if not any(row.is_held for row in rows):
+                return rows
+        await self._hold(beat.worker_id)
+        return rows
+
+    async def _hold(self, worker_id: UUID) -> None:
+        try:
+            if await self._database.run(lambda connection: leases.hold(connection, worker_id=worker_id)):
+                return
+        except HeldError as error:
+            logger.warning("workers.hold worker.id=%s: %s", worker_id, error)
+        await self._database.run(leases.grant_grace)
+
     async def _start(self, body: bytes) -> wire.Message:
-        return wire.Results(await self._writers.starts(wire.decode(body, wire.Starts).items))
+        return await _written(body, wire.Starts, wire.Start, self._writers.starts)
 
     async def _checkpoint(self, body: bytes) -> wire.Message:
-        return wire.Results(await self._writers.checkpoints(wire.decode(body, wire.Checkpoints).items))
+        return await _written(body, wire.Checkpoints, wire.CheckpointItem, self._writers.checkpoints)
 
     async def _log(self, body: bytes) -> wire.Message:
-        return wire.Results(await self._writers.logs(wire.decode(body, wire.Logs).items))
+        return await _written(body, wire.Logs, wire.LogBatch, self._writers.logs)
 
     async def _finish(self, body: bytes) -> wire.Message:
-        results = await self._writers.finishes(wire.decode(body, wire.Finishes).items)
-        return wire.Results(results)
+        return await _written(body, wire.Finishes, wire.Finish, self._writers.finishes)
 
     async def _deployment(self, deployment_id: UUID) -> wire.Message:
         found = await self._database.run(lambda connection: deployments.load(connection, deployment_id=deployment_id))
@@ -196,6 +231,25 @@ class CoordinatorApi:
         if page is None:
             raise _stale_token()
         return wire.StoredCheckpoints([_stored(row) for row in page.rows], page.next_after)
+
+
+async def _written(
+    body: bytes, batch: type[Any], kind: type[Item], write: Callable[[Sequence[Item]], Awaitable[list[wire.Result]]]
+) -> wire.Results:
+    """The results of the batch's items; one that cannot be read is refused, and does not keep the others back."""
+    try:
+        return wire.Results(await write(wire.decode(body, batch).items))
+    except msgspec.MsgspecError:
+        raws = wire.decode(body, wire.RawItems).items
+    refused: dict[int, wire.Result] = {}
+    items: list[Item] = []
+    for position, raw in enumerate(raws):
+        try:
+            items.append(wire.decode(raw, kind))
+        except msgspec.MsgspecError as error:
+            refused[position] = wire.Result(422, "invalid", str(error))
+    written = iter(await write(items))
+    return wire.Results([refused.get(position) or next(written) for position in range(len(raws))])
 
 
 def _stale_token() -> RefusedError:

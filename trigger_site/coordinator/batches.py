@@ -1,20 +1,25 @@
-"""Group commit: what many workers send at once is written by one task per kind, in one transaction per batch."""
+"""Group commit: what many workers send at once is written by one task per kind, in one transaction per batch.
+
+One locked row keeps one item waiting. A batch leaves out what others hold; those items are tried once more, each
+alone and for a moment, and answered 503 after that: their senders ask again. Nothing here waits for a row while
+others wait for it.
+"""
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 import psycopg
 
 from apps.workers.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
 
-from .database import TOO_MUCH, Connection, Database, DatabaseAwayError
+from .database import TOO_MUCH, Connection, Database, HeldError
 
 logger = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
 
 REFUSED = (
     psycopg.DataError,
@@ -23,6 +28,39 @@ REFUSED = (
     UnicodeError,
 )
 """What one bad item can raise; everything else is not the items' fault."""
+
+HELD = Result(503, "busy", "Another transaction holds what is to be written; nothing was, so send it again.")
+
+HELD_IN_A_ROW = 3
+"""After so many items that each are held when written alone, it is no row but the table: the rest is not tried."""
+
+HELD_APART_SECONDS = 30.0
+"""How long items of a run that held up a batch are written apart from the others, from its last hold on."""
+
+ASK_AGAIN_MAX = 5
+"""A concurrent statement of the same run may take its place that often in a row."""
+
+
+class Writable(Protocol):
+    """What every kind of item has."""
+
+    run_id: UUID
+
+
+Item = TypeVar("Item", bound=Writable)
+Written = TypeVar("Written", bound=Writable, contravariant=True)
+
+
+class Write(Protocol[Written]):
+    """Writes items in one transaction: a result for each, None for one that others hold. `waits`: for their rows."""
+
+    def __call__(
+        self, connection: Connection, items: Sequence[Written], /, *, waits: bool
+    ) -> Awaitable[list[Result | None]]: ...
+
+
+class SizeOf(Protocol[Written]):
+    def __call__(self, item: Written, /) -> int: ...
 
 
 class Submission:
@@ -46,6 +84,9 @@ class Submission:
             self.future.set_exception(error)
 
 
+Entry = tuple[Item, int, Submission]
+
+
 class BatchWriter(Generic[Item]):
     """Collects submitted items while a batch is being written, then writes them together.
 
@@ -53,22 +94,22 @@ class BatchWriter(Generic[Item]):
     transaction of its own, so that one bad item fails alone.
     """
 
-    def __init__(
-        self,
-        name: str,
-        database: Database,
-        write: Callable[[Connection, Sequence[Item]], Awaitable[list[Result | None]]],
-        size_of: Callable[[Item], int],
-    ) -> None:
+    def __init__(self, name: str, database: Database, write: Write[Item], size_of: SizeOf[Item]) -> None:
         self._name = name
         self._database = database
         self._write = write
         self._size_of = size_of
-        self._waiting: deque[tuple[Item, int, Submission]] = deque()
+        self._waiting: deque[Entry[Item]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._apart: dict[UUID, float] = {}
+        """Runs whose rows held up a whole batch, other than by the run's own row; until when they are written apart."""
+        self._patient: set[asyncio.Task[None]] = set()
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
-        """One result per item, after their commit; raises DatabaseAwayError where nothing could be written."""
+        """One result per item, after their commit; 503 for one that others hold, to be sent again.
+
+        Raises DatabaseAwayError where nothing could be written.
+        """
         if not items:
             return []
         submission = Submission(len(items))
@@ -76,53 +117,98 @@ class BatchWriter(Generic[Item]):
         if self._task is None:
             self._task = asyncio.create_task(self._drain(), name=f"write-{self._name}")
         await submission.future
-        results = [result for result in submission.results if result is not None]
-        for result in results:
-            if result.status == 503:
-                raise DatabaseAwayError(result.message)
-        return results
+        return [result for result in submission.results if result is not None]
 
     async def _drain(self) -> None:
         try:
             while self._waiting:
                 batch = self._next_batch()
+                if not batch:
+                    continue
                 try:
                     results = await self._write_batch([item for item, _, _ in batch])
                 except Exception as error:
                     for _, _, submission in batch:
                         submission.fail(error)
                     continue
-                for (_, position, submission), result in zip(batch, results, strict=True):
-                    submission.settle(position, result)
+                for entry, result in zip(batch, results, strict=True):
+                    if result is None:
+                        self._insist(entry)
+                    else:
+                        entry[2].settle(entry[1], result)
         finally:
             self._task = None
 
-    def _next_batch(self) -> list[tuple[Item, int, Submission]]:
-        batch: list[tuple[Item, int, Submission]] = []
+    def _next_batch(self) -> list[Entry[Item]]:
+        self._forget_apart()
+        batch: list[Entry[Item]] = []
         size = 0
         while self._waiting and len(batch) < BATCH_MAX_ITEMS:
+            if self._waiting[0][0].run_id in self._apart:
+                self._insist(self._waiting.popleft())
+                continue
             size += self._size_of(self._waiting[0][0])
             if batch and size > BATCH_MAX_BYTES:
                 break
             batch.append(self._waiting.popleft())
         return batch
 
-    async def _write_batch(self, items: list[Item]) -> list[Result]:
+    async def _write_batch(self, items: Sequence[Item]) -> list[Result | None]:
         try:
-            results = await self._database.run(lambda connection: self._write(connection, items))
-        except (*REFUSED, *TOO_MUCH) as error:
-            if len(items) == 1 and isinstance(error, psycopg.errors.QueryCanceled):
-                # Somebody held its row for too long, which is no reason to refuse what a task has done.
-                return [Result(503, "busy", _first_line(error))]
+            return await self._database.run(lambda connection: self._write(connection, items, waits=False))
+        except HeldError:
             if len(items) == 1:
-                logger.warning("coordinator.refuse: %s: %s", self._name, error)
-                return [Result(422, "invalid", _first_line(error))]
-            return [(await self._write_batch([item]))[0] for item in items]
-        return [
-            result if result is not None else (await self._write_batch([item]))[0]
-            for item, result in zip(items, results, strict=True)
-        ]
+                self._apart[items[0].run_id] = time.monotonic() + HELD_APART_SECONDS
+                return [HELD]
+            return await self._write_each(items)
+        except (*REFUSED, *TOO_MUCH) as error:
+            if len(items) == 1:
+                return [self._refusal(error)]
+            return await self._write_each(items)
 
+    async def _write_each(self, items: Sequence[Item]) -> list[Result | None]:
+        results: list[Result | None] = []
+        held_count = 0
+        for item in items:
+            if held_count == HELD_IN_A_ROW:
+                # What is held is common to all of them, so no run is to blame.
+                self._apart.clear()
+                results += [HELD] * (len(items) - len(results))
+                break
+            results += await self._write_batch([item])
+            held_count = held_count + 1 if results[-1] is HELD else 0
+        return results
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    def _insist(self, entry: Entry[Item]) -> None:
+        task = asyncio.create_task(self._write_patiently(entry), name=f"wait-{self._name}")
+        self._patient.add(task)
+        task.add_done_callback(self._patient.discard)
+
+    async def _write_patiently(self, entry: Entry[Item]) -> None:
+        item, position, submission = entry
+        try:
+            for _ in range(ASK_AGAIN_MAX):
+                (result,) = await self._database.run_patiently(
+                    lambda connection: self._write(connection, [item], waits=True)
+                )
+                if result is not None:
+                    self._apart.pop(item.run_id, None)
+                    return submission.settle(position, result)
+            submission.settle(position, HELD)
+        except HeldError:
+            if item.run_id in self._apart:
+                self._apart[item.run_id] = time.monotonic() + HELD_APART_SECONDS
+            submission.settle(position, HELD)
+        except (*REFUSED, *TOO_MUCH) as error:
+            submission.settle(position, self._refusal(error))
+        except Exception as error:  # whoever waits for it would wait for ever
+            submission.fail(error)
+
+    def _refusal(self, error: Exception) -> Result:
+        logger.warning("coordinator.refuse: %s: %s", self._name, error)
+        return Result(422, "invalid", (str(error).splitlines() or [type(error).__name__])[0])
+
+    def _forget_apart(self) -> None:
+        if self._apart:
+            now = time.monotonic()
+            self._apart = {run_id: until for run_id, until in self._apart.items() if until > now}

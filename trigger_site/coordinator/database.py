@@ -1,4 +1,4 @@
-"""The coordinator's connections: a small pool on its event loop, and what counts as "the database is away"."""
+"""The coordinator's connections: small pools on its event loop, and what counts as "the database is away"."""
 
 import asyncio
 import logging
@@ -9,19 +9,27 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-POOL_MAX_SIZE = 4
+from apps.runs.statements import HELD
+
+POOL_MAX_SIZE = 6
+"""The dispatcher, the four writers, and what is read or registered beside them: none of them waits for another's
+row."""
+
+PATIENT_POOL_MAX_SIZE = 2
+PATIENCE_SECONDS = 0.25
+"""How long one item waits for a row that others hold, and by how much the items sent beside it are held up at most: far
+longer than our own transactions take. Its sender asks again."""
+
 POOL_TIMEOUT_SECONDS = 3.0
 RECONNECT_TIMEOUT_SECONDS = 2.0
 """The pool doubles the pause between its attempts until then, and begins anew at the next request: with its default of
 five minutes it would stay without a connection for a minute after an outage of one."""
 RETRIES = 3
-STATEMENT_TIMEOUT = "5s"
+STATEMENT_TIMEOUT_SECONDS = 5.0
+LOCK_TIMEOUT_SECONDS = 0.5
+"""For whole tables and the claim's lane: rows that others hold are left out, not waited for."""
 
-TOO_MUCH = (
-    psycopg.errors.QueryCanceled,
-    psycopg.errors.StatementTooComplex,
-    psycopg.errors.ProgramLimitExceeded,
-)
+TOO_MUCH = (psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded)
 """Operational errors of one statement: the database is there, and asking again would end the same way."""
 
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
@@ -37,47 +45,84 @@ class DatabaseAwayError(Exception):
     """No connection could be had, or it broke; the worker keeps its work and asks again."""
 
 
+class HeldError(Exception):
+    """Another transaction holds a row or a table that the unit needs; nothing was written, and asking again may
+    help."""
+
+
 class Database:
     """Runs units of work on pooled autocommit connections; each unit opens its own transaction."""
 
-    def __init__(self, url: str) -> None:
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url,
-            min_size=1,
-            max_size=POOL_MAX_SIZE,
-            timeout=POOL_TIMEOUT_SECONDS,
-            reconnect_timeout=RECONNECT_TIMEOUT_SECONDS,
-            open=False,
-            configure=_configure,
-            kwargs={"autocommit": True, "connect_timeout": 3},
-        )
+    def __init__(self, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self.patience_seconds = patience_seconds
+        self._pool = _pool(url, POOL_MAX_SIZE, LOCK_TIMEOUT_SECONDS, min_size=1)
+        self._patient_pool = _pool(url, PATIENT_POOL_MAX_SIZE, patience_seconds, min_size=0)
+        self._patient_count = 0
 
     async def open(self) -> None:
         await self._pool.open()
+        await self._patient_pool.open()
 
     async def close(self) -> None:
+        await self._patient_pool.close()
         await self._pool.close()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """The unit's result; retries deadlocks and serialisation failures; raises DatabaseAwayError."""
-        for attempt in range(1, RETRIES + 1):
-            try:
-                async with self._pool.connection() as connection:
-                    return await work(connection)
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-                if attempt == RETRIES:
-                    raise
-                await asyncio.sleep(0.01 * attempt)
-            except TOO_MUCH:
+        """The unit's result; retries deadlocks and serialisation failures; raises HeldError and DatabaseAwayError."""
+        return await _run(self._pool, work)
+
+    async def run_patiently(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """As `run`, for a unit that waits for a row; HeldError at once where as many as may are waiting already."""
+        if self._patient_count >= PATIENT_POOL_MAX_SIZE:
+            raise HeldError("Others are being waited for already.")
+        self._patient_count += 1
+        try:
+            return await _run(self._patient_pool, work)
+        finally:
+            self._patient_count -= 1
+
+
+def _pool(url: str, max_size: int, lock_seconds: float, *, min_size: int) -> AsyncConnectionPool[Connection]:
+    async def configure(connection: Connection) -> None:
+        await _configure(connection, lock_seconds)
+
+    return AsyncConnectionPool(
+        url,
+        min_size=min_size,
+        max_size=max_size,
+        timeout=POOL_TIMEOUT_SECONDS,
+        reconnect_timeout=RECONNECT_TIMEOUT_SECONDS,
+        open=False,
+        configure=configure,
+        kwargs={"autocommit": True, "connect_timeout": 3},
+    )
+
+
+async def _run(pool: AsyncConnectionPool[Connection], work: Callable[[Connection], Awaitable[T]]) -> T:
+    for attempt in range(1, RETRIES + 1):
+        try:
+            async with pool.connection() as connection:
+                return await work(connection)
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            if attempt == RETRIES:
                 raise
-            except (*AWAY, PoolTimeout) as error:
-                raise DatabaseAwayError(str(error)) from error
-        raise AssertionError("the loop returns or raises")
+            await asyncio.sleep(0.01 * attempt)
+        except HELD as error:
+            raise HeldError(str(error).partition("\n")[0]) from error
+        except TOO_MUCH:
+            raise
+        except (*AWAY, PoolTimeout) as error:
+            raise DatabaseAwayError(str(error)) from error
+    raise AssertionError("the loop returns or raises")
 
 
-async def _configure(connection: Connection) -> None:
-    await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-    await connection.execute("SET idle_in_transaction_session_timeout = '10s'")
+async def _configure(connection: Connection, lock_seconds: float) -> None:
+    for name, seconds in (
+        ("statement_timeout", STATEMENT_TIMEOUT_SECONDS),
+        ("lock_timeout", lock_seconds),
+        ("idle_in_transaction_session_timeout", 10.0),
+    ):
+        await connection.execute(f"SET {name} = {round(seconds * 1000)}")
     # A plan that was cached while the tables were empty would go on reading them whole when they are full; every
     # statement of a coordinator has an index to go by.
     await connection.execute("SET enable_seqscan = off")

@@ -14,12 +14,15 @@ from apps.runs.ids import public_id
 from apps.workers import leases
 from apps.workers.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
 
-from .database import Connection, Database, DatabaseAwayError
+from .database import Connection, Database, DatabaseAwayError, HeldError
 
 SWEEP_SECONDS = 1.0
 """How often due runs are promoted and the tables are asked without a notification: a lost one costs at most this."""
 
 CLAIM_LIMIT = 500
+
+HELD_PAUSE_SECONDS = 0.1
+"""Before the next claim, where another transaction held what the last one needed."""
 
 logger = logging.getLogger(__name__)
 
@@ -146,15 +149,18 @@ class Dispatcher:
                 for waiter in self._waiters:
                     if waiter.is_open:
                         waiter.reply.set_exception(error)
+            except HeldError as error:
+                logger.warning("coordinator.dispatch: %s", error)
+                self._wake_in(HELD_PAUSE_SECONDS)
             except Exception:
                 logger.exception("coordinator.dispatch")
 
     async def _serve(self) -> None:
         if self._is_cancel_due or time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._is_cancel_due, self._swept_at = False, time.monotonic()
+            self._is_promotion_due = True
             await self._clear_suspicions()
             await self._answer_cancels()
-            self._is_promotion_due = True
         if self._is_promotion_due:
             await self._promote()
         hungry = [waiter for waiter in self._waiters if waiter.is_open and waiter.capacity > 0]
@@ -177,13 +183,18 @@ class Dispatcher:
             announce_now(str(claim.run_id) for claim in found)
 
     async def _claim(self, connection: Connection, waiter: Waiter) -> claims.Claimed:
-        return await self._claimer.claim(
-            connection,
-            worker_id=waiter.poll.worker_id,
-            poll_id=waiter.poll.poll_id,
-            limit=min(waiter.capacity, CLAIM_LIMIT),
-            confirm_seconds=CONFIRM_SECONDS,
-        )
+        try:
+            return await self._claimer.claim(
+                connection,
+                worker_id=waiter.poll.worker_id,
+                poll_id=waiter.poll.poll_id,
+                limit=min(waiter.capacity, CLAIM_LIMIT),
+                confirm_seconds=CONFIRM_SECONDS,
+            )
+        except claims.PollAnsweredError:
+            # Its other copy has the same answer; where that has ended meanwhile, there is nothing left to say.
+            waiter.is_ending = True
+            return claims.Claimed(await _repeat(connection, waiter.poll))
 
     def _wake_in(self, seconds: float) -> None:
         """For what no notification tells of; the sweep does where it comes sooner."""
@@ -206,7 +217,11 @@ class Dispatcher:
     async def _clear_suspicions(self) -> None:
         """A held poll is a contact: a suspicion may come from another coordinator, or have overtaken the poll."""
         workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
-        await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+        try:
+            await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+        except HeldError as error:
+            # Claims do not need the workers' table.
+            logger.warning("workers.clear_suspicions: %s", error)
 
     async def _answer_cancels(self) -> None:
         workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import threading
 
 import psycopg
 import uvicorn
@@ -48,8 +47,7 @@ async def serve(*, host: str, port: int) -> None:
         worker_token=settings.TRIGGER_WORKER_TOKEN,
     )
     runner = Runner()
-    thread = threading.Thread(target=runner.run_forever, name="ticks")
-    thread.start()
+    runner.start()
     config = uvicorn.Config(
         api, host=host, port=port, log_level="warning", access_log=False, lifespan="off",
         timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=5,
@@ -63,7 +61,7 @@ async def serve(*, host: str, port: int) -> None:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(runner.join)
         await asyncio.to_thread(notifier().flush)
         await database.close()
 

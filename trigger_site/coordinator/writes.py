@@ -4,22 +4,23 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
-from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connections
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection, connections, transaction
 
 from apps.checkpoints import store
 from apps.checkpoints.errors import CheckpointRefused
 from apps.runs import logs
 from apps.runs.broadcast import announce_now
-from apps.runs.lifecycle import ATTEMPT_FACTS, COMPLETE_ATTEMPTS, START_ATTEMPTS, AttemptEnd, fail_attempts
+from apps.runs.lifecycle import ATTEMPT_FACTS, COMPLETE_ATTEMPTS, START_ATTEMPTS, Answer, AttemptEnd, fail_attempts
 from apps.runs.logs import storable_error
-from apps.runs.statements import bytes_array, uuid_array
+from apps.runs.statements import bytes_array, is_held, uuid_array
 from apps.runs.states import Outcome
 from apps.workers.protocol import CheckpointItem, Finish, LogBatch, Result, Start
 
-from .batches import BatchWriter
-from .database import Connection, Database, DatabaseAwayError
+from .batches import HELD, HELD_IN_A_ROW, BatchWriter
+from .database import PATIENT_POOL_MAX_SIZE, Connection, Database, DatabaseAwayError
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +33,15 @@ MESSAGES = {
     "conflict": Result(409, "conflict", "The key was saved before with other data."),
     "limit": Result(422, "limit", f"A run may have {store.COUNT_MAX:,} checkpoints and steps."),
 }
+FAILURE_THREADS = 2
+"""So that a batch which waits for a whole table holds up no other."""
 
 
 class Writers:
     """One writer per kind of batch."""
 
     def __init__(self, database: Database) -> None:
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="failures")
+        self._failures = Failures(database.patience_seconds)
         self._starts: BatchWriter[Start] = BatchWriter("starts", database, write_starts, lambda _: 100)
         self._checkpoints: BatchWriter[CheckpointItem] = BatchWriter(
             "checkpoints", database, write_checkpoints, lambda item: len(item.data) + len(item.carried or b"")
@@ -71,7 +74,7 @@ class Writers:
         if len(completed) == len(items):
             return await self._completions.submit(completed)
         failed = [item for item in items if item.outcome in FAILURES]
-        done, ended = await asyncio.gather(self._completions.submit(completed), self._fail(failed))
+        done, ended = await asyncio.gather(self._completions.submit(completed), self._failures.submit(failed))
         results = {True: iter(done), False: iter(ended)}
         known = FAILURES | {COMPLETED}
         return [
@@ -79,16 +82,45 @@ class Writers:
             for item in items
         ]
 
-    async def _fail(self, items: Sequence[Finish]) -> list[Result]:
+
+class Failures:
+    """Ends of attempts that did not complete: in threads, because what follows them is decided in Python."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
+        self._threads = ThreadPoolExecutor(FAILURE_THREADS, thread_name_prefix="failures")
+        self._patient_threads = ThreadPoolExecutor(PATIENT_POOL_MAX_SIZE, thread_name_prefix="failures-held")
+        self._patient_count = 0
+
+    async def submit(self, items: Sequence[Finish]) -> list[Result]:
+        """One result per item; 503 for one whose run, or the control of whose task, others hold."""
         if not items:
             return []
         ends = [_end_of(item) for item in items]
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _fail_in_thread, ends)
+        results = await asyncio.get_running_loop().run_in_executor(self._threads, _fail_in_thread, ends)
+        held = [position for position, result in enumerate(results) if result is None]
+        waited = await asyncio.gather(*(self._wait(ends[position]) for position in held))
+        for position, result in zip(held, waited, strict=True):
+            results[position] = result
+        return [result for result in results if result is not None]
+
+    async def _wait(self, end: AttemptEnd) -> Result:
+        if self._patient_count >= PATIENT_POOL_MAX_SIZE:
+            return HELD
+        self._patient_count += 1
+        try:
+            loop = asyncio.get_running_loop()
+            fail = partial(_fail_in_thread, patience_seconds=self._patience_seconds)
+            (result,) = await loop.run_in_executor(self._patient_threads, fail, [end])
+        finally:
+            self._patient_count -= 1
+        return result or HELD
 
 
-async def write_starts(connection: Connection, items: Sequence[Start]) -> list[Result | None]:
+async def write_starts(connection: Connection, items: Sequence[Start], *, waits: bool) -> list[Result | None]:
     rows = await START_ATTEMPTS.run_on(
         connection,
+        waits=waits,
         run_ids=uuid_array(item.run_id for item in items),
         tokens=bytes_array(item.token for item in items),
         containers=[item.container for item in items],
@@ -97,18 +129,21 @@ async def write_starts(connection: Connection, items: Sequence[Start]) -> list[R
         running_seconds=[item.running_seconds for item in items],
     )
     announce_now(str(item.run_id) for item in items)
-    return [STALE if row.is_stale else Result(200) for row in rows]
+    return [None if row.is_held else STALE if row.is_stale else Result(200) for row in rows]
 
 
-async def write_checkpoints(connection: Connection, items: Sequence[CheckpointItem]) -> list[Result | None]:
-    verdicts = await store.save(connection, [_new_checkpoint(item) for item in items])
+async def write_checkpoints(
+    connection: Connection, items: Sequence[CheckpointItem], *, waits: bool
+) -> list[Result | None]:
+    verdicts = await store.save(connection, [_new_checkpoint(item) for item in items], waits=waits)
     announce_now({str(item.run_id) for item in items})
     return [
         None if saved is None else MESSAGES.get(saved.verdict) or Result(200, index=saved.index) for saved in verdicts
     ]
 
 
-async def write_logs(connection: Connection, items: Sequence[LogBatch]) -> list[Result | None]:
+async def write_logs(connection: Connection, items: Sequence[LogBatch], *, waits: bool) -> list[Result | None]:
+    """Locks no run, so there is none to wait for."""
     lines = [
         logs.NewLogLine(
             run_id=batch.run_id,
@@ -130,9 +165,10 @@ async def write_logs(connection: Connection, items: Sequence[LogBatch]) -> list[
     return [STALE if batch.token in stale_tokens else Result(200) for batch in items]
 
 
-async def write_completions(connection: Connection, items: Sequence[Finish]) -> list[Result | None]:
+async def write_completions(connection: Connection, items: Sequence[Finish], *, waits: bool) -> list[Result | None]:
     rows = await COMPLETE_ATTEMPTS.run_on(
         connection,
+        waits=waits,
         run_ids=uuid_array(item.run_id for item in items),
         tokens=bytes_array(item.token for item in items),
         outputs=[(item.output or b"null").decode() for item in items],
@@ -149,25 +185,52 @@ async def write_completions(connection: Connection, items: Sequence[Finish]) -> 
 def _completion(row: Any) -> Result | None:
     if not row.is_stale or row.outcome == COMPLETED:
         return DONE
+    if row.is_held:
+        return None
     # Stale and not ended: it waited for whoever ended it and read the attempt as it was before, so it has to ask again.
     return None if row.outcome == "" else STALE
 
 
-def _fail_in_thread(ends: list[AttemptEnd]) -> list[Result]:
-    """As `fail_attempts`; where the batch raises for a value of one item, that item fails alone."""
+def _fail_in_thread(ends: Sequence[AttemptEnd], *, patience_seconds: float = 0.0) -> list[Result | None]:
+    """As `fail_attempts`, None for what others hold; where the batch raises for one item, that item fails alone."""
     try:
-        answers = fail_attempts(ends)
+        answers = _fail(ends, patience_seconds)
     except (OperationalError, InterfaceError) as error:
-        raise DatabaseAwayError(str(error)) from error
+        if not is_held(error):
+            raise DatabaseAwayError(str(error)) from error
+        return [HELD] if len(ends) == 1 else _fail_each(ends)
     except Exception as error:
         if len(ends) > 1:
-            return [result for end in ends for result in _fail_in_thread([end])]
+            return _fail_each(ends)
         logger.exception("coordinator.fail run.id=%s", ends[0].run_id)
         status = 422 if isinstance(error, DataError | IntegrityError) else 500
         return [Result(status, "invalid", f"The attempt's end could not be stored: {type(error).__name__}")]
     finally:
         connections.close_all()
-    return [STALE if answer.is_stale else Result(200, state=answer.state) for answer in answers]
+    return [
+        None if answer.is_held else STALE if answer.is_stale else Result(200, state=answer.state) for answer in answers
+    ]
+
+
+def _fail(ends: Sequence[AttemptEnd], patience_seconds: float) -> list[Answer]:
+    with transaction.atomic():
+        if patience_seconds:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = {round(patience_seconds * 1000)}")
+        return fail_attempts(ends, waits=patience_seconds > 0)
+
+
+def _fail_each(ends: Sequence[AttemptEnd]) -> list[Result | None]:
+    """Each alone; after some that are held one after the other it is no row but the table, and the rest is not
+    tried."""
+    results: list[Result | None] = []
+    held_count = 0
+    for end in ends:
+        if held_count == HELD_IN_A_ROW:
+            return results + [HELD] * (len(ends) - len(results))
+        results += _fail_in_thread([end])
+        held_count = held_count + 1 if results[-1] is HELD else 0
+    return results
 
 
 def _unknown_outcome(item: Finish) -> Result:

@@ -3,8 +3,9 @@
 --   carrieds text[] (JSON text or null), binds text[] (JSON list of names), hashes bytea[], sizes int[] (bytes),
 --   codecs int[], durations float[] (seconds or null); count_limit int (checkpoints and steps per run).
 -- Returns: ord (position from 1), verdict: saved | repeated (same key, same content) | conflict | stale | limit |
---   retry (a concurrent statement took the key or the index: run it again), index.
--- Locks: the runs, in id order, before anything is written. Relies on: runs_run_pkey, checkpoint_key_is_unique.
+--   retry (others hold the run, or a concurrent statement took the key or the index: run it again), index.
+-- Locks: the runs, in id order, before anything is written; leaves out what others hold.
+-- Relies on: runs_run_pkey, checkpoint_key_is_unique.
 -- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
 -- there is, with every item.
 WITH input AS (
@@ -20,7 +21,7 @@ WITH input AS (
     CROSS JOIN LATERAL (
         SELECT * FROM runs_run r
         WHERE r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
-        FOR NO KEY UPDATE
+        FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
 ), existing AS (
     SELECT ok.ord, c.index, c.content_hash = ok.content_hash AS is_same
@@ -51,7 +52,9 @@ WITH input AS (
     WHERE r.id = n.run_id
 )
 SELECT i.ord,
-       CASE WHEN ok.ord IS NULL THEN 'stale'
+       CASE WHEN ok.ord IS NULL AND EXISTS (
+                SELECT FROM runs_run r WHERE r.id = i.run_id AND r.token = i.token AND r.state = 'running') THEN 'retry'
+            WHEN ok.ord IS NULL THEN 'stale'
             WHEN e.is_same THEN 'repeated'
             WHEN e.ord IS NOT NULL THEN 'conflict'
             WHEN n.is_saved THEN 'saved'

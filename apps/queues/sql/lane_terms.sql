@@ -1,15 +1,15 @@
 -- Purpose: what bounds a claim from these lanes: limits, what runs under them, rates and pauses. Runs after lock_claims in
 --   the same transaction, so that nothing is counted before the lane is held.
 -- Parameters: arrays of one length: queues text[], tasks text[], keys text[] (a lane each); cooling_from int (so many
---   failing runs make a task one that cools down).
+--   failing runs make a task one that cools down); poll_id uuid.
 -- Returns a row for each lane that is not stopped, in the order given: queue, task_id, concurrency_key, is_retired,
 --   deployment_id (the task's newest);
 --   queue_limit, task_limit, key_limit (null: none) with queue_running, task_running, key_running; queue_rate, task_rate,
 --   key_rate (as 100/m; null: none) with queue_ahead, task_ahead, key_ahead (seconds by which the rate's next even arrival
---   lies in the future); is_cooling; now (the
---   clock of the whole claim).
+--   lies in the future); is_cooling; now (the clock of the whole claim); poll_count (attempts that this poll was answered
+--   with before, by any coordinator).
 -- Locks: nothing. The running runs are counted only where something limits them. Relies on: run_of_worker_idx,
---   rate_limit_is_unique.
+--   rate_limit_is_unique, attempt_of_poll_idx.
 WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
     SELECT l.*, t.is_retired, t.deployment_id,
            q.max_concurrency AS queue_limit,
@@ -49,7 +49,8 @@ SELECT l.queue, l.task_id, l.concurrency_key, l.is_retired, l.deployment_id, l.i
        coalesce(of_key.count, 0)::int AS key_running,
        l.queue_rate, l.task_rate, l.key_rate,
        coalesce(rq.ahead, 0) AS queue_ahead, coalesce(rt.ahead, 0) AS task_ahead, coalesce(rk.ahead, 0) AS key_ahead,
-       clock.now
+       clock.now,
+       (SELECT count(*) FROM runs_attempt WHERE poll_id = %(poll_id)s)::int AS poll_count
 FROM lane l
 CROSS JOIN clock
 LEFT JOIN in_queue ON in_queue.queue = l.queue

@@ -1,7 +1,8 @@
 -- Purpose: the live claims of a poll whose reply may have been lost, each with a whole time to confirm it: its worker
 --   counts from the receipt.
 -- Parameters: worker_id uuid, poll_id uuid, confirm_seconds int. Returns: as claim_runs.
--- Locks: the runs, in id order. Relies on: attempt_of_poll_idx.
+-- Locks: the runs, in id order; leaves out what others hold: such a claim ends unconfirmed, as one that was never sent.
+-- Relies on: attempt_of_poll_idx.
 WITH ok AS MATERIALIZED (
     SELECT r.id
     FROM (SELECT * FROM runs_attempt WHERE poll_id = %(poll_id)s AND outcome = '' ORDER BY run_id) AS a
@@ -9,7 +10,7 @@ WITH ok AS MATERIALIZED (
         SELECT * FROM runs_run r
         WHERE r.id = a.run_id AND r.token = a.token AND (r.state = 'running') IS TRUE
           AND r.worker_id = %(worker_id)s
-        FOR NO KEY UPDATE
+        FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
 ), renewed AS (
     UPDATE runs_run r

@@ -1,10 +1,12 @@
 -- Purpose: complete runs and their attempts, many in one statement (the hot path of a finish).
 -- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], outputs text[] (JSON text), containers text[],
 --   start_kinds text[], resumed_froms text[], running_seconds float8[], peak_memory_bytes bigint[].
--- Returns: ord (position from 1), is_stale, outcome (of the attempt with that token, where it had ended before).
+-- Returns: ord (position from 1), is_stale, is_held (others hold the run, or the control of its task, and nothing was
+--   written for it), outcome (of the attempt with that token, where it had ended before).
 -- One success ends its task's cool-down.
--- Locks: the runs, in id order, before anything is written; then the controls of tasks that
---   have failed, in the order of their ids. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- Locks: the runs, in id order, before anything is written; then the controls of tasks that have failed, in the order of
+--   their ids. Leaves out what others hold, so that one held row keeps one run waiting and not a batch.
+-- Relies on: runs_run_pkey, attempt_number_is_unique.
 -- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
 -- there is, with every item.
 WITH input AS (
@@ -13,14 +15,25 @@ WITH input AS (
         %(resumed_froms)s::text[], %(running_seconds)s::float8[], %(peak_memory_bytes)s::bigint[]
     ) WITH ORDINALITY AS i (run_id, token, output, container, start_kind, resumed_from, running_seconds,
                             peak_memory_bytes, ord)
-), ok AS MATERIALIZED (
+), locked AS MATERIALIZED (
     SELECT i.*, r.task_id, r.attempt_count, trigger_now() AS now
     FROM (SELECT * FROM input ORDER BY run_id) AS i
     CROSS JOIN LATERAL (
         SELECT * FROM runs_run r
         WHERE r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
-        FOR NO KEY UPDATE
+        FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
+), failing AS MATERIALIZED (
+    SELECT task_id FROM runs_taskcontrol
+    WHERE task_id IN (SELECT task_id FROM locked) AND failing_runs <> '{}'
+    ORDER BY task_id
+    FOR NO KEY UPDATE SKIP LOCKED
+), held AS MATERIALIZED (
+    SELECT task_id FROM runs_taskcontrol
+    WHERE task_id IN (SELECT task_id FROM locked) AND failing_runs <> '{}'
+    EXCEPT SELECT task_id FROM failing
+), ok AS MATERIALIZED (
+    SELECT * FROM locked WHERE task_id NOT IN (SELECT task_id FROM held)
 ), completed AS (
     UPDATE runs_run r
     SET state = 'completed', token = NULL, worker_id = NULL, lease_end = NULL, finished_at = ok.now,
@@ -39,11 +52,6 @@ WITH input AS (
         peak_memory_bytes = ok.peak_memory_bytes,
         started_at = coalesce(a.started_at, ok.now - make_interval(secs => ok.running_seconds))
     FROM ok WHERE a.run_id = ok.run_id AND a.number = ok.attempt_count
-), failing AS MATERIALIZED (
-    SELECT task_id FROM runs_taskcontrol
-    WHERE task_id IN (SELECT task_id FROM ok) AND failing_runs <> '{}'
-    ORDER BY task_id
-    FOR NO KEY UPDATE
 ), recovered AS (
     UPDATE runs_taskcontrol c SET failing_runs = '{}', cooling_until = NULL FROM failing f WHERE c.task_id = f.task_id
 ), stored AS (
@@ -51,6 +59,9 @@ WITH input AS (
 )
 SELECT i.ord,
        ok.run_id IS NULL AS is_stale,
+       CASE WHEN ok.run_id IS NULL THEN EXISTS (
+           SELECT FROM runs_run r WHERE r.id = i.run_id AND r.token = i.token AND r.state = 'running')
+       ELSE false END AS is_held,
        CASE WHEN ok.run_id IS NULL THEN
            (SELECT a.outcome FROM runs_attempt a WHERE a.run_id = i.run_id AND a.token = i.token)
        END AS outcome

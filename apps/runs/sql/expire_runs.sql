@@ -1,5 +1,6 @@
 -- Purpose: end runs that have not started within their time to live.
--- Parameters: limit int. Returns: id. Locks: the runs, in id order. Relies on: run_expiry_idx.
+-- Parameters: limit int. Returns: id. Locks: the runs, in id order; leaves those that others hold to the next call.
+-- Relies on: run_expiry_idx.
 -- The time is read in a sub-select: a volatile function is no index condition. The ids are arrays, because the planner
 -- takes a CTE for as large as its LIMIT and would join it with the whole table.
 WITH candidate AS MATERIALIZED (
@@ -12,7 +13,7 @@ WITH candidate AS MATERIALIZED (
     WHERE r.id = ANY(ARRAY(SELECT id FROM candidate))
       AND (r.state IN ('delayed', 'pending')) IS TRUE AND r.attempt_count = 0
     ORDER BY r.id
-    FOR NO KEY UPDATE OF r
+    FOR NO KEY UPDATE OF r SKIP LOCKED
 )
 UPDATE runs_run r
 SET state = 'expired', due_at = NULL, finished_at = trigger_now(), version = version + 1

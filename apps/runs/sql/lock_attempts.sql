@@ -1,18 +1,31 @@
 -- Purpose: before attempts are ended, lock their runs and read what judges the next move.
--- Parameters: run_ids uuid[], tokens bytea[] (same length).
--- Returns: run_id, task_id, token, is_live (the token is the run's present one), outcome and answer (JSON text) of the attempt
---   with that token, max_attempts, is_cancel_requested, options (JSON text) of the task in the attempt's deployment, and
---   the counts of earlier attempts: budget_count, kill_count (since the last new checkpoint), start_failure_count (in a row);
---   each begins anew where a person requeued the run (budget_base).
--- Locks: the runs, in id order. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], are_failures bool[] (ends that count against their task).
+-- Returns: is_held (others hold the run, and all else is unknown; or, for a failure, the control of its task), run_id,
+--   task_id, token, is_live (the token is the run's present one), outcome and answer (JSON text) of the attempt with that
+--   token, max_attempts, is_cancel_requested, options (JSON text) of the task in the attempt's deployment, and the counts
+--   of earlier attempts: budget_count, kill_count (since the last new checkpoint), start_failure_count (in a row); each
+--   begins anew where a person requeued the run (budget_base).
+-- Locks: the runs, in id order, then the controls of the tasks that have failed, in the order of their ids; leaves out what
+--   others hold. Relies on: runs_run_pkey, attempt_number_is_unique.
 WITH input AS (
-    SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
+    SELECT i.run_id, i.token, bool_or(i.is_failure) AS is_failure
+    FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[], %(are_failures)s::bool[]) AS i (run_id, token, is_failure)
+    GROUP BY i.run_id, i.token
 ), locked AS MATERIALIZED (
-    SELECT r.*, i.token AS asked_token
+    SELECT r.*, i.token AS asked_token, i.is_failure
     FROM (SELECT * FROM input ORDER BY run_id) AS i
-    CROSS JOIN LATERAL (SELECT * FROM runs_run r WHERE r.id = i.run_id FOR NO KEY UPDATE) AS r
+    CROSS JOIN LATERAL (SELECT * FROM runs_run r WHERE r.id = i.run_id FOR NO KEY UPDATE SKIP LOCKED) AS r
+), control AS MATERIALIZED (
+    SELECT task_id FROM runs_taskcontrol
+    WHERE task_id IN (SELECT task_id FROM locked WHERE is_failure)
+    ORDER BY task_id
+    FOR NO KEY UPDATE SKIP LOCKED
+), held AS MATERIALIZED (
+    SELECT task_id FROM runs_taskcontrol WHERE task_id IN (SELECT task_id FROM locked WHERE is_failure)
+    EXCEPT SELECT task_id FROM control
 )
-SELECT r.id AS run_id,
+SELECT r.is_failure AND r.task_id IN (SELECT task_id FROM held) AS is_held,
+       r.id AS run_id,
        r.task_id,
        r.asked_token AS token,
        r.state = 'running' AND r.token = r.asked_token AS is_live,
@@ -43,3 +56,8 @@ CROSS JOIN LATERAL (
     FROM runs_attempt e
     WHERE e.run_id = r.id AND e.number <> a.number
 ) AS counts
+UNION ALL
+SELECT true, i.run_id, NULL, i.token, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM input i
+WHERE NOT EXISTS (SELECT FROM locked l WHERE l.id = i.run_id)
+  AND EXISTS (SELECT FROM runs_run r WHERE r.id = i.run_id)

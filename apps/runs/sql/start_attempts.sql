@@ -1,8 +1,8 @@
 -- Purpose: record that attempts' processes began, and where they resumed.
 -- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], containers text[], start_kinds text[],
 --   resumed_froms text[] (null: from the start), running_seconds float8[] (how long ago it began).
--- Returns: ord (position from 1), is_stale.
--- Locks: the runs, in id order. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- Returns: ord (position from 1), is_stale, is_held (others hold the run, and nothing was written for it).
+-- Locks: the runs, in id order; leaves out what others hold. Relies on: runs_run_pkey, attempt_number_is_unique.
 -- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
 -- there is, with every item.
 WITH input AS (
@@ -16,7 +16,7 @@ WITH input AS (
     CROSS JOIN LATERAL (
         SELECT * FROM runs_run r
         WHERE r.id = i.run_id AND r.token = i.token AND (r.state = 'running') IS TRUE
-        FOR NO KEY UPDATE
+        FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
 ), started AS (
     UPDATE runs_attempt a
@@ -27,4 +27,10 @@ WITH input AS (
         started_at = coalesce(a.started_at, trigger_now() - make_interval(secs => ok.running_seconds))
     FROM ok WHERE a.run_id = ok.run_id AND a.number = ok.attempt_count
 )
-SELECT i.ord, ok.run_id IS NULL AS is_stale FROM input i LEFT JOIN ok USING (ord) ORDER BY i.ord
+SELECT i.ord,
+       ok.run_id IS NULL AS is_stale,
+       CASE WHEN ok.run_id IS NULL THEN EXISTS (
+           SELECT FROM runs_run r WHERE r.id = i.run_id AND r.token = i.token AND r.state = 'running')
+       ELSE false END AS is_held
+FROM input i LEFT JOIN ok USING (ord)
+ORDER BY i.ord

@@ -25,7 +25,8 @@ class UnreachableError(CoordinatorError):
 
 
 class DatabaseAwayError(CoordinatorError):
-    """The coordinator lives and its database is away: a sign of life, and nothing was written."""
+    """The coordinator lives and its database is away, or what is needed is held: a sign of life, and nothing was
+    written."""
 
 
 class RefusedError(CoordinatorError):
@@ -136,7 +137,7 @@ def _refusal(status: int, raw: bytes) -> CoordinatorError:
     except msgspec.MsgspecError:
         problem = wire.Problem("not-a-coordinator", f"{raw[:100]!r}")
     kind = problem.type.removeprefix("/problems/")
-    if kind == "database-away":
+    if kind in ("database-away", "busy"):
         return DatabaseAwayError(problem.detail)
     if status >= SERVER_FAULT:
         # A coordinator that failed, or a balancer without one: neither has judged the call.

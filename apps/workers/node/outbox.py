@@ -12,6 +12,11 @@ from .coordinator import CoordinatorError, DatabaseAwayError, RefusedError, Unre
 
 BACKOFF_SECONDS = (0.1, 5.0)
 
+HELD_SECONDS = (0.1, 1.0)
+"""Pauses before an item is sent again that the coordinator could not write, because others hold its row."""
+
+HELD = 503
+
 LOADED_SECONDS = 0.05
 """For so long after a batch of several items a sender that may coalesce counts as under load."""
 
@@ -21,10 +26,12 @@ UNSENDABLE = (UnicodeError, OverflowError, TypeError)
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+Entry = tuple[Item, "asyncio.Future[Result]"]
 
 
 class Sender(Generic[Item]):
-    """Sends items at once when idle, together under load; repeats an unanswered batch, which the other side allows."""
+    """Sends items at once when idle, together under load; repeats an unanswered batch, which the other side allows, and
+    an item that it could not write."""
 
     def __init__(
         self,
@@ -40,8 +47,9 @@ class Sender(Generic[Item]):
         self._loaded_until = 0.0
         self._send = send
         self._size_of = size_of
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[Entry[Item]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._insisting: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: Item) -> Result:
         """The coordinator's result for the item; waits through its absence. Cancel it to give up."""
@@ -67,14 +75,39 @@ class Sender(Generic[Item]):
                     results = [Result(500, "not-sent", f"It could not be sent: {error}") for _ in batch]
                 if len(batch) > 1:
                     self._loaded_until = loop.time() + LOADED_SECONDS
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
+                for entry, result in zip(batch, results, strict=True):
+                    self._settle(entry, result)
         finally:
             self._task = None
 
-    def _next_batch(self) -> list[tuple[Item, "asyncio.Future[Result]"]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+    def _settle(self, entry: "Entry[Item]", result: Result) -> None:
+        _, future = entry
+        if future.done():
+            return
+        if result.status == HELD:
+            task = asyncio.create_task(self._insist(entry), name=f"insist-{self._name}")
+            self._insisting.add(task)
+            task.add_done_callback(self._insisting.discard)
+        else:
+            future.set_result(result)
+
+    async def _insist(self, entry: "Entry[Item]") -> None:
+        """Sends one item alone until it is judged: others hold what it needs, and nothing else shall wait for that."""
+        _, future = entry
+        delay, longest = HELD_SECONDS
+        while not future.done():
+            await asyncio.sleep(delay)
+            try:
+                (result,) = await self._deliver([entry])
+            except Exception as error:  # whoever waits for it would wait for ever
+                logger.exception("worker.send kind=%s", self._name)
+                result = Result(500, "not-sent", f"It could not be sent: {error}")
+            if result.status != HELD and not future.done():
+                future.set_result(result)
+            delay = min(longest, delay * 2)
+
+    def _next_batch(self) -> "list[Entry[Item]]":
+        batch: list[Entry[Item]] = []
         size = 0
         while self._waiting and len(batch) < BATCH_MAX_ITEMS:
             item, future = self._waiting[0]
@@ -86,7 +119,7 @@ class Sender(Generic[Item]):
                 batch.append((item, future))
         return batch
 
-    async def _deliver(self, batch: list[tuple[Item, "asyncio.Future[Result]"]]) -> list[Result]:
+    async def _deliver(self, batch: "list[Entry[Item]]") -> list[Result]:
         delay, longest = BACKOFF_SECONDS
         items = [item for item, _ in batch]
         while True:

@@ -1,4 +1,10 @@
 -- Purpose: end the suspicion of workers whose poll is held open.
--- Parameters: worker_ids uuid[]. Returns: nothing. Relies on: workers_worker_pkey.
-UPDATE workers_worker SET suspected_at = NULL, last_seen_at = trigger_now()
-WHERE id = ANY(%(worker_ids)s) AND suspected_at IS NOT NULL
+-- Parameters: worker_ids uuid[]. Returns: nothing. Locks: the workers, in id order; leaves out what others hold.
+-- Relies on: workers_worker_pkey.
+WITH found AS MATERIALIZED (
+    SELECT id FROM workers_worker
+    WHERE id = ANY(%(worker_ids)s) AND suspected_at IS NOT NULL
+    ORDER BY id
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE workers_worker w SET suspected_at = NULL, last_seen_at = trigger_now() FROM found f WHERE w.id = f.id

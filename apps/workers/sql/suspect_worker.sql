@@ -1,3 +1,7 @@
 -- Purpose: note that a worker's connection broke.
--- Parameters: worker_id uuid. Returns: nothing.
-UPDATE workers_worker SET suspected_at = trigger_now() WHERE id = %(worker_id)s AND stopped_at IS NULL
+-- Parameters: worker_id uuid. Returns: nothing. Locks: the worker; where others hold it nothing is noted, and its leases end
+--   by their own time.
+WITH found AS MATERIALIZED (
+    SELECT id FROM workers_worker WHERE id = %(worker_id)s AND stopped_at IS NULL FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE workers_worker w SET suspected_at = trigger_now() FROM found f WHERE w.id = f.id

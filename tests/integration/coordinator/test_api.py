@@ -1,6 +1,7 @@
 """The coordinator's door: who gets in, what is refused, and what is said while the database is away."""
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -14,7 +15,10 @@ from tests.coordinator_harness import (
     Refused,
     a_coordinator,
     answer,
+    checkpoint_of,
+    claimed_run,
     finish_of,
+    start_of,
     until,
 )
 from tests.factories import make_deployment, make_task
@@ -58,7 +62,8 @@ def test_malformed_message_is_refused(coordinator: Coordinator, path: str, body:
     with pytest.raises(Refused) as refused:
         answer(coordinator.request("POST", path, body), wire.Message)
 
-    assert (refused.value.status, refused.value.kind) == (400, "malformed-message")
+    expected = {(400, "malformed-message"), (422, "message-invalid")}
+    assert (refused.value.status, refused.value.kind) in expected
 
 
 def test_message_over_the_limit_is_refused_while_it_arrives(coordinator: Coordinator) -> None:
@@ -166,3 +171,91 @@ def test_broken_connections_are_a_503_and_the_next_call_works(
 def test_health_tells_of_the_database(coordinator: Coordinator, cut_off: Coordinator) -> None:
     assert coordinator.request("GET", "/health", headers={"authorization": ""}).wait()[0] == 200
     assert cut_off.request("GET", "/health", headers={"authorization": ""}).wait()[0] == 503
+
+
+# Values that do not fit.
+
+UNFIT: dict[str, list[dict[str, object]]] = {
+    "starts": [
+        {"container": "c" * 129}, {"start_kind": "a long kind"}, {"resumed_from": "k" * 201}, {"running_seconds": -1.0},
+        {"running_seconds": float("nan")}, {"running_seconds": 1e300}, {"container": "nul\x00"}, {"token": b"x" * 65},
+    ],
+    "checkpoints": [
+        {"key": "k" * 201}, {"key": ""}, {"key": "nul\x00"}, {"kind": "other"}, {"codec": 2**40}, {"data": b"\xff"},
+        {"binds": ["nul\x00"]}, {"duration_seconds": float("nan")}, {"carried": b"\xff"},
+    ],
+    "finishes": [
+        {"outcome": "won"}, {"exit_code": 2**20}, {"peak_memory_bytes": -1}, {"peak_memory_bytes": 2**63},
+        {"running_seconds": float("inf")}, {"container": "c" * 129}, {"output": b"\xff"},
+    ],
+}  # fmt: skip
+
+
+def items_of(path: str, claim: wire.Claim, **fields: object) -> wire.Message:
+    makers: dict[str, Any] = {"starts": start_of, "checkpoints": checkpoint_of, "finishes": finish_of}
+    item = makers[path](claim)
+    for name, value in fields.items():
+        setattr(item, name, value)
+    return item  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"), [(path, fields) for path, each in UNFIT.items() for fields in each], ids=repr
+)
+def test_unfit_value_is_refused_for_its_item_alone(
+    coordinator: Coordinator, worker_id: UUID, claim: wire.Claim, path: str, fields: dict[str, object]
+) -> None:
+    neighbour = claimed_run(coordinator, worker_id)
+    batch = {"items": [items_of(path, claim, **fields), items_of(path, neighbour)]}
+
+    unfit, fit = answer(coordinator.request("POST", path, wire.encode(batch)), wire.Results).items
+
+    assert unfit.status in (413, 422)
+    assert unfit.message
+    assert fit.status == 200
+
+
+def test_text_that_is_no_utf8_is_refused_for_its_item_alone(
+    coordinator: Coordinator, worker_id: UUID, claim: wire.Claim
+) -> None:
+    neighbour = claimed_run(coordinator, worker_id)
+    body = wire.encode(wire.Starts([start_of(claim, resumed_from="QQQQ"), start_of(neighbour)])).replace(
+        b"QQQQ", b"Q\xffQQ"
+    )
+
+    unfit, fit = answer(coordinator.request("POST", "starts", body), wire.Results).items
+
+    assert (unfit.status, unfit.code, fit.status) == (422, "invalid", 200)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "n" * 129),
+        ("name", ""),
+        ("name", "a\x00b"),
+        ("executor", "e" * 17),
+        ("concurrency", 0),
+        ("concurrency", 2**40),
+    ],
+)
+def test_registration_that_does_not_fit_names_its_field(coordinator: Coordinator, field: str, value: object) -> None:
+    registration = wire.Registration(uuid4(), "node-1", "process", 10, wire.PROTOCOL_VERSION)
+    setattr(registration, field, value)
+
+    with pytest.raises(Refused) as refused:
+        coordinator.post("workers", registration, wire.Registered)
+
+    assert (refused.value.status, refused.value.kind) == (422, "message-invalid")
+    assert f"$.{field}" in str(refused.value)
+    assert not Worker.objects.exists()
+
+
+@pytest.mark.parametrize("capacity", [-1, 2**40])
+def test_poll_for_an_impossible_number_of_runs_is_refused(
+    coordinator: Coordinator, worker_id: UUID, capacity: int
+) -> None:
+    with pytest.raises(Refused) as refused:
+        coordinator.post("polls", wire.Poll(worker_id, uuid4(), capacity), wire.PollReply)
+
+    assert (refused.value.status, refused.value.kind) == (422, "message-invalid")

@@ -1,14 +1,15 @@
-"""The one loop over ticks: a failing one is isolated, and a stop ends it at once."""
+"""The loops over ticks: a failing tick is isolated, a slow one delays no other lane, and a stop ends all at once."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from trigger_site import runner
-from trigger_site.runner import Runner
-from trigger_site.ticks import TICKS, Tick
+from trigger_site.runner import LaneRunner, Runner
+from trigger_site.ticks import TICKS, Lane, Tick
 
 DEADLINE_SECONDS = 20.0
 
@@ -16,7 +17,18 @@ DEADLINE_SECONDS = 20.0
 @pytest.fixture(autouse=True)
 def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop itself is under test; it closes connections of ticks that had some."""
+
+    @contextmanager
+    def no_timeout(seconds: float) -> Iterator[None]:
+        yield
+
     monkeypatch.setattr(runner, "close_old_connections", lambda: None)
+    monkeypatch.setattr(runner, "statement_timeout", no_timeout)
+
+
+def lane_of(*ticks: Tick) -> LaneRunner:
+    """All of them in one lane that nothing stops."""
+    return LaneRunner(ticks, threading.Event())
 
 
 def note(seen: list[str], name: str) -> Callable[[], bool]:
@@ -35,7 +47,7 @@ def fail() -> bool:
 
 def test_one_pass_runs_every_tick_once() -> None:
     seen: list[str] = []
-    ticks = [Tick(name, 1.0, note(seen, name)) for name in ("a", "b")]
+    ticks = [Tick(name, Lane.SLOW, 1.0, note(seen, name)) for name in ("a", "b")]
 
     Runner(ticks).run_once()
 
@@ -44,7 +56,7 @@ def test_one_pass_runs_every_tick_once() -> None:
 
 def test_failing_tick_hides_no_other_and_backs_off(caplog: pytest.LogCaptureFixture) -> None:
     seen: list[str] = []
-    loop = Runner([Tick("bad", 1.0, fail), Tick("good", 1.0, note(seen, "good"))])
+    loop = lane_of(Tick("bad", Lane.SLOW, 1.0, fail), Tick("good", Lane.SLOW, 1.0, note(seen, "good")))
 
     gaps = []
     for _ in range(8):
@@ -67,7 +79,7 @@ def test_success_ends_the_back_off() -> None:
             raise error
         return False
 
-    loop = Runner([Tick("t", 1.0, step)])
+    loop = lane_of(Tick("t", Lane.SLOW, 1.0, step))
     for _ in range(3):
         loop.run_once()
 
@@ -84,14 +96,13 @@ def test_tick_with_more_to_do_runs_again_at_once() -> None:
             finished.set()
         return left[0] > 0
 
-    loop = Runner([Tick("t", 3600.0, step)])
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    loop = Runner([Tick("t", Lane.SLOW, 3600.0, step)])
+    loop.start()
 
     assert finished.wait(DEADLINE_SECONDS)
     loop.stop()
-    thread.join(DEADLINE_SECONDS)
-    assert not thread.is_alive()
+    loop.join(DEADLINE_SECONDS)
+    assert loop.has_ended
     assert left == [0]
 
 
@@ -103,25 +114,62 @@ def test_stop_ends_a_sleeping_loop() -> None:
         ran.set()
         return note(seen, "t")()
 
-    loop = Runner([Tick("t", 3600.0, step)])
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    loop = Runner([Tick("t", Lane.SLOW, 3600.0, step)])
+    loop.start()
     assert ran.wait(DEADLINE_SECONDS)
 
     loop.stop()
 
-    thread.join(DEADLINE_SECONDS)
-    assert not thread.is_alive()
+    loop.join(DEADLINE_SECONDS)
+    assert loop.has_ended
     assert seen == ["t"]
 
 
 def test_stop_before_the_start_runs_nothing() -> None:
-    loop = Runner([Tick("t", 1.0, fail)])
+    seen: list[str] = []
+    loop = Runner([Tick("t", Lane.SLOW, 1.0, note(seen, "t"))])
     loop.stop()
 
-    loop.run_forever()
+    loop.start()
+    loop.join(DEADLINE_SECONDS)
 
-    assert loop._dues[0].failure_count == 0
+    assert loop.has_ended
+    assert seen == []
+
+
+def test_slow_tick_delays_no_other_lane() -> None:
+    """Were they one loop, leases would not end while something is cleaned up, and the pulse would tell of an outage."""
+    going_on, enough = threading.Event(), threading.Event()
+    counts = {Lane.PULSE: 0, Lane.LEASES: 0, Lane.QUEUE: 0}
+
+    def clean_up() -> bool:
+        assert going_on.wait(DEADLINE_SECONDS)
+        return False
+
+    def step_of(lane: Lane) -> Callable[[], bool]:
+        def step() -> bool:
+            counts[lane] += 1
+            if min(counts.values()) >= 20:
+                enough.set()
+            return not enough.is_set()
+
+        return step
+
+    loop = Runner(
+        [Tick("slow", Lane.SLOW, 3600.0, clean_up), *(Tick(lane.name, lane, 3600.0, step_of(lane)) for lane in counts)]
+    )
+    loop.start()
+
+    assert enough.wait(DEADLINE_SECONDS)
+    going_on.set()
+    loop.stop()
+    loop.join(DEADLINE_SECONDS)
+    assert loop.has_ended
+
+
+def test_the_pulse_has_a_lane_of_its_own() -> None:
+    assert [tick.name for tick in TICKS if tick.lane is Lane.PULSE] == ["workers.stamp_pulse"]
+    assert [tick.name for tick in TICKS if tick.lane is Lane.LEASES] == ["workers.expire_leases"]
 
 
 def test_pulse_comes_well_within_its_silence() -> None:

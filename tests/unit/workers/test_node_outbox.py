@@ -20,6 +20,7 @@ OK = Result(200)
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "BACKOFF_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr(outbox, "HELD_SECONDS", (0.001, 0.002))
 
 
 class Recorder:
@@ -277,3 +278,47 @@ async def test_fields_over_the_limit_are_left_out_and_say_so(fields: dict[str, A
     await sink.buffer.flush()
 
     assert b"over the limit" in (sink.batches[0].lines[0].fields or b"")
+
+
+@pytest.mark.asyncio
+async def test_item_that_is_held_waits_alone() -> None:
+    """Others hold its row: what comes after it is sent and answered meanwhile, and it is asked again until it is
+    judged."""
+    held = True
+    batches: list[list[str]] = []
+
+    async def send(items: list[str]) -> list[Result]:
+        batches.append(list(items))
+        return [Result(503, "busy") if item == "a" and held else Result(200, message=item) for item in items]
+
+    sender = Sender("test", send, lambda _: 1)
+    waiting = asyncio.create_task(sender.submit("a"))
+    assert [result.message for result in await together(sender, ["b", "c"])] == ["b", "c"]
+    assert (await sender.submit("d")).message == "d"
+    while batches.count(["a"]) < 3:
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    held = False
+
+    assert (await waiting).message == "a"
+    assert all("a" not in batch or batch == ["a"] for batch in batches[1:])
+
+
+@pytest.mark.asyncio
+async def test_held_item_that_nobody_waits_for_is_given_up() -> None:
+    sent = 0
+
+    async def send(items: list[str]) -> list[Result]:
+        nonlocal sent
+        sent += 1
+        return [Result(503, "busy")]
+
+    sender = Sender("test", send, lambda _: 1)
+    waiting = asyncio.create_task(sender.submit("a"))
+    while sent < 2:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    while sender._insisting:
+        await asyncio.sleep(0)
+
+    assert waiting.cancelled() or waiting.done()
