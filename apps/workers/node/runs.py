@@ -97,7 +97,8 @@ class AttemptRun:
         result = await self._tools.finishes.submit(finish)
         if result.status in UNSTORABLE and finish.outcome == "completed":
             error = {"type": "OutputRefused", "message": f"The output cannot be stored: {result.message}", "stack": ""}
-            failed = msgspec.structs.replace(finish, outcome="failed", output=None, error=error)
+            # No later attempt could end otherwise, and what the task has done would be done again.
+            failed = msgspec.structs.replace(finish, outcome="failed", output=None, error=error, is_abort=True)
             result = await self._tools.finishes.submit(failed)
         if result.status != OK:
             if self._place is not None:

@@ -21,7 +21,7 @@ from trigger_sdk.agent.loader import load_tasks
 from trigger_sdk.agent.reuse import Baseline, ReadCount
 from trigger_sdk.agent.runtime import AgentRuntime
 from trigger_sdk.context import CHECKPOINT, StoredCheckpoint, run_task
-from trigger_sdk.errors import AbortRun, PayloadError, ResumeRefused, RetryAfter
+from trigger_sdk.errors import AbortRun, CheckpointRefused, CodecError, PayloadError, ResumeRefused, RetryAfter
 from trigger_sdk.tasks import registry
 from trigger_sdk.wire import Frame, WireError, encode_frame
 
@@ -30,7 +30,7 @@ SETUP_DESCRIPTOR = 3
 
 EXCEPTIONS_LOOKED_AT = 10_000
 
-_ENDS_THE_RUN = (AbortRun, PayloadError, ResumeRefused)
+_ENDS_THE_RUN = (AbortRun, CodecError, PayloadError, ResumeRefused)
 """No later attempt of the same run could end otherwise."""
 
 
@@ -210,6 +210,8 @@ def _ends_the_run(error: BaseException) -> bool:
         looked_at += 1
         one = waiting.pop()
         if issubclass(type(one), _ENDS_THE_RUN):
+            return True
+        if issubclass(type(one), CheckpointRefused) and vars(one).get("is_final") is True:
             return True
         if issubclass(type(one), BaseExceptionGroup):
             waiting += members(one)
