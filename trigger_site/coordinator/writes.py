@@ -35,8 +35,8 @@ MESSAGES = {
     "full": Result(
         422,
         "limit",
-        f"With this the run would have stored more than {store.STORED_MAX_BYTES:,} bytes: keep large data in a store of "
-        "yours, and save its address.",
+        f"With this the run would have stored more than {store.STORED_MAX_BYTES:,} bytes: keep large data in a store "
+        "of yours, and save its address.",
     ),
 }
 FAILURE_THREADS = 2

@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
         self._allowance = Allowance()
         self._holds: set[str] = set()
         self._is_reading = True
+        self._is_read = asyncio.Event()
+        self._is_read.set()
         self._next_turn: asyncio.Handle | None = None
         self._lost: list[Exception | None] = []
         """With one entry the other side is gone, and what it has sent before is still to be heard."""
@@ -140,10 +142,16 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The other side does not read: what it asks for would pile up here as answers."""
+        self._is_read.clear()
         self.hold("unread")
 
     def resume_writing(self) -> None:
+        self._is_read.set()
         self.release("unread")
+
+    async def wait_read(self) -> None:
+        """Until the other side has read most of what it was sent, or is gone."""
+        await self._is_read.wait()
 
     def hold(self, reason: str) -> None:
         """Hears nothing more until every reason is released; what is there and what comes waits."""
@@ -167,6 +175,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._host.knows(self)
         self._lost.append(exc)
+        self._is_read.set()
         if self._buffer.is_empty:
             self._leave()
         else:
@@ -274,6 +283,10 @@ class ChildConnection:
 
     def close(self) -> None:
         self._connection.close()
+
+    async def wait_read(self) -> None:
+        """Until the other side has read most of what it was sent, or is gone."""
+        await self._connection.wait_read()
 
     async def wait_closed(self) -> None:
         await self._closed.wait()

@@ -81,14 +81,16 @@ class Node:
     async def start(self, items: list[Any]) -> list[Result]:
         return [Result(200) for _ in items]
 
-    async def data(self, *_: Any) -> None:
+    async def data(self, *_: Any) -> Any:
         return None
 
     async def finish(self, items: list[Finish]) -> list[Result]:
         self.finishes.update((self._names[item.run_id], item) for item in items)
         return [Result(200) for _ in items]
 
-    def begin(self, task: str, payload: bytes = b"{}") -> tuple[AttemptRun, "asyncio.Task[None]"]:
+    def begin(
+        self, task: str, payload: bytes = b"{}", *, has_checkpoints: bool = False
+    ) -> tuple[AttemptRun, "asyncio.Task[None]"]:
         def sender(send: Any) -> "Sender[Any]":
             return Sender("test", send, lambda _: 1)
 
@@ -98,7 +100,7 @@ class Node:
             starts=sender(self.start), checkpoints=sender(self.save), logs=sender(self.log),
             finishes=sender(self.finish), load_checkpoints=self.data, load_data=self.data,
         )  # fmt: skip
-        claim = Claim(uuid4(), f"run_{task}", 1, b"token", task, self.reply.deployment_id, payload, 3)
+        claim = Claim(uuid4(), f"run_{task}", 1, b"token", task, self.reply.deployment_id, payload, 3, has_checkpoints)
         self._names[claim.run_id] = task
         run = AttemptRun(Attempt(claim), tools)
         return run, asyncio.create_task(run.run())

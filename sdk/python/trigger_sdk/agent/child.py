@@ -20,6 +20,7 @@ from trigger_sdk.agent.interrupts import Interrupts
 from trigger_sdk.agent.loader import load_tasks
 from trigger_sdk.agent.reuse import Baseline, ReadCount
 from trigger_sdk.agent.runtime import AgentRuntime
+from trigger_sdk.agent.stored import Stored
 from trigger_sdk.context import CHECKPOINT, StoredCheckpoint, run_task
 from trigger_sdk.errors import AbortRun, CheckpointRefused, CodecError, PayloadError, ResumeRefused, RetryAfter
 from trigger_sdk.tasks import registry
@@ -154,16 +155,16 @@ class _Process:
         return True
 
 
-def _receive_work(channel: Channel) -> tuple[Frame, list[StoredCheckpoint]]:
+def _receive_work(channel: Channel) -> tuple[Frame, Stored]:
     start = channel.receive()
     if start.type != "start":
         raise WireError(f"the worker sent {start.type!r} where 'start' was due")
-    stored: list[StoredCheckpoint] = []
+    stored = Stored()
     while (frame := channel.receive()).type != "go":
         if frame.type != "stored":
             raise WireError(f"the worker sent {frame.type!r} where 'stored' or 'go' was due")
         data_bytes = frame.header["data_bytes"]
-        stored.append(
+        stored.add(
             StoredCheckpoint(
                 key=frame.header["key"],
                 index=frame.header["index"],
@@ -177,14 +178,14 @@ def _receive_work(channel: Channel) -> tuple[Frame, list[StoredCheckpoint]]:
     return start, stored
 
 
-def _run_task(channel: Channel, runtime: AgentRuntime, start: Frame, stored: list[StoredCheckpoint]) -> bytes:
+def _run_task(channel: Channel, runtime: AgentRuntime, start: Frame, stored: Stored) -> bytes:
     task = registry.get(start.header["task"])
     if task is None:
         raise LookupError(f"this deployment's code has no task {start.header['task']!r}")
     if not start.header.get("is_begun"):
-        points = [entry.key for entry in stored if entry.kind == CHECKPOINT]
+        points = [entry.key for entry in stored.entries if entry.kind == CHECKPOINT]
         channel.send("begun", resumed_from=points[-1] if points else None)
-    return run_task(task, start.body, stored, runtime)
+    return run_task(task, start.body, stored.entries, runtime, lets_go=stored.entries.clear)
 
 
 def _failure(error: BaseException, stop_reason: str | None) -> dict[str, Any]:
