@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from trigger_sdk.agent import processes, surroundings
+from trigger_sdk.agent import background, processes, surroundings
 from trigger_sdk.agent.channel import Channel
 from trigger_sdk.agent.described import members
 from trigger_sdk.agent.failures import describe
@@ -64,6 +64,7 @@ def run(setup: Setup, orders: int, reads: ReadCount | None, *, is_loaded: bool) 
     interrupts.install()
     try:
         surroundings.settle(agent=setup.agent, folder=setup.folder, is_container=setup.is_container)
+        background.leave_to_the_agent()
         channel = Channel(setup.socket_path, interrupts)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     except OSError as error:
@@ -97,7 +98,7 @@ class _Process:
         try:
             try:
                 # Values of the main thread's context that the task sets are the run's, and end with it.
-                output = contextvars.copy_context().run(self._work)
+                output = contextvars.copy_context().run(self._work_through)
             finally:
                 self._interrupts.finish()
         except BaseException as error:  # whatever ends the task is its outcome, sys.exit() included
@@ -111,6 +112,14 @@ class _Process:
         self._interrupts.rest()
         self._channel.wait_for_work()
         self._interrupts.resume()
+
+    def _work_through(self) -> bytes:
+        try:
+            return self._work()
+        finally:
+            # A process that is kept goes on; a run that is stopped has no time.
+            if self._baseline is None and self._interrupts.reason is None:
+                background.see_through(self._runtime.remark, self._runtime.may_interrupt)
 
     def _work(self) -> bytes:
         start, stored = _receive_work(self._channel)
