@@ -47,18 +47,27 @@ def test_task_finds_no_secret_of_the_processes_around_it(site: Installation) -> 
     assert run.output["found_in_own_child"] == sorted(secrets)
 
 
-def test_daemon_of_a_run_ends_with_its_killed_agent_and_bystanders_live(site: Installation) -> None:
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as bystander:
-        run = site.client.trigger("daemonises", {})
-        (line,) = until(lambda: [line for line in run.logs() if line["message"].startswith("daemon ")], "a daemon")
-        daemon = psutil.Process(int(line["message"].split()[1]))
-        agent = next(each for each in daemon.parents() if "serve" in each.cmdline())
+@pytest.fixture
+def bystander() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process of the same user that nobody may touch."""
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        yield process
+        process.kill()
 
-        os.kill(agent.pid, signal.SIGKILL)
 
-        until(lambda: not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE, "the daemon is gone")
-        until(lambda: run.refresh().attempts()[0]["outcome"] == "crashed", "the attempt has ended")
-        assert bystander.poll() is None
-        bystander.kill()
+def test_daemon_of_a_run_ends_with_its_killed_agent_and_bystanders_live(
+    site: Installation, bystander: "subprocess.Popen[bytes]"
+) -> None:
+    run = site.client.trigger("daemonises", {})
+    (line,) = until(lambda: [line for line in run.logs() if line["message"].startswith("daemon ")], "a daemon")
+    daemon = psutil.Process(int(line["message"].split()[1]))
+    # The run's process is a fork of the agent, and has its command line.
+    agent = [each for each in daemon.parents() if "serve" in each.cmdline()][-1]
+
+    os.kill(agent.pid, signal.SIGKILL)
+
+    until(lambda: not daemon.is_running() or daemon.status() == psutil.STATUS_ZOMBIE, "the daemon is gone")
+    until(lambda: run.refresh().attempts()[0]["outcome"] == "crashed", "the attempt has ended")
+    assert bystander.poll() is None
     # The worker lives, and starts another agent.
     assert site.client.trigger("searches", {"secrets": {}, "pids": []}).wait(60).state == "completed"
