@@ -24,6 +24,7 @@ INSPECT_SECONDS = 60
 PREPARE_SECONDS = 600
 """Installing a folder's requirements may download and build them."""
 
+MANIFEST_MAX_BYTES = 32_000_000
 STDERR_LINES_SHOWN = 20
 TASK_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
 INSTALLER_PREFIXES = ("UV_", "PIP_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "HOME")
@@ -49,7 +50,8 @@ class InspectionError(Exception):
 def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
     """The manifest `{name, tasks, errors, hints}` of the folder in the archive; `name` is the folder's own.
 
-    Raises InspectionError where the child gives none: it was killed, hung, or its requirements cannot be installed.
+    Raises InspectionError where the child gives none, or one of more than 32 MB: it was killed, hung, or its
+    requirements cannot be installed.
     """
     with tempfile.TemporaryDirectory(prefix="trigger-inspect-") as temporary:
         folder = Path(temporary) / name
@@ -62,11 +64,28 @@ def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
         code, output, errors = _run(command, environment, cwd=folder, seconds=INSPECT_SECONDS)
     try:
         manifest = json.loads(output)
-    except ValueError:
-        raise InspectionError(_explain("The tasks could not be read", code, errors, INSPECT_SECONDS)) from None
-    if not isinstance(manifest, dict):
+    except (ValueError, RecursionError):
+        manifest = None
+    if not _is_manifest(manifest):
         raise InspectionError(_explain("The tasks could not be read", code, errors, INSPECT_SECONDS))
-    return manifest
+    return dict(manifest)
+
+
+def _is_manifest(value: Any) -> bool:
+    """Whether it has the outer form; its tasks are judged where they are registered."""
+    if (
+        not isinstance(value, dict)
+        or not isinstance(value.get("name"), str)
+        or not isinstance(value.get("tasks"), list)
+    ):
+        return False
+    rows = [value.get("errors"), value.get("hints")]
+    return all(isinstance(found, list) and all(map(_is_finding, found)) for found in rows)
+
+
+def _is_finding(row: Any) -> bool:
+    names = ("file", "line", "column", "severity", "code", "message")
+    return isinstance(row, dict) and all(isinstance(row.get(name), (str, int)) for name in names)
 
 
 def _prepare(folder: Path) -> str:
@@ -115,7 +134,7 @@ def _run(
         texts = []
         for file in (output, errors):
             file.seek(0)
-            texts.append(file.read().decode(errors="replace"))
+            texts.append(file.read(MANIFEST_MAX_BYTES).decode(errors="replace"))
         return code, texts[0], texts[1]
 
 

@@ -40,6 +40,7 @@ DATABASE_TIMEOUTS = {
     "lock_timeout": 1_000,
     "idle_in_transaction_session_timeout": 10_000,
 }
+DATABASE_TIMEOUT_OPTIONS = " ".join(f"-c {name}={value}" for name, value in DATABASE_TIMEOUTS.items())
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **dj_database_url.parse(DATABASE_URL or "postgres://unset.invalid/trigger"),
@@ -53,11 +54,7 @@ DATABASES: dict[str, dict[str, Any]] = {
                 "reconnect_timeout": 2,
             },
             "prepare_threshold": None if IS_DATABASE_POOLED else 5,
-            **(
-                {}
-                if IS_DATABASE_POOLED
-                else {"options": " ".join(f"-c {name}={value}" for name, value in DATABASE_TIMEOUTS.items())}
-            ),
+            **({} if IS_DATABASE_POOLED else {"options": DATABASE_TIMEOUT_OPTIONS}),
         },
     }
 }

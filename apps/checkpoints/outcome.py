@@ -36,6 +36,9 @@ class Outcome:
     more_count: int
     uses_original_keys: bool
     keys_reason: str
+    concurrency_key: str
+    original_concurrency_key: str
+    """Empty where it is the same."""
     warnings: Sequence[str]
 
 
@@ -49,6 +52,10 @@ def outcome_of(shown: ReplayPreview) -> Outcome:
         more_count=max(0, len(shown.runs_again) - KEYS_SHOWN),
         uses_original_keys=shown.uses_original_keys,
         keys_reason=shown.keys_reason,
+        concurrency_key=shown.concurrency_key,
+        original_concurrency_key=(
+            shown.original_concurrency_key if shown.original_concurrency_key != shown.concurrency_key else ""
+        ),
         warnings=shown.warnings,
     )
 

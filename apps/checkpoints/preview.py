@@ -52,6 +52,8 @@ class ReplayPreview:
     segments: Sequence[Segment]
     uses_original_keys: bool
     keys_reason: str
+    concurrency_key: str
+    original_concurrency_key: str
     warnings: Sequence[str]
     refusals: Sequence[FieldError]
 
@@ -84,6 +86,8 @@ def preview(request: ReplayRequest) -> ReplayPreview:
         segments=segments_of(plan, changes),
         uses_original_keys=plan.uses_original_keys,
         keys_reason=_keys_reason(plan, request),
+        concurrency_key=plan.concurrency_key,
+        original_concurrency_key=plan.original.concurrency_key,
         warnings=list(_warnings(plan, reused)),
         refusals=[*plan.refusals, *payload_errors(plan)],
     )

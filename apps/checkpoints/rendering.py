@@ -36,6 +36,8 @@ def preview_row(shown: ReplayPreview) -> dict[str, Any]:
         "segments": shown.segments,
         "uses_original_keys": shown.uses_original_keys,
         "keys_reason": shown.keys_reason,
+        "concurrency_key": shown.concurrency_key,
+        "original_concurrency_key": shown.original_concurrency_key,
         "warnings": shown.warnings,
         "refusals": shown.refusals,
     }

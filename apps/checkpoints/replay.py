@@ -29,11 +29,12 @@ from apps.checkpoints.resume import (
 from apps.checkpoints.store import STORED_MAX_BYTES
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError, PayloadInvalid, RunsError
-from apps.runs.models import PRIORITY_RANGE, Run, RunValue
+from apps.runs.models import PRIORITY_RANGE, Run, RunValue, TaskVersion
 from apps.runs.payloads import encode_payload, validate_payload
 from apps.runs.statements import statement
+from apps.runs.terms import concurrency_key_at, key_path_of
 
-COPIED_OPTIONS = ("task_id", "queue", "concurrency_key", "max_attempts", "tags")
+COPIED_OPTIONS = ("task_id", "queue", "max_attempts", "tags")
 
 
 class _Unchanged:
@@ -73,6 +74,7 @@ class ReplayPlan:
     edits: Edits
     later: Sequence[SavedEntry]
     payload_json: str | None
+    concurrency_key: str
     uses_original_keys: bool
     refusals: tuple[FieldError, ...]
     payload_refusal: RunsError | None
@@ -97,6 +99,7 @@ def replay(request: ReplayRequest) -> Run:
             replay_from="" if last is None else last.key,
             deployment=plan.choice.deployment,
             idempotency_scope=(original.idempotency_scope or original.id) if plan.uses_original_keys else None,
+            concurrency_key=plan.concurrency_key,
             priority=min(original.priority, PRIORITY_RANGE[1]),  # a bump is the original's own
             **{name: getattr(original, name) for name in COPIED_OPTIONS},
         )
@@ -123,23 +126,23 @@ def plan_replay(request: ReplayRequest) -> ReplayPlan:
     choice = choose_deployment(original, request.deployment)
     edits = edit_entries(original.id, entries[:count], entries[count:], request.checkpoint_data, choice)
     refusals = [*choice.refusals, *resume_refusals(choice, edits.entries), *edits.refusals]
-    payload_json, payload_refusal = None, None
+    payload, payload_refusal = NewPayload(None, original.concurrency_key), None
     try:
-        payload_json, hidden = _new_payload(original, request, choice, edits.entries)
+        payload = _new_payload(original, request, choice, edits.entries)
     except RunsError as error:
         payload_refusal = error
-    else:
-        refusals += hidden
+    refusals += payload.hidden
     refusals += _size_refusals(edits)
     later = entries[count:]
     # What an earlier edit had replaced is made anew, so the original's effects were others.
-    is_edited = bool(edits.edits) or payload_json is not None or any(entry.is_edited for entry in later)
+    is_edited = bool(edits.edits) or payload.text is not None or any(entry.is_edited for entry in later)
     return ReplayPlan(
         original=original,
         choice=choice,
         edits=edits,
         later=later,
-        payload_json=payload_json,
+        payload_json=payload.text,
+        concurrency_key=payload.concurrency_key,
         uses_original_keys=not is_edited and not request.has_new_keys,
         refusals=tuple(refusals),
         payload_refusal=payload_refusal,
@@ -181,29 +184,50 @@ def _place(original: Run, entries: Sequence[SavedEntry], key: str) -> int:
     raise CheckpointNotFound(f"{original.public_id} has no checkpoint {key[:200]!r}. {there}")
 
 
-def _new_payload(
-    original: Run, request: ReplayRequest, choice: Choice, entries: Sequence[SavedEntry]
-) -> tuple[str | None, list[FieldError]]:
-    """The text of an edited payload, None for the original's; and the edited fields that checkpoints would hide.
+@dataclass(frozen=True, slots=True)
+class NewPayload:
+    """`text` is None for the original's; `hidden` are the edited fields that checkpoints would hide."""
 
-    Raises PayloadInvalid and PayloadTooLarge, also where the chosen code no longer takes the original's payload.
-    """
+    text: str | None
+    concurrency_key: str
+    hidden: Sequence[FieldError] = ()
+
+
+def _new_payload(original: Run, request: ReplayRequest, choice: Choice, entries: Sequence[SavedEntry]) -> NewPayload:
+    """Raises PayloadInvalid and PayloadTooLarge, also where the chosen code no longer takes the original's payload."""
     is_given = request.payload is not UNCHANGED
     if not is_given and not choice.is_other and choice.original is not None:
-        return None, []
+        return NewPayload(None, original.concurrency_key)
     stored = json.loads(RunValue.objects.only("payload").get(run_id=original.id).payload)
     if not is_given:
         validate_payload(stored, _schema(choice))
-        return None, []
+        return NewPayload(None, _concurrency_key(original, choice, stored, stored))
     if request.payload is None:
         message = "is null: leave it out for the original's, or send {} for none"
         raise PayloadInvalid(f"payload {message}", (FieldError("payload", message),))
     text = encode_payload(request.payload)
     value = codec.parse_payload(text.encode())
     validate_payload(value, _schema(choice))
+    key = _concurrency_key(original, choice, stored, value)
     if same_value(stored, value):
-        return None, []
-    return text, hidden_payload_fields(stored, value, entries, choice)
+        return NewPayload(None, key)
+    return NewPayload(text, key, hidden_payload_fields(stored, value, entries, choice))
+
+
+def _concurrency_key(original: Run, choice: Choice, stored: Any, value: Any) -> str:
+    """The key that the chosen code takes from the payload; the original's where that was not taken from its payload.
+
+    Raises PayloadInvalid naming the field that is missing.
+    """
+    origin = choice.original or choice.newest
+    version = choice.version
+    if origin.pk != choice.deployment.pk:
+        version = TaskVersion.objects.only("options").get(deployment=origin, task_id=original.task_id)
+    try:
+        is_derived = concurrency_key_at(key_path_of(version.options), stored) == original.concurrency_key
+    except PayloadInvalid:
+        is_derived = False
+    return concurrency_key_at(key_path_of(choice.version.options), value) if is_derived else original.concurrency_key
 
 
 def _schema(choice: Choice) -> str:

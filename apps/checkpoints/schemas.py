@@ -83,6 +83,10 @@ class ReplayPreviewOut(Strict):
     segments: list[SegmentOut]
     uses_original_keys: Annotated[bool, Field(description="Whether `idempotency_key()` gives the original's keys.")]
     keys_reason: str
+    concurrency_key: Annotated[
+        str, Field(description="Taken from the payload, unless the original was given its own; empty: none.")
+    ]
+    original_concurrency_key: str
     warnings: list[str]
     refusals: Annotated[list[FieldErrorOut], Field(description="Why it would be refused; empty where it would not.")]
 

@@ -17,7 +17,7 @@ from psycopg.rows import namedtuple_row
 from apps.queues.lanes import LANE_LIMIT, Lanes, Place
 from apps.queues.rates import parse_rate
 from apps.queues.shares import Group, GroupTake, Lane, Room, Terms, plan, terms_of
-from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS
+from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS, COOLING_PROBE_SECONDS
 from apps.runs.statements import HELD, Statement, statement
 
 PROMOTE_LIMIT = 1000
@@ -83,6 +83,8 @@ class Claimer:
     _is_short: bool = False
     _unbooked_until: float = float("-inf")
     """Until then lanes with rates, and those that cool down, are left out."""
+    _held_back: set[Group] = field(default_factory=set)
+    """Groups of this pass that waited for what the groups before them would leave; they have one more turn in it."""
 
     async def claim(
         self, database: Connection, *, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
@@ -138,13 +140,16 @@ class Claimer:
     async def _pass(
         self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float], claimed_count: int
     ) -> list[Any]:
+        """As `_try_pass`; without the lanes that have to be written down, where somebody holds what is to be
+        written."""
         try:
             return await self._try_pass(database, limit, parameters, waits, claimed_count)
         except HELD:
-            if not self._books or not self.lanes.groups:
+            if not self._books:
                 raise
-            self._unbooked_until = time.monotonic() + BOOKING_PAUSE_SECONDS
-            return await self._try_pass(database, limit, parameters, waits, claimed_count)
+        self._unbooked_until = time.monotonic() + BOOKING_PAUSE_SECONDS
+        await self._find(database)  # what is remembered of the lanes was rolled back
+        return await self._try_pass(database, limit, parameters, waits, claimed_count) if self.lanes.groups else []
 
     @property
     def _books(self) -> bool:
@@ -156,10 +161,12 @@ class Claimer:
         """One READ COMMITTED transaction: the lock, then what bounds the claim, then the claim.
 
         The counts are read by a statement that starts after the lock is held; the two are sent together. Where the
-        first shares fit, the lock is held for three round trips.
+        first shares fit, the lock is held for three round trips, and for one more where a group had to wait for what
+        the groups before it leave of a limit that they share.
         """
         rows: list[Any] = []
         self._is_short = False
+        self._held_back = set()
         lanes = self.lanes.all()
         async with database.pipeline(), database.transaction():
             await database.execute(LOCK_CLAIMS.text)
@@ -200,6 +207,7 @@ class Claimer:
             "tasks": [take.terms.lane.task_id for _, take in takes],
             "keys": [take.terms.lane.concurrency_key for _, take in takes],
             "takes": [take.count for _, take in takes],
+            "are_squeezed": [take.is_squeezed for _, take in takes],
             "after_turned": [place.turned_priority for place in places],
             "after_ids": [place.run_id for place in places],
             "is_retired": [take.terms.is_retired for _, take in takes],
@@ -219,23 +227,30 @@ class Claimer:
             places[lane] = Place(-row.priority, row.run_id)
         drained: list[Lane] = []
         full: set[Group] = set()
+        held_back: list[Group] = []
         for group in planned:
             got = sum(counts.get(take.terms.lane, 0) for take in group.takes)
             room.book_queue(group.takes[0].terms, got - group.count)
             for take in group.takes:
                 room.book_lane(take.terms, counts.get(take.terms.lane, 0) - take.count)
-                if got < group.count and counts.get(take.terms.lane, 0) < take.count:
+                if got < group.count and counts.get(take.terms.lane, 0) < take.count and not group.is_squeezed:
                     drained.append(take.terms.lane)
             if got == group.count:
                 full.add(group.group)
-            elif len(group.takes) < len(groups[group.group]):
+            elif group.is_squeezed and group.group not in self._held_back:
+                held_back.append(group.group)
+            elif group.is_squeezed or len(group.takes) < len(groups[group.group]):
                 # A lane that had no take may have one now, after others gave back: the next claim sees to it.
                 self._is_short = True
         self.lanes.served(places)
         self.lanes.drained(drained)
+        self._held_back.update(held_back)
         # Groups that had no turn in this round are as open as those that filled theirs.
         unplanned = [group for group in groups if group not in {each.group for each in planned}]
-        return {group: groups[group] for group in (*unplanned, *(g for g in groups if g in full))}
+        # Those that were held back come before anyone's second share, which the next claim sees to.
+        self._is_short |= bool(held_back and full)
+        again = [] if held_back else [group for group in groups if group in full]
+        return {group: groups[group] for group in (*held_back, *unplanned, *again)}
 
 
 async def _run(database: Connection, wanted: Statement, parameters: Mapping[str, Any]) -> list[Any]:
@@ -247,8 +262,9 @@ async def _run(database: Connection, wanted: Statement, parameters: Mapping[str,
 async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, rows: Sequence[Any]) -> None:
     """What later claims are bounded by, apart from the running runs themselves."""
     charges = {bound: count for bound, count in room.charges.items() if count}
-    probed = {each.lane.task_id for each in terms if each.is_cooling} & {row.task_id for row in rows}
-    if charges or probed:
+    cooling = {each.lane.task_id for each in terms if each.is_cooling}
+    probes = {row.task_id: row.run_id for row in rows if row.task_id in cooling}  # one each, see `terms_of`
+    if charges or probes:
         await database.execute(BOOKING_TIMEOUT)
     if charges:
         rates = {bound: parse_rate(text) for each in terms for bound, (text, _) in each.rates.items()}
@@ -262,9 +278,10 @@ async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, 
                 "now": terms[0].now,
             },
         )
-    if probed:
+    if probes:
         parameters = {
-            "tasks": sorted(probed), "cooling_from": COOLING_FROM, "longest_seconds": COOLING_LONGEST_SECONDS
+            "tasks": list(probes), "run_ids": list(probes.values()), "cooling_from": COOLING_FROM,
+            "longest_seconds": COOLING_LONGEST_SECONDS, "probe_seconds": COOLING_PROBE_SECONDS,
         }  # fmt: skip
         await database.execute(START_PROBES.text, parameters)
 

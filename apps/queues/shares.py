@@ -6,7 +6,7 @@ priority decides. Groups take turns, so a key that floods its queue starves nobo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -58,10 +58,15 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """At most so many runs of this lane."""
+    """At most so many runs of this lane.
+
+    `is_squeezed`: it may come to more, when it is known how much of a limit that they share the groups before leave.
+    So nothing of its group may go before a run that the lane still has.
+    """
 
     terms: Terms
     count: int
+    is_squeezed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,10 @@ class GroupTake:
     group: Group
     count: int
     takes: Sequence[Take]
+
+    @property
+    def is_squeezed(self) -> bool:
+        return any(take.is_squeezed for take in self.takes)
 
 
 def terms_of(row: object) -> Terms:
@@ -87,7 +96,7 @@ def terms_of(row: object) -> Terms:
     }
     if get("is_cooling"):
         # One probe at a time.
-        slots[bounds["task"]] = min(slots.get(bounds["task"], 1), 1 - get("task_running"))
+        slots[bounds["task"]] = min(slots.get(bounds["task"], 1), 0 if get("is_probing") else 1)
     rates = {
         bound: (get(f"{scope}_rate"), get(f"{scope}_ahead"))
         for scope, bound in bounds.items()
@@ -113,6 +122,9 @@ class Room:
             for bound, (text, ahead) in each.rates.items():
                 room.rates[bound] = parse_rate(text).room(ahead)
         return room
+
+    def copy(self) -> Room:
+        return Room(dict(self.slots), dict(self.rates), dict(self.charges))
 
     def of_queue(self, terms: Terms) -> int:
         """What the queue leaves, which all lanes of a group share."""
@@ -152,27 +164,35 @@ def plan(groups: Mapping[Group, Sequence[Terms]], room: Room, capacity: int) -> 
     """Equal shares of the capacity for the groups in their order, booked in `room`; what nobody can use is left over.
 
     Only the claim sees whose runs go first inside a group, so each of its lanes books the most that it may get, and the
-    queue what the group may get: give back what was not taken. The first groups get the remainder.
+    queue what the group may get: give back what was not taken. The first groups get the remainder. A lane that finds
+    less room than there was before this plan is squeezed (see Take); the first group has no such lane.
     """
     planned: list[GroupTake] = []
     left = capacity
+    before = room.copy()
     open_groups = [(group, lanes) for group, lanes in groups.items() if any(map(room.is_open, lanes))]
     for position, (group, lanes) in enumerate(open_groups):
         if left <= 0:
             break
         share = min(-(-left // (len(open_groups) - position)), room.of_queue(lanes[0]))
-        takes = []
-        for terms in lanes:
-            most = min(share, room.of_lane(terms))
-            if most:
-                room.book_lane(terms, most)
-                takes.append(Take(terms, most))
+        takes = list(_takes(lanes, share, room, before))
+        for take in takes:
+            room.book_lane(take.terms, take.count)
         count = min(share, sum(take.count for take in takes))
         if count:
             room.book_queue(lanes[0], count)
             planned.append(GroupTake(group, count, takes))
             left -= count
     return planned
+
+
+def _takes(lanes: Sequence[Terms], share: int, room: Room, before: Room) -> Iterator[Take]:
+    """The most that each lane of a group may get."""
+    for terms in lanes:
+        most = min(share, room.of_lane(terms))
+        is_squeezed = most < share and len(lanes) > 1 and most < min(share, before.of_lane(terms))
+        if most or is_squeezed:
+            yield Take(terms, most, is_squeezed)
 
 
 def _bounds(terms: Terms) -> set[Bound]:

@@ -79,12 +79,13 @@ def _cooling(facts: Any) -> Reason | None:
             "the next one is tried"
         )
         return Reason("cooling_down", text, until=facts.cooling_until, is_alarming=True)
-    if facts.failing_count >= COOLING_FROM and facts.task_running:
+    if facts.failing_count >= COOLING_FROM and facts.is_probing:
         text = (
             f"The task cools down, because {facts.failing_count} of its runs have failed one after the other: "
-            "one run at a time is tried, and one runs now."
+            "one run at a time is tried, and one runs now; the next one is tried when it has ended, or else"
         )
-        return Reason("cooling_down", text, blocking_runs=_ids(facts.task_runs), is_alarming=True)
+        probe = _ids([facts.probe_run])
+        return Reason("cooling_down", text, until=facts.probe_until, blocking_runs=probe, is_alarming=True)
     return None
 
 

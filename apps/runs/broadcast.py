@@ -27,6 +27,7 @@ PAGE_COALESCE_SECONDS = 0.05
 # A notification's commit would wait for the disk, though nothing is lost with it. For this transaction alone: behind a
 # pooler the session belongs to others too.
 SEND = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
+CONNECT_TIMEOUT_SECONDS = 5
 PAYLOAD_MAX_BYTES = 7900
 """Postgres refuses a payload of 8,000 bytes and more."""
 
@@ -79,7 +80,10 @@ class Notifier:
         for is_last_try in (database is None, True):
             try:
                 if database is None:
-                    database = psycopg.connect(self._database_url, autocommit=True, prepare_threshold=None)
+                    database = psycopg.connect(
+                        self._database_url, autocommit=True, prepare_threshold=None,
+                        connect_timeout=CONNECT_TIMEOUT_SECONDS, options=settings.DATABASE_TIMEOUT_OPTIONS,
+                    )  # fmt: skip
                 _send(database, batch)
             except psycopg.Error as error:
                 if database is not None:

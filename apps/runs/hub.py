@@ -153,8 +153,9 @@ class Hub:
     async def _listen(self) -> None:
         """One connection's life; returns when a heartbeat stays away."""
         connection = await psycopg.AsyncConnection.connect(
-            self._database_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, prepare_threshold=None
-        )
+            self._database_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, prepare_threshold=None,
+            options=settings.DATABASE_TIMEOUT_OPTIONS,
+        )  # fmt: skip
         async with connection:
             for channel in (RUNS_CHANNEL, self._heartbeat_channel):
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))

@@ -86,6 +86,8 @@ class TaskControl(models.Model):
         models.UUIDField(), default=list, help_text="The runs that have failed since the last one completed."
     )
     cooling_until = models.DateTimeField(null=True, help_text="Before then no run of the task is claimed.")
+    probe_run = models.UUIDField(null=True, help_text="The run that was claimed last while the task cooled down.")
+    probe_until = models.DateTimeField(null=True, help_text="Until then it holds back the next one while it runs.")
 
     class Meta:
         db_table = "runs_taskcontrol"

@@ -4,10 +4,10 @@ import json
 from functools import lru_cache
 from typing import Any
 
-import jsonschema_rs
 from trigger_sdk import codec
 
 from apps.runs.errors import FieldError, PayloadInvalid, PayloadMalformed, PayloadTooLarge
+from apps.runs.payload_schemas import validator_of
 
 PAYLOAD_MAX_BYTES = codec.MAX_VALUE_BYTES
 
@@ -59,7 +59,11 @@ def parse_json(raw: bytes, *, root: str = "", envelope_depth: int = 0) -> Any:
 
 def validate_payload(payload: Any, payload_schema: str) -> None:
     """Raises PayloadInvalid naming each field that does not fit the task's annotations (a JSON Schema's text)."""
-    validator = _validator(payload_schema)
+    try:
+        validator = _validator(payload_schema)
+    except ValueError as refused:  # of a deployment that was registered when more was allowed
+        message = f"cannot be checked, deploy the task again: {str(refused).splitlines()[0]:.200}"
+        raise PayloadInvalid(f"The payload {message}", (FieldError("payload", message),)) from None
     value = {} if payload is None else payload
     if validator.is_valid(value):  # a third of what listing no errors costs
         return
@@ -75,7 +79,7 @@ def validate_payload(payload: Any, payload_schema: str) -> None:
 
 @lru_cache(maxsize=512)
 def _validator(schema: str) -> Any:
-    return jsonschema_rs.Draft202012Validator(json.loads(schema))
+    return validator_of(json.loads(schema))
 
 
 def _path(parts: list[str | int]) -> str:

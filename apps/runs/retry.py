@@ -17,6 +17,10 @@ COOLING_FROM = 10
 """A task cools down from so many runs that failed one after the other (contract, section 5)."""
 
 COOLING_LONGEST_SECONDS = 300
+COOLING_PROBE_SECONDS = 60
+"""A run that is tried while its task cools down holds back the next one for so long, or for the interval where that is
+longer: one that runs for hours says nothing about the others."""
+
 COOLING_RUNS_KEPT = 20
 """More failing runs than that ask for no longer interval."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -40,20 +40,30 @@ class TaskTerms:
 
     def concurrency_key(self, payload: Any) -> str:
         """The key of a run with that payload; raises PayloadInvalid with the path where there is none."""
-        if not self.key_path:
-            return ""
-        value, path = payload, "payload"
-        for name in self.key_path:
-            path = f"{path}.{name}"
-            if not isinstance(value, Mapping) or name not in value:
-                _refuse_key(path, "is missing, but the task takes its concurrency key from it")
-            value = value[name]
-        if not isinstance(value, (str, int, float)):
-            _refuse_key(path, "must be a text, a number or a boolean: the task takes its concurrency key from it")
-        key = value if isinstance(value, str) else json.dumps(value)
-        if len(key) > CONCURRENCY_KEY_MAX_LENGTH:
-            _refuse_key(path, f"has {len(key):,} characters; a concurrency key may have {CONCURRENCY_KEY_MAX_LENGTH}")
-        return key
+        return concurrency_key_at(self.key_path, payload)
+
+
+def key_path_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The payload's fields down to the concurrency key, of a task with these options; empty: it has none."""
+    return tuple((options.get("concurrency_key") or "").split(".")[1:])
+
+
+def concurrency_key_at(key_path: Sequence[str], payload: Any) -> str:
+    """What stands there in the payload, as text; empty without a path. Raises PayloadInvalid where it is no key."""
+    if not key_path:
+        return ""
+    value, path = payload, "payload"
+    for name in key_path:
+        path = f"{path}.{name}"
+        if not isinstance(value, Mapping) or name not in value:
+            _refuse_key(path, "is missing, but the task takes its concurrency key from it")
+        value = value[name]
+    if not isinstance(value, (str, int, float)):
+        _refuse_key(path, "must be a text, a number or a boolean: the task takes its concurrency key from it")
+    key = value if isinstance(value, str) else json.dumps(value)
+    if len(key) > CONCURRENCY_KEY_MAX_LENGTH:
+        _refuse_key(path, f"has {len(key):,} characters; a concurrency key may have {CONCURRENCY_KEY_MAX_LENGTH}")
+    return key
 
 
 _known: dict[str, TaskTerms] = {}
@@ -101,14 +111,13 @@ def refuse_unknown_task(task_id: str) -> NoReturn:
 
 def _compile(row: Any) -> TaskTerms:
     options = json.loads(row.options)
-    path = options.get("concurrency_key") or ""
     terms = TaskTerms(
         deployment_id=row.deployment_id,
         payload_schema=row.payload_schema,
         queue=options.get("queue") or row.task_id,
         max_attempts=int((options.get("retry") or {}).get("max_attempts", DEFAULT_MAX_ATTEMPTS)),
         ttl_seconds=options.get("ttl_seconds"),
-        key_path=tuple(path.split(".")[1:]),
+        key_path=key_path_of(options),
     )
     if len(_known) >= KNOWN_LIMIT:
         _known.clear()

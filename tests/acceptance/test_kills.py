@@ -262,3 +262,18 @@ def test_steps_of_a_gather_that_were_acknowledged_run_once(
     assert outcomes(run) == ["crashed", "completed"]
     assert run.output == [{"page": number} for number in range(count)]
     assert [what for what, attempt in ledger.stages() if attempt == 2] == [f"page-{count - 1}"]
+
+
+def test_run_that_kills_its_worker_at_once_is_a_dead_letter_after_three_kills(
+    site: Installation, ledger: Ledger
+) -> None:
+    """Its claim was never confirmed: it begins and kills within milliseconds."""
+    run = site.client.trigger("kills-its-worker", ledger.payload)
+    for number in range(1, 4):
+        worker = site.start_worker()
+        until(lambda worker=worker: worker.poll() is not None, f"the death of worker {number}")  # type: ignore[misc]
+        until(lambda number=number: len(outcomes(run)) == number and all(outcomes(run)), "the lease ends")  # type: ignore[misc]
+
+    assert site.client.run(run.id).state == "dead_letter"
+    assert outcomes(run) == ["lost"] * 3
+    assert ledger.stages() == [("begin", 1), ("begin", 2), ("begin", 3)]

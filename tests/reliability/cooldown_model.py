@@ -77,6 +77,7 @@ class Model:
 
     def _surveyed(self, s: State, index: int, c: Claim, stage: str) -> Iterator[Step]:
         """The free places of the worker may go to either task first: the cursor stands anywhere."""
+        self.rules.check_allowances(s)
         allowances = [self.rules.allowance(s, task) for task in range(len(s.controls))]
         order = range(len(allowances))
         for first in order:
@@ -125,7 +126,7 @@ class Model:
         yield (
             "a tick",
             s._replace(
-                controls=tuple(control._replace(cooling=max(0, control.cooling - 1)) for control in s.controls),
+                controls=tuple(self.rules.older_control(control) for control in s.controls),
                 past=tuple(self.rules.older(past) for past in s.past),
                 claims=tuple(c._replace(age=c.age + 1) if c.stage not in ("", "locked") else c for c in s.claims),
                 writers=self.writers.aged(s),

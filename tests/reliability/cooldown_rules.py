@@ -4,6 +4,7 @@ from tests.reliability.cooldown_state import (
     AGE_LONG,
     FAILING_MAX,
     FAILING_MIN,
+    PROBE_MIN,
     Claim,
     Control,
     Past,
@@ -49,23 +50,45 @@ class Rules:
         room = max(0, min(self.size.capacity, self.size.limit - running))
         if len(control.failing) < FAILING_MIN:
             return room, False
-        is_busy = running > 0 and self.weak != "running_not_looked_at"
-        if control.cooling or is_busy or control.probe >= 0 or self.weak == "no_probe":
+        if control.cooling or self._is_probing(s, task, running) or self.weak == "no_probe":
             return 0, True
         return min(1, room), True
+
+    def _is_probing(self, s: State, task: int, running: int) -> bool:
+        """Whether the task's last probe still has its time."""
+        control = s.controls[task]
+        if self.weak == "all_runs_looked_at":
+            return running > 0
+        if control.probe < 0 or self.weak == "probe_not_looked_at":
+            return False
+        is_running = s.runs[control.probe] == "r" or self.weak == "probe_state_not_looked_at"
+        return is_running and (control.probe_left > 0 or self.weak == "no_end_of_probes")
+
+    def check_allowances(self, s: State) -> None:
+        """Only its interval, its limit and a probe that has its time may hold back a task that cools."""
+        for task, (control, past) in enumerate(zip(s.controls, s.past, strict=True)):
+            running = sum(run == "r" and t == task for run, t in zip(s.runs, self.size.tasks, strict=True))
+            if len(control.failing) < FAILING_MIN or control.cooling or running >= self.size.limit:
+                continue
+            if not self.allowance(s, task)[0] and not self._has_time(s.runs, past, 0):
+                raise Violation("a task is held back by a run that does not probe it, or whose time is over")
+
+    def _has_time(self, runs: tuple[str, ...], past: Past, age: int) -> bool:
+        return past.probe >= 0 and runs[past.probe] == "r" and past.since_start - age < past.probe_time
 
     def counted(self, s: State, runs: tuple[int, ...], age: int) -> State:
         controls = list(s.controls)
         for task in {self.size.tasks[r] for r in runs}:
             control = controls[task]
+            is_kept = len(control.failing) >= FAILING_MIN or self.weak == "probe_outlives_cool_down"
             failing = list(control.failing)
             for r in runs:
                 is_new = r not in failing or self.weak == "failures_counted_twice"
                 if self.size.tasks[r] == task and is_new and len(failing) < FAILING_MAX:
                     failing.append(r)
-            probe = -1 if control.probe in runs else control.probe
+            probe, left = (control.probe, control.probe_left) if is_kept else (-1, 0)
             cooling = max(0, interval(len(failing)) - age)
-            controls[task] = Control(tuple(sorted(failing)), cooling, probe)
+            controls[task] = Control(tuple(sorted(failing)), cooling, probe, left)
         return s._replace(controls=tuple(controls))
 
     def reset(self, s: State, runs: tuple[int, ...], *, is_reset_skipped: bool) -> State:
@@ -75,12 +98,13 @@ class Rules:
                 s = self._excused(s, task, controls[task].failing)
                 continue
             cooling = controls[task].cooling if self.weak == "success_keeps_cooling" else 0
-            controls[task] = Control(cooling=cooling)
+            controls[task] = Control(cooling=cooling, probe=controls[task].probe, probe_left=controls[task].probe_left)
             s = s._replace(past=(*s.past[:task], s.past[task]._replace(excused=()), *s.past[task + 1 :]))
         return s._replace(controls=tuple(controls))
 
     def lifted(self, s: State, task: int) -> State:
-        controls = (*s.controls[:task], Control(), *s.controls[task + 1 :])
+        lifted = s.controls[task]._replace(failing=(), cooling=0)
+        controls = (*s.controls[:task], lifted, *s.controls[task + 1 :])
         return s._replace(controls=controls, past=(*s.past[:task], Past(), *s.past[task + 1 :]))
 
     # Ghosts and what they judge.
@@ -88,7 +112,7 @@ class Rules:
     def remembered_success(self, s: State, runs: tuple[int, ...]) -> State:
         past = list(s.past)
         for task in {self.size.tasks[r] for r in runs}:
-            past[task] = past[task]._replace(failed=(), interval=0)
+            past[task] = past[task]._replace(failed=(), interval=0, probe=-1, probe_time=0)
         return s._replace(past=tuple(past))
 
     def remembered_failure(self, s: State, runs: tuple[int, ...], age: int) -> State:
@@ -136,8 +160,10 @@ class Rules:
         if any(before[r] != "p" for r in c.taken):
             raise Violation("a run was claimed that was not pending")
         past, pause = s.past[task], interval(len(s.controls[task].failing))
-        if pause and running > 1:
-            raise Violation("a cooling task has two runs, one of them started as a probe")
+        if pause and sum(self.size.tasks[r] == task for r in c.taken) > 1:
+            raise Violation("two runs of a cooling task were started at once")
+        if pause and self._has_time(before, past, c.age):
+            raise Violation("a probe was started while the one before it had its time")
         if pause and past.since_failure - c.age < pause:
             raise Violation("a run was started while its task was cooling")
         if pause and past.since_start - c.age < past.interval:
@@ -145,10 +171,14 @@ class Rules:
 
     def _dispatched(self, s: State, task: int, c: Claim) -> State:
         control, pause = s.controls[task], interval(len(s.controls[task].failing))
+        run = next(r for r in c.taken if self.size.tasks[r] == task)
         if c.probes[task] and pause and self.weak != "claim_sets_no_interval":
-            probe = next(r for r in c.taken if self.size.tasks[r] == task) if self.weak == "probe_marked" else -1
-            control = control._replace(cooling=max(0, pause - c.age), probe=probe)
-        past = s.past[task]._replace(since_start=c.age, interval=pause)
+            left = max(0, max(pause, PROBE_MIN) - c.age)
+            control = control._replace(cooling=max(0, pause - c.age), probe=run, probe_left=left)
+        past = s.past[task]._replace(
+            since_start=c.age, interval=pause, probe=run if pause else -1,
+            probe_time=max(pause, PROBE_MIN) if pause else 0,
+        )  # fmt: skip
         return s._replace(
             controls=(*s.controls[:task], control, *s.controls[task + 1 :]),
             past=(*s.past[:task], past, *s.past[task + 1 :]),
@@ -158,3 +188,8 @@ class Rules:
         return past._replace(
             since_failure=min(past.since_failure + 1, AGE_LONG), since_start=min(past.since_start + 1, AGE_LONG)
         )
+
+    def older_control(self, control: Control) -> Control:
+        left = max(0, control.probe_left - 1)
+        is_kept = left or self.weak in ("no_end_of_probes", "probe_state_not_looked_at")
+        return Control(control.failing, max(0, control.cooling - 1), control.probe if is_kept else -1, left)

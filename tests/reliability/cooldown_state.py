@@ -11,10 +11,13 @@ WEAKENINGS = {
     "repeated_poll_under_lane": "a repeated poll locks its runs while it holds the lane",
     "failures_counted_twice": "failures are counted, not the runs that failed",
     "lost_counts": "a lost attempt counts as a failure",
-    "running_not_looked_at": "a probe is claimed although another run of the task is running",
+    "probe_not_looked_at": "a probe is claimed although the one before it still has its time",
+    "all_runs_looked_at": "a probe is not claimed while any run of the task is running",
+    "probe_outlives_cool_down": "a cool-down that begins keeps the probe of an earlier one",
+    "no_end_of_probes": "a probe holds back the next one for as long as it runs",
     "claim_sets_no_interval": "only failures set the time until which a task cools",
     "control_read_before_lane": "the claim reads the control rows before it holds the lane",
-    "probe_marked": "the control row names its probe, and only the probe's success or failure clears that",
+    "probe_state_not_looked_at": "a probe holds back the next one for its time, although it has ended",
     "no_probe": "a task that fails too often is not claimed at all",
     "success_keeps_cooling": "a success forgets the failures, not the time until which the task cools",
     "success_resets_apart": "a success resets the control row in a transaction of its own",
@@ -28,6 +31,8 @@ FAILING_MAX = 3
 """The most that are kept; 20 in the product."""
 INTERVAL_MAX = 2
 """Ticks; 300 s in the product."""
+PROBE_MIN = 2
+"""Ticks for which a probe holds back the next one, unless the interval is longer; 60 s in the product."""
 AGE_MAX = 1
 """Ticks that a transaction may take after it read the clock; the statement timeout."""
 AGE_LONG = INTERVAL_MAX + AGE_MAX
@@ -43,7 +48,9 @@ class Control(NamedTuple):
     cooling: int = 0
     """Ticks until the task may be claimed again."""
     probe: int = -1
-    """The run that probes; weakened protocols only."""
+    """The run that was started last while the task cooled."""
+    probe_left: int = 0
+    """Ticks for which it holds back the next one, while it runs."""
 
 
 class Past(NamedTuple):
@@ -56,6 +63,10 @@ class Past(NamedTuple):
     since_start: int = AGE_LONG
     interval: int = 0
     """What the latest start had to keep free after it."""
+    probe: int = -1
+    """The run of the latest start, where that was a probe of the present cool-down."""
+    probe_time: int = 0
+    """For how long it holds back the next one, while it runs."""
 
 
 class Claim(NamedTuple):

@@ -48,6 +48,7 @@ async def complete(database: Database, rows: Sequence[Any]) -> None:
     count = len(rows)
     await COMPLETE_ATTEMPTS.run_on(
         database,
+        waits=True,
         run_ids=[row.run_id for row in rows],
         tokens=[row.token for row in rows],
         outputs=["null"] * count,

@@ -16,6 +16,7 @@ from tests.reliability.queue_model_terms import (
     CONFIRM,
     COOLING_FROM,
     KILLS,
+    PROBE,
     RATES,
     SECOND,
     Attempt,
@@ -55,11 +56,16 @@ class Model:
         elif scope == "task":
             limit, count = self._number(name, "max_concurrency_total"), sum(run.task == name for run in running)
             if self.tasks[name].is_cooling:
-                limit = min(1, 1 if limit is None else limit)
+                room = 0 if self._is_probing(name) else 1
+                return room if limit is None else min(room, limit - count)
         else:
             limit = self._number(name, "max_concurrency")
             count = sum((run.task, run.key) == (name, key) for run in running)
         return None if limit is None else limit - count
+
+    def _is_probing(self, task: str) -> bool:
+        terms = self.tasks[task]
+        return terms.probe is not None and terms.probe.state == "running" and self.now < terms.probe_until
 
     def _number(self, task: str, name: str) -> int | None:
         value = self.tasks[task].effective(name)
@@ -113,11 +119,12 @@ class Model:
         left = [run for run in open_before if run not in runs]
         if is_exact:
             self._check_order(runs, open_before)
-            left = [run for run in left if not self._is_booked_elsewhere(run, open_before, limit)]
         for attempt in taken:
             self._start(attempt)
-        for task in {run.task for run in runs}:
-            self._cool(task)
+        for run in runs:
+            if self.tasks[run.task].is_cooling:
+                self._cool(run.task)
+                self._probe(run)
         if is_exact:
             self._check_order_between_tasks(runs, left)
 
@@ -141,15 +148,6 @@ class Model:
                     assert 0 in rooms or any(room is not None and room < 0 for room in rooms), (
                         f"{run.lane} went before {other.lane}, whose turn was earlier and which nothing else held back"
                     )
-
-    def _is_booked_elsewhere(self, run: Run, open_runs: list[Run], limit: int) -> bool:
-        """Queues and keys that share a limit of a task book it one after the other, before they know what they take."""
-        for bound in self.bounds(run):
-            room = self.room(bound)
-            sharing = {(other.queue, other.key) for other in open_runs if bound in self.bounds(other)}
-            if bound[0] != "queue" and room is not None and len(sharing) > 1 and room < limit * len(sharing):
-                return True
-        return False
 
     def check_nothing_left(self) -> None:
         """Nobody found anything more to claim: so every open run has a bound without room.
@@ -182,6 +180,11 @@ class Model:
         if terms.is_cooling:
             terms.cooling_until = self.now + min(300, 2 ** (len(terms.failing) - COOLING_FROM)) * SECOND
 
+    def _probe(self, run: Run) -> None:
+        terms = self.tasks[run.task]
+        assert terms.cooling_until is not None
+        terms.probe, terms.probe_until = run, max(terms.cooling_until, self.now + PROBE)
+
     # --- ends of attempts
 
     def complete(self, attempt: Attempt) -> bool:
@@ -201,7 +204,9 @@ class Model:
         run = attempt.run
         state, self.delay_range = self._next(attempt, outcome, retry_after, is_abort)
         if outcome in BUDGET:
-            self.tasks[run.task].failing.add(run.id)
+            terms = self.tasks[run.task]
+            terms.probe = terms.probe if terms.is_cooling else None
+            terms.failing.add(run.id)
             self._cool(run.task)
         run.has_run_out_of_memory |= outcome == "out_of_memory"
         self._end(attempt, outcome, state)

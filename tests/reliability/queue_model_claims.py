@@ -17,14 +17,13 @@ from tests.reliability.queue_model_driver import (
     KEYS,
     QUEUES,
     TASKS,
-    WORKERS,
     Driver,
     action,
     mostly,
     picks,
     seldom,
 )
-from tests.reliability.queue_model_terms import SECOND, Attempt, Run
+from tests.reliability.queue_model_terms import SECOND, WORKERS, Attempt, Run
 
 orders = st.fixed_dictionaries(
     {
@@ -120,11 +119,9 @@ class Claims(Driver):
         self._claim(worker, limit, is_fresh=False, is_started=is_started)
 
     def _claim(self, worker: UUID, limit: int, *, is_fresh: bool, is_started: bool) -> None:
-        poll = uuid4()
-        self.polls.append((worker, poll))
-        self._claim_for(worker, poll, limit, is_fresh=is_fresh)
+        taken = self._claim_up_to(worker, limit, is_fresh=is_fresh)
         if is_started:
-            self._start([attempt for attempt in self.model.attempts if attempt.poll == poll])
+            self._start(taken)
 
     def _start(self, attempts: list[Attempt]) -> None:
         assert self.site.start(attempts) == [not attempt.is_live for attempt in attempts]
@@ -132,18 +129,24 @@ class Claims(Driver):
             attempt.is_confirmed |= attempt.is_live
             self._saw(f"start: {'live' if attempt.is_live else 'stale'}")
 
-    def _claim_for(self, worker: UUID, poll: UUID, limit: int, *, is_fresh: bool) -> None:
+    def _claim_up_to(self, worker: UUID, limit: int, *, is_fresh: bool) -> list[Attempt]:
+        """By as many polls as it takes: each is answered with claims once."""
+        found: list[Attempt] = []
         left = limit
         while left:
+            poll = uuid4()
+            self.polls.append((worker, poll))
             claimed = self.site.claim(worker=worker, poll=poll, limit=left, is_fresh=is_fresh)
             taken = [self._taken(row, worker, poll) for row in claimed.rows]
             self.model.claim(taken, left, is_exact=is_fresh)
+            found += taken
             left -= len(taken)
             self._saw(f"claim: {'some' if taken else 'none'}")
             if is_fresh and left and not taken:
                 self.model.check_nothing_left()
-                return
+                return found
             is_fresh = True
+        return found
 
     def _taken(self, row: Any, worker: UUID, poll: UUID) -> Attempt:
         run = self.model.runs[row.run_id]

@@ -23,7 +23,6 @@ TASKS: dict[str, dict[str, object]] = {
     "gamma": {"rate_limit_per_key": "60/m"},
 }
 KEYS = ["", "a", "b"]
-WORKERS = [UUID(int=1), UUID(int=2)]
 OUTCOMES = [*sorted(BUDGET), "failed", "crashed", "lost", "start_failed", "canceled", "suspended", "released"]
 PULSE = 15 * SECOND
 """The longest pause between two stamps that nobody takes for an outage."""

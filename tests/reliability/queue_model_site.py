@@ -19,9 +19,10 @@ from apps.queues import claims
 from apps.runs import lifecycle
 from apps.runs.states import Outcome
 from apps.workers import leases
+from apps.workers.models import Worker
 from apps.workers.protocol import Lease
 from tests.factories import make_deployment, make_task
-from tests.reliability.queue_model_terms import Attempt
+from tests.reliability.queue_model_terms import WORKERS, Attempt
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -73,6 +74,12 @@ class Site:
         deployment = make_deployment()
         for name, options in tasks.items():
             make_task(name, deployment=deployment, options=options)
+        # They are there all along: what they have not confirmed has not begun.
+        far = datetime(2099, 1, 1, tzinfo=UTC)
+        Worker.objects.bulk_create(
+            Worker(id=worker, name=str(worker), executor="process", concurrency=10, last_seen_at=far)
+            for worker in WORKERS
+        )
 
     def close(self) -> None:
         self.empty()

@@ -8,6 +8,7 @@ from uuid import UUID
 SECOND = 1_000_000
 CONFIRM = 10 * SECOND
 LEASE = 60 * SECOND
+PROBE = 60 * SECOND
 COOLING_FROM = 3
 """Fewer than in production, so that short sequences get there."""
 
@@ -15,6 +16,7 @@ BUDGET = {"failed", "timed_out", "out_of_memory", "crashed"}
 KILLS = {"crashed", "lost"}
 FINAL = {"completed", "dead_letter", "discarded", "canceled", "expired"}
 BUMPED = 32_767
+WORKERS = [UUID(int=1), UUID(int=2)]
 
 
 @dataclass(eq=False)
@@ -90,6 +92,9 @@ class TaskTerms:
     overrides: dict[str, object] = field(default_factory=dict)
     failing: set[UUID] = field(default_factory=set)
     cooling_until: int | None = None
+    probe: Run | None = None
+    probe_until: int = 0
+    """So long its probe holds back the next one, while it runs."""
 
     def effective(self, name: str) -> object:
         value = self.overrides.get(name)

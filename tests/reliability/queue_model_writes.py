@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from apps.runs.lifecycle import expire_runs
 from apps.workers.leases import expire_leases
 from tests.reliability.queue_model_claims import Claims
-from tests.reliability.queue_model_driver import OUTCOMES, PULSE, WORKERS, action, mostly, picks
-from tests.reliability.queue_model_terms import LEASE, SECOND, Attempt, Run
+from tests.reliability.queue_model_driver import OUTCOMES, PULSE, action, mostly, picks
+from tests.reliability.queue_model_terms import LEASE, SECOND, WORKERS, Attempt, Run
 
 
 class Writes(Claims):

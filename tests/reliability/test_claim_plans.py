@@ -21,7 +21,7 @@ from apps.queues.admission import QUEUE_DEPTHS
 from apps.queues.lanes import START
 from apps.runs import lifecycle
 from apps.runs.models import Run, Task
-from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS, COOLING_RUNS_KEPT
+from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS, COOLING_PROBE_SECONDS, COOLING_RUNS_KEPT
 from apps.runs.statements import Statement
 from apps.workers import leases
 from tests.coordinator_harness import connection_url
@@ -65,7 +65,7 @@ def find_lanes() -> Case:
 
 
 def lane_terms() -> Case:
-    parameters = {**lanes_of(ALL_LANES), "cooling_from": COOLING_FROM}
+    parameters = {**lanes_of(ALL_LANES), "cooling_from": COOLING_FROM, "poll_id": uuid4()}
     return Case(claims.LANE_TERMS, parameters, site.RUNNING_COUNT, frozenset({"run_of_worker_idx"}))
 
 
@@ -73,6 +73,7 @@ def claim_runs() -> Case:
     take = 5
     parameters = {
         **lanes_of(FREE_LANES), "groups": list(range(1, len(FREE_LANES) + 1)), "takes": [take] * len(FREE_LANES),
+        "are_squeezed": [False] * len(FREE_LANES),
         "after_turned": [START.turned_priority] * len(FREE_LANES), "after_ids": [START.run_id] * len(FREE_LANES),
         "is_retired": [False] * len(FREE_LANES), "group_takes": [take] * len(FREE_LANES), "worker_id": uuid4(),
         "deployment_ids": [Task.objects.get(id="free").deployment_id] * len(FREE_LANES),
@@ -102,7 +103,10 @@ def charge_rates() -> Case:
 
 
 def start_probes() -> Case:
-    parameters = {"tasks": ["cooling"], "cooling_from": COOLING_FROM, "longest_seconds": COOLING_LONGEST_SECONDS}
+    parameters = {
+        "tasks": ["cooling"], "run_ids": [uuid4()], "cooling_from": COOLING_FROM,
+        "longest_seconds": COOLING_LONGEST_SECONDS, "probe_seconds": COOLING_PROBE_SECONDS,
+    }  # fmt: skip
     return Case(claims.START_PROBES, parameters, 0, frozenset())
 
 
@@ -148,13 +152,15 @@ def renew_leases() -> Case:
 
 def expired_leases() -> Case:
     parameters = {
-        "limit": 100, "after": UUID(int=0), "suspect_seconds": 5, "grace_seconds": 60, "silence_seconds": 15
+        "limit": 100, "after": UUID(int=0), "suspect_seconds": 5, "grace_seconds": 60, "silence_seconds": 15,
+        "absent_seconds": 25,
     }  # fmt: skip
     return Case(leases.EXPIRED_LEASES, parameters, site.RUNNING_COUNT, frozenset({"run_of_worker_idx"}), ())
 
 
 def lock_attempts() -> Case:
-    return Case(lifecycle.LOCK_ATTEMPTS, written(), BATCH, frozenset({"runs_run_pkey"}), ())
+    parameters = _cut(written(are_failures=[True] * BATCH))
+    return Case(lifecycle.LOCK_ATTEMPTS, parameters, BATCH, frozenset({"runs_run_pkey"}), ())
 
 
 def fail_attempts() -> Case:

@@ -70,7 +70,12 @@ async def _listen(dispatcher: Dispatcher) -> None:
     """Wakes the dispatcher on notifications; without them it still sweeps every second."""
     while True:
         try:
-            connection = await psycopg.AsyncConnection.connect(settings.LISTEN_DATABASE_URL, autocommit=True)
+            connection = await psycopg.AsyncConnection.connect(
+                settings.LISTEN_DATABASE_URL,
+                autocommit=True,
+                connect_timeout=5,
+                options=settings.DATABASE_TIMEOUT_OPTIONS,
+            )
             async with connection, contextlib.aclosing(connection.notifies()) as notifies:
                 for channel in (PENDING_CHANNEL, CANCEL_CHANNEL):
                     await connection.execute(f"LISTEN {channel}")

@@ -6,10 +6,10 @@
 --   deployment_id (the task's newest);
 --   queue_limit, task_limit, key_limit (null: none) with queue_running, task_running, key_running; queue_rate, task_rate,
 --   key_rate (as 100/m; null: none) with queue_ahead, task_ahead, key_ahead (seconds by which the rate's next even arrival
---   lies in the future); is_cooling; now (the clock of the whole claim); poll_count (attempts that this poll was answered
---   with before, by any coordinator).
+--   lies in the future); is_cooling; is_probing (a probe of it still has its time); now (the clock of the whole claim);
+--   poll_count (attempts that this poll was answered with before, by any coordinator).
 -- Locks: nothing. The running runs are counted only where something limits them. Relies on: run_of_worker_idx,
---   rate_limit_is_unique, attempt_of_poll_idx.
+--   runs_run_pkey, rate_limit_is_unique, attempt_of_poll_idx.
 WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
     SELECT l.*, t.is_retired, t.deployment_id,
            q.max_concurrency AS queue_limit,
@@ -18,7 +18,10 @@ WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
            coalesce(c.max_concurrency, (v.options ->> 'max_concurrency')::int) AS key_limit,
            coalesce(nullif(c.rate_limit, ''), v.options ->> 'rate_limit') AS task_rate,
            coalesce(nullif(c.rate_limit_per_key, ''), v.options ->> 'rate_limit_per_key') AS key_rate,
-           coalesce(cardinality(c.failing_runs), 0) >= %(cooling_from)s AS is_cooling
+           coalesce(cardinality(c.failing_runs), 0) >= %(cooling_from)s AS is_cooling,
+           -- Its last probe alone, and not for ever: what ran before the cool-down began holds nothing back.
+           c.probe_until > clock.now IS TRUE AND EXISTS (
+               SELECT FROM runs_run p WHERE p.id = c.probe_run AND (p.state = 'running') IS TRUE) AS is_probing
     FROM unnest(%(queues)s::text[], %(tasks)s::text[], %(keys)s::text[])
         WITH ORDINALITY AS l (queue, task_id, concurrency_key, ord)
     CROSS JOIN clock
@@ -33,7 +36,7 @@ WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
     SELECT queue, task_id, concurrency_key, count(*) AS count
     FROM runs_run
     WHERE state = 'running'
-      AND (SELECT bool_or(coalesce(queue_limit, task_limit, key_limit) IS NOT NULL OR is_cooling) FROM lane)
+      AND (SELECT bool_or(coalesce(queue_limit, task_limit, key_limit) IS NOT NULL) FROM lane)
     GROUP BY queue, task_id, concurrency_key
 ), in_queue AS (
     SELECT queue, sum(count) AS count FROM running GROUP BY queue
@@ -42,7 +45,7 @@ WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
 ), of_key AS (
     SELECT task_id, concurrency_key, sum(count) AS count FROM running GROUP BY task_id, concurrency_key
 )
-SELECT l.queue, l.task_id, l.concurrency_key, l.is_retired, l.deployment_id, l.is_cooling,
+SELECT l.queue, l.task_id, l.concurrency_key, l.is_retired, l.deployment_id, l.is_cooling, l.is_probing,
        l.queue_limit, l.task_limit, l.key_limit,
        coalesce(in_queue.count, 0)::int AS queue_running,
        coalesce(of_task.count, 0)::int AS task_running,

@@ -3,7 +3,7 @@
 --   answers_seconds int (a worker that was silent for longer counts no more).
 -- Returns one row, or none where there is no such run: state, now, due_at, queue, task_id, concurrency_key, attempt_count,
 --   attempt_limit, is_unbound (no deployment yet), is_retired, is_over (its time to live has ended), is_queue_paused,
---   is_task_paused, failing_count, cooling_until; queue_, task_ and key_ each with limit, running, runs (uuid[]), rate and
+--   is_task_paused, failing_count, cooling_until, probe_run, probe_until, is_probing; queue_, task_ and key_ each with limit, running, runs (uuid[]), rate and
 --   ahead (seconds, as in lane_terms); ahead_count (of its lane); worker_count, slot_count, running_count;
 --   error_type and resume_key (of a retrying run).
 -- Locks: nothing. Relies on: runs_run_pkey, run_of_worker_idx, run_claim_idx.
@@ -12,7 +12,9 @@ WITH run AS MATERIALIZED (
            r.budget_base + r.max_attempts AS attempt_limit, r.deployment_id IS NULL AS is_unbound, t.is_retired,
            trigger_now() AS now, r.expires_at,
            q.is_paused IS TRUE AS is_queue_paused, c.is_paused IS TRUE AS is_task_paused,
-           coalesce(cardinality(c.failing_runs), 0) AS failing_count, c.cooling_until,
+           coalesce(cardinality(c.failing_runs), 0) AS failing_count, c.cooling_until, c.probe_run, c.probe_until,
+           c.probe_until > trigger_now() IS TRUE AND EXISTS (
+               SELECT FROM runs_run p WHERE p.id = c.probe_run AND p.state = 'running') AS is_probing,
            q.max_concurrency AS queue_limit,
            coalesce(c.max_concurrency_total, (v.options ->> 'max_concurrency_total')::int) AS task_limit,
            coalesce(c.max_concurrency, (v.options ->> 'max_concurrency')::int) AS key_limit,

@@ -15,13 +15,15 @@ WITH input AS (
     SELECT r.*, i.token AS asked_token, i.is_failure
     FROM (SELECT * FROM input ORDER BY run_id) AS i
     CROSS JOIN LATERAL (SELECT * FROM runs_run r WHERE r.id = i.run_id FOR NO KEY UPDATE SKIP LOCKED) AS r
+), failing AS MATERIALIZED (
+    SELECT DISTINCT task_id FROM locked WHERE is_failure
 ), control AS MATERIALIZED (
     SELECT task_id FROM runs_taskcontrol
-    WHERE task_id IN (SELECT task_id FROM locked WHERE is_failure)
+    WHERE task_id IN (SELECT task_id FROM failing)
     ORDER BY task_id
     FOR NO KEY UPDATE SKIP LOCKED
 ), held AS MATERIALIZED (
-    SELECT task_id FROM runs_taskcontrol WHERE task_id IN (SELECT task_id FROM locked WHERE is_failure)
+    SELECT task_id FROM runs_taskcontrol WHERE task_id IN (SELECT task_id FROM failing)
     EXCEPT SELECT task_id FROM control
 )
 SELECT r.is_failure AND r.task_id IN (SELECT task_id FROM held) AS is_held,
@@ -38,7 +40,10 @@ SELECT r.is_failure AND r.task_id IN (SELECT task_id FROM held) AS is_held,
        counts.kill_count,
        counts.start_failure_count
 FROM locked r
-JOIN runs_attempt a ON a.run_id = r.id AND a.token = r.asked_token
+CROSS JOIN LATERAL (
+    -- With the LIMIT it stays a look-up per run: as a plain join every attempt there is may be read.
+    SELECT * FROM runs_attempt a WHERE a.run_id = r.id AND a.token = r.asked_token LIMIT 1
+) AS a
 LEFT JOIN runs_taskversion v ON v.deployment_id = a.deployment_id AND v.task_id = r.task_id
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (
@@ -59,5 +64,5 @@ CROSS JOIN LATERAL (
 UNION ALL
 SELECT true, i.run_id, NULL, i.token, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM input i
-WHERE NOT EXISTS (SELECT FROM locked l WHERE l.id = i.run_id)
-  AND EXISTS (SELECT FROM runs_run r WHERE r.id = i.run_id)
+-- As sub-selects, of which the first is hashed: as joins they would compare each with each.
+WHERE i.run_id NOT IN (SELECT id FROM locked) AND (SELECT true FROM runs_run r WHERE r.id = i.run_id)

@@ -1,5 +1,6 @@
 -- Purpose: remember which runs have failed since their task's last success, and cool the task down when they are many: the
---   next run is dispatched after 2^(n - cooling_from) seconds at the earliest, n being the number of these runs.
+--   next run is dispatched after 2^(n - cooling_from) seconds at the earliest, n being the number of these runs. A
+--   cool-down that begins has no probe yet, whatever runs.
 -- Parameters: arrays of one length: task_ids text[], run_ids uuid[]; cooling_from int, runs_kept int (more ask for no longer
 --   interval), longest_seconds int.
 -- Returns: task_id, failing_count. Locks: the tasks' controls, in the order of their ids, behind the runs of the caller.
@@ -24,5 +25,5 @@ SET (failing_runs, cooling_until) = (
     FROM (SELECT ARRAY(
         SELECT DISTINCT run_id FROM unnest(c.failing_runs || EXCLUDED.failing_runs) AS u (run_id) LIMIT %(runs_kept)s
     ) AS runs) AS kept
-)
+), probe_run = CASE WHEN cardinality(c.failing_runs) >= %(cooling_from)s THEN c.probe_run END
 RETURNING task_id, cardinality(failing_runs) AS failing_count

@@ -1,9 +1,8 @@
 """The options of a task: their names, defaults and limits. What they do is the server's and the worker's."""
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -18,6 +17,8 @@ _DAY = 86_400
 WARM_STARTS = ("fork", "same_process", "off")
 MAX_ATTEMPTS = 250
 MAX_CONCURRENCY = 1_000_000
+SHOWN_LENGTH = 200
+"""Of a wrong value, in a message."""
 
 
 def backoff_seconds(failure_count: int, jitter: float, *, initial: float, factor: float, longest: float) -> float:
@@ -69,13 +70,52 @@ class TaskOptions(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         return {**self._asdict(), "retry": asdict(self.retry)}
 
+    @classmethod
+    def from_json(cls, task_id: str, stored: Mapping[str, Any]) -> "TaskOptions":
+        """What `to_json` wrote, or another SDK in its place: by the same rules; what is left out has its default.
+
+        TaskOptionError names the first field that is wrong, as it is stored.
+        """
+        given: dict[str, Any] = {"queue": task_id, "retry": {}, **cls._field_defaults, **stored}
+        if unknown := sorted(set(given) - set(cls._fields)):
+            raise TaskOptionError(f"{unknown[0]:.100}", f"is unknown; the options are {', '.join(cls._fields)}")
+        for name in _STORED.values():
+            # Texts with units are only how people write sizes.
+            if isinstance(given[name], str):
+                raise TaskOptionError(name, f"a number is needed, not {_shown(given[name])}")
+        given |= {"retry": _stored_retry(given["retry"])}
+        try:
+            return check_options(task_id, {name: given[_STORED.get(name, name)] for name in _GIVEN})
+        except TaskOptionError as error:
+            raise TaskOptionError(_STORED.get(error.option, error.option), error.message) from None
+
+
+_STORED = {
+    "max_duration": "max_duration_seconds",
+    "memory": "memory_bytes",
+    "retry_out_of_memory": "retry_out_of_memory_bytes",
+    "disk": "disk_bytes",
+    "ttl": "ttl_seconds",
+}
+"""Options that are stored under another name than that by which they are given: with their unit."""
+_GIVEN = tuple({stored: name for name, stored in _STORED.items()}.get(field, field) for field in TaskOptions._fields)
+
+
+def _stored_retry(stored: Any) -> Retry:
+    names = [field.name for field in fields(Retry)]
+    if not isinstance(stored, Mapping):
+        raise TaskOptionError("retry", f"an object with {', '.join(names)} is needed, not {_shown(stored)}")
+    if unknown := sorted(set(stored) - set(names)):
+        raise TaskOptionError(f"retry.{unknown[0]:.100}", f"is unknown; there are {', '.join(names)}")
+    return Retry(**stored)
+
 
 def check_options(task_id: str, given: Mapping[str, Any]) -> TaskOptions:
     """The options of one task; TaskOptionError names the first that is wrong, with its limit."""
     queue = given["queue"] if given["queue"] is not None else task_id
     retry = given["retry"]
     if not isinstance(retry, Retry):
-        raise TaskOptionError("retry", f"a Retry(…) is needed, not {retry!r}")
+        raise TaskOptionError("retry", f"a Retry(…) is needed, not {_shown(retry)}")
     memory = _size("memory", given["memory"], 16 * 2**20)
     larger = given["retry_out_of_memory"]
     larger = None if larger is None else _size("retry_out_of_memory", larger, memory)
@@ -110,22 +150,27 @@ def check_task_id(value: Any) -> str:
 
 def check_integer(option: str, value: Any, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise TaskOptionError(option, f"an integer from {least:,} to {most:,} is needed, not {value!r}")
+        raise TaskOptionError(option, f"an integer from {least:,} to {most:,} is needed, not {_shown(value)}")
     return value
 
 
 def check_number(option: str, value: Any, least: float, most: float) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not least <= value <= most:
-        raise TaskOptionError(option, f"a number from {least:,} to {most:,} is needed, not {value!r}")
+    if not is_number or not least <= value <= most:  # which NaN is not either
+        raise TaskOptionError(option, f"a number from {least:,} to {most:,} is needed, not {_shown(value)}")
     return float(value)
+
+
+def _shown(value: Any) -> str:
+    """The value in a message; a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
 
 
 def _name(option: str, value: Any) -> str:
     if not isinstance(value, str) or not NAME.match(value):
-        raise TaskOptionError(
-            option, f"1 to 128 letters, digits, `.`, `_` and `-`, not beginning with a sign, are needed, not {value!r}"
-        )
+        needed = "1 to 128 letters, digits, `.`, `_` and `-`, not beginning with a sign, are needed"
+        raise TaskOptionError(option, f"{needed}, not {_shown(value)}")
     return value
 
 
@@ -135,7 +180,7 @@ def _limit(option: str, value: Any) -> int | None:
 
 def _text(option: str, value: Any, pattern: re.Pattern[str], example: str) -> str | None:
     if value is not None and not (isinstance(value, str) and pattern.match(value)):
-        raise TaskOptionError(option, f"a text such as {example!r} is needed, not {value!r}")
+        raise TaskOptionError(option, f"a text such as {example!r} is needed, not {_shown(value)}")
     return value
 
 
@@ -148,7 +193,7 @@ def _size(option: str, value: Any, least: int) -> int:
     if match is not None:
         value = int(float(match["number"]) * _UNITS[match["unit"].upper()])
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TaskOptionError(option, f'a size such as "512MB" or a number of bytes is needed, not {value!r}')
+        raise TaskOptionError(option, f'a size such as "512MB" or a number of bytes is needed, not {_shown(value)}')
     if not least <= value <= _UNITS["TB"]:
         raise TaskOptionError(option, f"a size from {least / 2**20:g}MB to 1TB is needed, not {value:,} bytes")
     return value
@@ -156,7 +201,7 @@ def _size(option: str, value: Any, least: int) -> int:
 
 def _choice(option: str, value: Any, choices: tuple[str, ...]) -> str:
     if value not in choices:
-        raise TaskOptionError(option, f"one of {', '.join(map(repr, choices))} is needed, not {value!r}")
+        raise TaskOptionError(option, f"one of {', '.join(map(repr, choices))} is needed, not {_shown(value)}")
     return str(value)
 
 
@@ -164,5 +209,5 @@ def _schedule(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, Mapping) or not isinstance(value.get("cron"), str):
-        raise TaskOptionError("schedule", f"a mapping with a text under 'cron' is needed, not {value!r}")
+        raise TaskOptionError("schedule", f"a mapping with a text under 'cron' is needed, not {_shown(value)}")
     return dict(value)

@@ -38,6 +38,15 @@ def three_stages(ledger: str, gate: str, fail_once: bool = False):
     return {"first": first, "second": second}
 
 
+@task(id="kills-its-worker", retry=QUICK)
+def kills_its_worker(ledger: str, gate: str):
+    note(ledger, "begin")
+    with open(f"/proc/{os.getppid()}/stat") as file:
+        worker = int(file.read().rpartition(")")[2].split()[1])
+    os.kill(worker, signal.SIGKILL)
+    wait_while(gate)
+
+
 @task(id="holds", retry=QUICK)
 def holds(ledger: str, gate: str):
     note(ledger, "begin")

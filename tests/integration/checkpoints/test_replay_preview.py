@@ -220,4 +220,4 @@ def test_the_count_of_queries_does_not_grow_with_the_run(original: Run) -> None:
         found = shown(original, "step-299", deployment="latest", checkpoint_data={"page-1": 1})
 
     assert len(found.reused) == 304
-    assert len(queries) == 6, [query["sql"] for query in queries]
+    assert len(queries) == 7, [query["sql"] for query in queries]

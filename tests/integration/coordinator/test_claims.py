@@ -35,6 +35,35 @@ def test_key_limit_is_per_key_and_total_over_all_keys(committed: str) -> None:
     assert len(claim_once(committed).rows) == 1
 
 
+def test_room_that_another_key_may_use_and_does_not_turns_no_order_around(committed: str) -> None:
+    make_task("limited", options={"max_concurrency_total": 2})
+    make_task("other")
+    make_runs(2, "other", queue="shared", concurrency_key="a", priority=5)
+    make_runs(2, "limited", queue="shared", concurrency_key="a")
+    make_runs(1, "limited", queue="shared", concurrency_key="b", priority=5)
+    make_runs(2, "other", queue="shared", concurrency_key="b")
+
+    taken = claim_once(committed, 4)
+
+    assert sorted((row.concurrency_key, row.task_id) for row in taken.rows) == [
+        ("a", "other"), ("a", "other"), ("b", "limited"), ("b", "other"),
+    ]  # fmt: skip
+
+
+def test_room_that_another_key_does_use_holds_nothing_back(committed: str) -> None:
+    make_task("limited", options={"max_concurrency_total": 2})
+    make_task("other")
+    for key in "ab":
+        make_runs(2, "limited", queue="shared", concurrency_key=key, priority=5)
+        make_runs(2, "other", queue="shared", concurrency_key=key)
+
+    taken = claim_once(committed, 4)
+
+    assert sorted((row.concurrency_key, row.task_id) for row in taken.rows) == [
+        ("a", "limited"), ("a", "limited"), ("b", "other"), ("b", "other"),
+    ]  # fmt: skip
+
+
 def test_limit_without_keys_is_the_tasks_own(committed: str) -> None:
     make_task(options={"max_concurrency": 3})
     make_runs(5)

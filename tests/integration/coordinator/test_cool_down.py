@@ -65,8 +65,8 @@ def test_ten_failures_slow_the_task_down_one_probe_at_a_time_and_a_success_ends_
     assert claimed(10) == []  # the tenth asks for 2^0 s
     site.advance(1.1)
     (probe,) = claim_rows(10)
-    site.advance(400)
-    assert claimed(10) == []  # one at a time, however long it takes
+    site.advance(50)
+    assert claimed(10) == []  # one at a time
 
     end(probe)
     assert claimed(10) == []  # the eleventh asks for 2^1 s
@@ -187,3 +187,79 @@ def test_run_that_ran_out_of_memory_is_claimed_with_the_larger_limit_from_then_o
         site.advance(4000)
 
     assert seen == [False, False, True, True]
+
+
+def test_probe_that_runs_for_longer_than_a_minute_holds_back_nobody(site: Clock, coordinator: Coordinator) -> None:
+    fail_runs(10)
+    more_runs(5)
+    site.advance(1.1)
+    (first,) = claim_rows(10)
+    site.advance(30)
+    assert claimed(10) == []
+    site.advance(31)
+    (second,) = claim_rows(10)
+    assert claimed(10) == []  # now this one is the probe
+
+    end(second)
+    site.advance(2.1)
+    (third,) = claim_rows(10)
+    complete(coordinator, first)
+
+    assert len(claim_rows(10)) == 2  # the success of the long one ends it all
+    assert third.run_id not in {first.run_id, second.run_id}
+
+
+def test_probe_holds_back_the_next_for_the_interval_where_that_is_longer(site: Clock) -> None:
+    fail_runs(17)
+    more_runs(2)
+    site.advance(129)
+    assert len(claim_rows(10)) == 1
+    site.advance(70)
+    assert claimed(10) == []
+    site.advance(60)
+
+    assert len(claim_rows(10)) == 1
+
+
+def test_runs_that_ran_before_the_cool_down_began_hold_back_no_probe(site: Clock) -> None:
+    for _ in range(11):
+        trigger(TASK, {})
+    *failing, long = claim_rows(11)
+    for row in failing:
+        end(row)
+    more_runs(3)
+    site.advance(1.1)
+
+    (probe,) = claim_rows(10)
+    end(long)  # asks for an interval of its own, and the probe stays the probe
+    site.advance(2.1)
+    assert claimed(10) == []
+    end(probe)
+    site.advance(4.1)
+
+    assert len(claim_rows(10)) == 1
+
+
+def test_probe_that_was_lost_holds_back_nobody(site: Clock) -> None:
+    fail_runs(10)
+    more_runs(2)
+    site.advance(1.1)
+    (probe,) = claim_rows(10)
+    end(probe, Outcome.LOST)
+    site.advance(1.1)
+
+    assert len(claim_rows(10)) == 1
+
+
+def test_run_that_probed_an_earlier_cool_down_is_none_of_the_next(site: Clock) -> None:
+    fail_runs(10)
+    more_runs(1)
+    site.advance(1.1)
+    (probe,) = claim_rows(10)
+    assert lift_cooldown(TASK)
+    fail_runs(10)
+    more_runs(1)
+    site.advance(1.1)
+
+    assert len(claim_rows(10)) == 1
+    assert Run.objects.get(id=probe.run_id).state == "running"

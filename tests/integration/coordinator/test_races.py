@@ -260,23 +260,3 @@ def test_who_waits_for_one_run_of_a_batch_holds_no_other(
             with psycopg.connect(committed) as session:
                 session.execute("SELECT 1 FROM runs_run WHERE id = %s FOR NO KEY UPDATE NOWAIT", (high.run_id,))
         waiting.result(20)
-
-
-def test_finish_that_waits_too_long_for_its_row_is_not_refused(
-    committed: str, coordinator: Coordinator, worker_id: UUID, claim: wire.Claim, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever is told 503 sends it again; a 422 would lose what the task has done. Its neighbours are not held up."""
-    from tests.coordinator_harness import Refused
-
-    neighbour = claimed_run(coordinator, worker_id)
-
-    with held(committed, claim.run_id), ThreadPoolExecutor(2) as pool:
-        blocked = pool.submit(coordinator.finish, finish_of(claim))
-        until(lambda: waiting_count() == 1)
-        beside = pool.submit(coordinator.finish, finish_of(neighbour))
-        with pytest.raises(Refused) as refused:
-            blocked.result(20)
-        assert beside.result(20)[0].status == 200
-
-    assert (refused.value.status, refused.value.kind) == (503, "database-away")
-    assert coordinator.finish(finish_of(claim))[0].status == 200

@@ -83,8 +83,11 @@ def cooling(clock: Clock) -> Run:
 
 
 def probed(clock: Clock) -> Run:
-    TaskControl.objects.create(task_id="noop", failing_runs=[uuid7() for _ in range(12)], cooling_until=soon(-1))
-    running(1)
+    (probe,) = running(1)
+    TaskControl.objects.create(
+        task_id="noop", failing_runs=[uuid7() for _ in range(12)], cooling_until=soon(-1), probe_run=probe.id,
+        probe_until=soon(),
+    )  # fmt: skip
     return make_run("noop")
 
 
@@ -174,7 +177,12 @@ CASES = {
     "cooling, lifted": Case(
         "cooling_down", cooling, lambda run, clock: lift_cooldown("noop"), "the next one is tried at", has_until=True,
     ),
-    "probed": Case("cooling_down", probed, finish_all, "one run at a time is tried", blocking_count=1),
+    "probed": Case(
+        "cooling_down", probed, finish_all, "when it has ended, or else at", blocking_count=1, has_until=True,
+    ),
+    "probed for long": Case(
+        "cooling_down", probed, advance(31), "one run at a time is tried", blocking_count=1, has_until=True,
+    ),
     "queue limit": Case(
         "queue_limit", limited_queue, finish_all, "The limit of the queue mail is 2 at once, and 2 of it run now.",
         blocking_count=2,

@@ -113,33 +113,17 @@ def test_an_id_of_another_set_is_refused_and_changes_nothing() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("task", "complaint"),
-    [
-        (a_task("x" * 129), "the id must have 1 to 128"),
-        (a_task("a/b"), "no slash"),
-        (a_task(""), "the id must have"),
-        (a_task(options={"retry": {"max_attempts": 251}}), "retry.max_attempts must be a whole number from 1 to 250"),
-        (a_task(options={"retry": {"max_attempts": True}}), "retry.max_attempts"),
-        (a_task(options={"retry": {"initial": -1}}), "retry.initial"),
-        (a_task(options={"retry": {"factor": 0.5}}), "retry.factor"),
-        (a_task(options={"max_duration": 0}), "max_duration"),
-        (a_task(options={"queue": "q" * 129}), "queue must have"),
-        (a_task(options={"max_concurrency": 0}), "max_concurrency must be a whole number from 1 to 1,000,000"),
-        (a_task(options={"max_concurrency_total": "5"}), "max_concurrency_total must be a whole number"),
-        (a_task(options={"rate_limit": "fast"}), "rate_limit must be a text such as 100/m"),
-        (a_task(options={"rate_limit_per_key": 5}), "rate_limit_per_key must be a text such as 100/m"),
-        (a_task(payload_schema={"type": "objekt"}), "not a JSON Schema"),
-        (a_task(payload_schema={"const": "\0"}), "NUL"),
-        (a_task(payload_schema={"const": "\ud800"}), "surrogate"),
-    ],
-)
-def test_options_out_of_the_limits_are_refused_with_their_place(task: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(DeploymentRefused, match=complaint) as refused:
-        deploy(b"one", task)
+def test_one_wrong_task_is_refused_with_its_place_and_nothing_is_registered() -> None:
+    wrong = a_task("other", options={"ttl_seconds": 0}, line=30)
 
-    assert refused.value.errors[0].path == "tasks.py:7"
-    assert Deployment.objects.count() == 0
+    with pytest.raises(DeploymentRefused, match="a number from 1 to 31,536,000 is needed, not 0") as refused:
+        deploy(b"one", a_task(), wrong)
+
+    (error,) = refused.value.errors
+    assert error.path == "tasks[1].options.ttl_seconds"
+    assert error.message.endswith("(task 'other', tasks.py:30)")
+    assert not Deployment.objects.exists()
+    assert not Task.objects.exists()
 
 
 @pytest.mark.django_db

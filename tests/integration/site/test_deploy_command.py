@@ -207,3 +207,31 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["5", '{"name": "orders"}', '{"name": "orders", "tasks": [], "errors": [{}], "hints": []}', "[" * 100_000],
+)
+def test_a_process_that_prints_something_else_than_a_manifest_deploys_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], manifest: str
+) -> None:
+    write(
+        folder,
+        f"""
+        import os, trigger_sdk
+
+        for number in range(3, 10):  # the answer's file is among them
+            try:
+                os.write(number, {manifest!r}.encode())
+            except OSError:
+                continue
+        os._exit(0)
+        """,
+    )
+
+    with pytest.raises(SystemExit):
+        call_command("deploy", str(folder))
+
+    assert "The tasks could not be read: the process ended with exit code 0" in capsys.readouterr().err
+    assert not Deployment.objects.exists()

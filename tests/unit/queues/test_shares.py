@@ -11,7 +11,7 @@ from apps.queues.shares import Bound, Group, Lane, Room, Terms, plan, terms_of
 
 ROW: dict[str, Any] = {
     "queue": "q", "task_id": "t", "concurrency_key": "",
-    "is_retired": False, "deployment_id": None, "is_cooling": False, "now": None,
+    "is_retired": False, "deployment_id": None, "is_cooling": False, "is_probing": False, "now": None,
     "queue_limit": None, "task_limit": None, "key_limit": None,
     "queue_running": 0, "task_running": 0, "key_running": 0,
     "queue_rate": None, "task_rate": None, "key_rate": None, "queue_ahead": 0.0, "task_ahead": 0.0, "key_ahead": 0.0,
@@ -48,9 +48,11 @@ def test_limit_lowered_below_what_runs_leaves_no_room() -> None:
 
 
 def test_cooling_task_gets_one_probe() -> None:
-    idle, busy = terms(is_cooling=True, task_limit=5), terms(is_cooling=True, task_running=1)
+    idle, busy = terms(is_cooling=True, task_limit=5, task_running=3), terms(is_cooling=True, is_probing=True)
+    full = terms(is_cooling=True, task_limit=3, task_running=3)
 
     assert Room.of([idle]).of_lane(idle) == 1
+    assert Room.of([full]).of_lane(full) == 0
     assert Room.of([busy]).of_lane(busy) == 0
 
 
@@ -94,6 +96,29 @@ def test_lanes_of_a_group_may_each_get_all_that_their_queue_leaves() -> None:
     (group,) = plan(grouped(*each), Room.of(each), 10)
 
     assert (group.count, [take.count for take in group.takes]) == (3, [3, 2])
+
+
+def test_lane_is_squeezed_by_what_groups_before_it_book_and_not_by_what_runs() -> None:
+    each = [
+        terms(task_id=task, concurrency_key=key, task_limit=limit, task_running=1)
+        for key in "abc" for task, limit in (("t", 3), ("u", 2), ("v", None))
+    ]  # fmt: skip
+
+    planned = plan(grouped(*each), Room.of(each), 6)
+
+    assert [[(take.terms.lane.task_id, take.count, take.is_squeezed) for take in g.takes] for g in planned] == [
+        [("t", 2, False), ("u", 1, False), ("v", 2, False)],
+        [("t", 0, True), ("u", 0, True), ("v", 2, False)],
+        [("t", 0, True), ("u", 0, True), ("v", 2, False)],
+    ]
+
+
+def test_lane_that_is_alone_in_its_group_is_not_squeezed() -> None:
+    each = [terms(concurrency_key=key, task_limit=2) for key in "ab"]
+
+    planned = plan(grouped(*each), Room.of(each), 6)
+
+    assert [(group.count, group.is_squeezed) for group in planned] == [(2, False)]
 
 
 def test_rest_is_booked_back() -> None:

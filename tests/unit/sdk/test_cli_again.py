@@ -21,6 +21,7 @@ PREVIEW: dict[str, Any] = {
     ],
     "runs_again": ["paid"],
     "keys_reason": "It has idempotency keys of its own, since the data is edited.",
+    "concurrency_key": "customer-7",
     "warnings": ["Effects may repeat."],
     "refusals": [],
 }

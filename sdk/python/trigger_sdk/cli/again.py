@@ -58,11 +58,13 @@ def show_preview(options: argparse.Namespace, display: Display) -> int:
 def _print(shown: dict[str, Any], display: Display) -> None:
     deployment = shown["deployment"]
     other = "another than the original's" if shown["is_other_deployment"] else "the original's"
+    key = shown["concurrency_key"]
     display.table(
         [
             ["deployment", f"{deployment['id']} v{deployment['version']}, {other}"],
             ["continues", f"after {shown['resumes_after']}" if shown["resumes_after"] else "at the start"],
             ["keys", shown["keys_reason"]],
+            *([["concurrency", f"key {key}"]] if key else []),
         ]
     )
     for entry in shown["reused"]:
