@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from apps.workers.node.connections import ChildConnection
 from apps.workers.node.coordinator import RefusedError
 from apps.workers.protocol import StoredCheckpoint, StoredCheckpoints
+from tests.unit.workers.test_node_allowance import a_child
 from tests.unit.workers.test_node_hostile_frames import Node, opened
+from tests.unit.workers.test_node_hosts import Listener
 from tests.unit.workers.test_node_process_executor import deployment
 
 COUNT = 30
@@ -74,20 +77,46 @@ async def test_attempt_that_turns_out_stale_among_its_pages_ends(tmp_path: Path)
 
 
 @pytest.mark.asyncio
-async def test_a_process_that_does_not_read_is_sent_no_further_pages(tmp_path: Path) -> None:
+async def test_next_page_is_asked_for_when_the_process_has_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, wait_read = asyncio.Event(), ChildConnection.wait_read
+
+    async def wait_at_the_gate(child: ChildConnection) -> None:
+        await gate.wait()
+        await wait_read(child)
+
+    monkeypatch.setattr(ChildConnection, "wait_read", wait_at_the_gate)
     async with opened(tmp_path) as executor:
         node = Pages(executor)
         run, ended = node.begin("resumes", has_checkpoints=True)
         async with asyncio.timeout(60):
             while run._child is None:
-                await asyncio.sleep(0)
-        run._child._connection.pause_writing()  # as the transport does when the other side does not read
-        asked = len(node.asked)
-        for _ in range(1000):
+                await asyncio.sleep(0.01)
+        for _ in range(100):
             await asyncio.sleep(0)
-        held = len(node.asked)
-        run._child._connection.resume_writing()
+        held = list(node.asked)
+        gate.set()
         await asyncio.wait_for(ended, 60)
 
-    assert held <= asked + 1
+    assert held == [0]
     assert node.asked == list(range(COUNT))
+
+
+@pytest.mark.asyncio
+async def test_a_process_has_read_when_little_of_what_it_was_sent_is_left(tmp_path: Path) -> None:
+    listener = Listener()
+    async with a_child(tmp_path, listener) as peer:
+        child = listener.children[0]
+        peer._reader._transport.pause_reading()  # type: ignore[attr-defined]
+        child.send("stored", b"x" * 8_000_000)
+        reading = asyncio.create_task(child.wait_read())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        is_held = not reading.done()
+        peer._reader._transport.resume_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(30):
+            await peer.receive()
+            await reading
+
+    assert is_held
