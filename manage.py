@@ -7,6 +7,9 @@ from pathlib import Path
 
 WORKER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST", "PYTHONPATH")
 
+HIDDEN_COMMANDS = ("runweb", "runcoordinator", "runworker", "dev", "deploy")
+"""They hold the secret key, the database's address or the worker's token, perhaps beside tasks of the same user."""
+
 
 def start_worker(arguments: list[str]) -> None:
     """Replaces this process by the worker's program, with an environment of its own variables only."""
@@ -25,14 +28,20 @@ def start_worker(arguments: list[str]) -> None:
     kept["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(root), str(root / "sdk" / "python"), kept.get("PYTHONPATH")])
     )
-    os.execve(sys.executable, [sys.executable, "-m", "apps.workers.node", *arguments], kept)
+    from apps.workers.node.hiding import hand_over
+
+    os.execve(sys.executable, [sys.executable, "-m", "apps.workers.node", *arguments], hand_over(kept))
 
 
 def main() -> None:
+    sys.path.insert(1, str(Path(__file__).resolve().parent / "sdk" / "python"))
+    if sys.argv[1:2] and sys.argv[1] in HIDDEN_COMMANDS:
+        from apps.workers.node.hiding import hide
+
+        hide()
     if sys.argv[1:2] == ["runworker"]:
         start_worker(sys.argv[2:])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trigger_site.settings")
-    sys.path.insert(1, str(Path(__file__).resolve().parent / "sdk" / "python"))
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import check_time, checkpoints, edge, engine, growth, measures, pickup, rivals, triggering
+from benchmarks import check_time, checkpoints, edge, engine, flood, growth, measures, pickup, rivals, triggering
 from benchmarks.measures import Row
 from benchmarks.setup_time import make_run
 from benchmarks.site import Site, running_site
@@ -19,6 +19,7 @@ ON_SITE: dict[str, tuple[str, int, Callable[[Site], list[Row]]]] = {
     "parallel": ("process", checkpoints.PARALLEL_RUNS, checkpoints.throughput),
     "memory": ("process", 10, measures.memory),
     "pickup": ("process", 1, pickup.pickup),
+    "flood": ("process", 10, flood.flood),
     "trigger": ("process", 1, triggering.triggering),
     "edge": ("process", 1, edge.edge),
     "cold": ("docker", 10, measures.cold_start),

@@ -32,7 +32,7 @@ class Row:
 
 def latency(site: Site) -> list[Row]:
     """Trigger over HTTP until the task's first statement, one run at a time on an idle system."""
-    measured = _latencies_ms(site, LATENCY_RUNS)
+    measured = latencies_ms(site, LATENCY_RUNS)
     around = f"{LATENCY_RUNS} runs one after the other, one HTTP connection, {surroundings(site)}"
     return [
         Row("process: trigger → task code, p50", percentile(measured, 0.5), "ms", "≤ 30", around),
@@ -42,7 +42,7 @@ def latency(site: Site) -> list[Row]:
 
 def cold_start(site: Site) -> list[Row]:
     """The same where each attempt gets a container of its own; the image is built before."""
-    measured = _latencies_ms(site, COLD_RUNS, pause_seconds=COLD_PAUSE_SECONDS)
+    measured = latencies_ms(site, COLD_RUNS, pause_seconds=COLD_PAUSE_SECONDS)
     around = f"{COLD_RUNS} runs, {COLD_PAUSE_SECONDS:g} s apart, {surroundings(site)}"
     engine = percentile(_engine_alone_ms(), 0.5)
     cold = percentile(measured, 0.5)
@@ -84,7 +84,7 @@ def memory(site: Site) -> list[Row]:
     return [Row("web + coordinator + worker, resident, idle", sum(sizes.values()), "MB", "≤ 400", around)]
 
 
-def _latencies_ms(site: Site, count: int, pause_seconds: float = 0.0) -> list[float]:
+def latencies_ms(site: Site, count: int, pause_seconds: float = 0.0) -> list[float]:
     for _ in range(3):
         site.client.trigger("clock").wait(120)
     measured = []

@@ -30,6 +30,9 @@ class Checkpoint(models.Model):
         default=1, db_default=1, help_text="Version of the codec that wrote data and carried."
     )
     size_bytes = models.PositiveIntegerField()
+    stored_bytes = models.BigIntegerField(
+        null=True, help_text="Of the run's entries up to this one; null for one that is older than this count."
+    )
     attempt = models.PositiveIntegerField(help_text="The attempt that saved it; 0 where a replay brought it along.")
     duration_seconds = models.FloatField(null=True, help_text="How long a step's function ran, its retries included.")
     is_edited = models.BooleanField(

@@ -26,6 +26,7 @@ from apps.checkpoints.resume import (
     resume_refusals,
     saved_entries,
 )
+from apps.checkpoints.store import STORED_MAX_BYTES
 from apps.runs.broadcast import announce_runs
 from apps.runs.errors import FieldError, PayloadInvalid, RunsError
 from apps.runs.models import PRIORITY_RANGE, Run, RunValue, TaskVersion
@@ -131,6 +132,7 @@ def plan_replay(request: ReplayRequest) -> ReplayPlan:
     except RunsError as error:
         payload_refusal = error
     refusals += payload.hidden
+    refusals += _size_refusals(edits)
     later = entries[count:]
     # What an earlier edit had replaced is made anew, so the original's effects were others.
     is_edited = bool(edits.edits) or payload.text is not None or any(entry.is_edited for entry in later)
@@ -145,6 +147,15 @@ def plan_replay(request: ReplayRequest) -> ReplayPlan:
         refusals=tuple(refusals),
         payload_refusal=payload_refusal,
     )
+
+
+def _size_refusals(edits: Edits) -> list[FieldError]:
+    """A replay stores what it reuses, edits included, and is bounded as any run."""
+    size = sum(entry.size_bytes for entry in edits.entries)
+    if size <= STORED_MAX_BYTES:
+        return []
+    message = f"what is reused has {size:,} bytes; a run may store {STORED_MAX_BYTES:,}"
+    return [FieldError("checkpoint_data" if edits.edits else "from_checkpoint", message)]
 
 
 def _refuse(plan: ReplayPlan) -> None:

@@ -17,7 +17,8 @@ from apps.runs.stored_values import ValueRefused, check_value
 
 DATA_MAX_BYTES = codec.MAX_VALUE_BYTES
 COUNT_MAX = 10_000
-"""Limits of contract, section 4."""
+STORED_MAX_BYTES = 256_000_000
+"""Limits of contract, section 4; the last one is of all that a run has stored: an attempt restores it."""
 
 DURATION_MAX_SECONDS = 1e9
 
@@ -57,7 +58,7 @@ class NewCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """`verdict` is saved, repeated, conflict, stale or limit; `index` the commit order where it is stored."""
+    """`verdict` is saved, repeated, conflict, stale, limit or full; `index` the commit order where it is stored."""
 
     verdict: str
     index: int
@@ -139,6 +140,7 @@ async def save(
         codecs=[item.codec for item in checkpoints],
         durations=[item.duration_seconds for item in checkpoints],
         count_limit=COUNT_MAX,
+        bytes_limit=STORED_MAX_BYTES,
     )
     return [None if row.verdict == "retry" else Saved(row.verdict, row.index or 0) for row in rows]
 

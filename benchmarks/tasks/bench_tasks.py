@@ -44,3 +44,31 @@ def steps10() -> dict[str, int]:
 def clock() -> float:
     """When its first statement ran: Unix seconds by this node's clock."""
     return time.time()
+
+
+@task(id="flood", max_duration=900)
+def flood(kind: str, seconds: float) -> None:
+    """Writes frames of one kind to the run's own socket, past the SDK, and throws the answers away."""
+    import threading
+
+    from trigger_sdk.context import active_run
+    from trigger_sdk.wire import encode_frame
+
+    run = active_run()
+    assert run is not None
+    socket = run.runtime._channel._socket  # type: ignore[attr-defined]  # noqa: SLF001 - what a hostile task would do
+    print("the flood begins")
+
+    def throw_answers_away() -> None:
+        while True:
+            try:
+                socket.recv(1_000_000)
+            except BlockingIOError:
+                continue
+
+    threading.Thread(target=throw_answers_away, daemon=True).start()
+    fields = {"sequence": 1, "index": 0, "key": "k", "kind": "step", "codec": 1, "data_bytes": 1, "message": "x" * 50}
+    piece = encode_frame(kind, b"1" if kind == "checkpoint" else b"", **fields) * 1000
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        socket.sendall(piece)

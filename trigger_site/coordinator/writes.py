@@ -34,6 +34,12 @@ MESSAGES = {
     "stale": STALE,
     "conflict": Result(409, "conflict", "The key was saved before with other data."),
     "limit": Result(422, "limit", f"A run may have {store.COUNT_MAX:,} checkpoints and steps."),
+    "full": Result(
+        422,
+        "limit",
+        f"With this the run would have stored more than {store.STORED_MAX_BYTES:,} bytes: keep large data in a store "
+        "of yours, and save its address.",
+    ),
 }
 FAILURE_THREADS = 2
 """So that a batch which waits for a whole table holds up no other."""

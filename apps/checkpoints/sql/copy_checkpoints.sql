@@ -11,14 +11,15 @@ WITH edit AS (
     ) AS e (key, data, carried, binds, content_hash, size_bytes)
 )
 INSERT INTO checkpoints_checkpoint
-    (run_id, key, kind, index, data, carried, binds, content_hash, size_bytes, codec, duration_seconds, is_edited,
-     attempt, created_at)
+    (run_id, key, kind, index, data, carried, binds, content_hash, size_bytes, stored_bytes, codec, duration_seconds,
+     is_edited, attempt, created_at)
 SELECT %(replay_id)s, c.key, c.kind, c.index,
        CASE WHEN e.key IS NULL THEN c.data ELSE e.data::json END,
        CASE WHEN e.key IS NULL THEN c.carried ELSE e.carried::json END,
        CASE WHEN e.key IS NULL THEN c.binds ELSE ARRAY(SELECT json_array_elements_text(e.binds::json)) END,
        CASE WHEN e.key IS NULL THEN c.content_hash ELSE e.content_hash END,
        CASE WHEN e.key IS NULL THEN c.size_bytes ELSE e.size_bytes END,
+       sum(CASE WHEN e.key IS NULL THEN c.size_bytes ELSE e.size_bytes END) OVER (ORDER BY c.index),
        CASE WHEN e.key IS NULL THEN c.codec ELSE %(codec)s END,
        c.duration_seconds, c.is_edited OR e.key IS NOT NULL, 0, c.created_at
 FROM checkpoints_checkpoint c LEFT JOIN edit e ON e.key = c.key

@@ -3,31 +3,47 @@
 import logging
 import os
 import sys
+from collections.abc import Mapping
 
 import uvloop
 
 from .config import Config, ConfigError, read_config
 from .coordinator import Coordinator, CoordinatorError
 from .executors.base import ExecutorUnavailableError
+from .executors.process import ProcessExecutor
 from .executors.select import select_executor
+from .hiding import TOKEN, TOKEN_DESCRIPTOR, hand_over, hide, take_over
 from .worker import Worker
 
 
 def main() -> int:
+    hide()
     logging.basicConfig(level=os.environ.get("TRIGGER_WORKER_LOG_LEVEL", "INFO"), format="%(levelname)s %(message)s")
     try:
-        config = read_config(sys.argv[1:], os.environ)
+        config = read_config(sys.argv[1:], _environment())
         return uvloop.run(work(config))
     except (ConfigError, ExecutorUnavailableError, CoordinatorError) as error:
         sys.stderr.write(f"runworker: {error}\n")
         return 1
 
 
+def _environment() -> Mapping[str, str]:
+    """The variables with the token; a process that was started with it in its environment is replaced by another."""
+    if TOKEN in os.environ:
+        environment = hand_over(os.environ)
+        if TOKEN_DESCRIPTOR in environment:
+            arguments = [sys.executable, "-m", "apps.workers.node", *sys.argv[1:]]
+            os.execve(sys.executable, arguments, environment)  # noqa: S606 - itself
+    environment = take_over(os.environ)
+    os.environ.pop(TOKEN_DESCRIPTOR, None)  # what this process starts has no such pipe
+    return environment
+
+
 async def work(config: Config) -> int:
     """Runs a worker until it has drained."""
-    # The token is in memory now; what this process starts must not inherit it.
-    os.environ.pop("TRIGGER_WORKER_TOKEN", None)
     executor = await select_executor(config)
+    if isinstance(executor, ProcessExecutor):
+        executor.adopt_orphans()
     coordinator = Coordinator(config.coordinator_url, config.worker_token)
     await coordinator.open()
     try:

@@ -47,6 +47,8 @@ class Attempt:
     resumed_from: str | None = None
     container: str = ""
     start_kind: str = ""
+    breach: str = ""
+    """What its process sent that is not of the protocol; the worker has ended it for that."""
     stop_reason: str = ""
     """canceled, timed_out, interrupted or stale: why the worker ends it."""
     output: bytes | None = None
@@ -109,6 +111,8 @@ class Attempt:
                 "message": f"The process was killed at its memory limit ({self.options.memory_bytes / 1024**2:g} MB).",
                 "stack": "",
             }
+        if self.breach:
+            return {"type": "ProtocolBroken", "message": storable(self.breach), "stack": ""}
         return {"type": "ProcessDied", "message": end.note or _death_message(end), "stack": ""}
 
 

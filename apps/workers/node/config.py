@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 EXECUTORS = ("auto", "process", "docker")
 DEFAULT_CONCURRENCY = 10
 CONCURRENCY_MAX = 1000
+NAME_MAX_LENGTH = 128
 
 
 class ConfigError(Exception):
@@ -38,21 +40,47 @@ def read_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Con
     token = environment.get("TRIGGER_WORKER_TOKEN", "")
     if not token:
         raise ConfigError("TRIGGER_WORKER_TOKEN is not set; it must equal the coordinator's.")
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError("TRIGGER_WORKER_TOKEN may hold printable ASCII characters only.")
     executor = given.executor or environment.get("TRIGGER_EXECUTOR") or "auto"
     if executor not in EXECUTORS:
         raise ConfigError(f"TRIGGER_EXECUTOR must be one of {', '.join(EXECUTORS)}, not {executor!r}.")
     return Config(
-        coordinator_url=environment.get("TRIGGER_COORDINATOR_URL", "http://127.0.0.1:8001").rstrip("/"),
+        coordinator_url=_url(environment.get("TRIGGER_COORDINATOR_URL") or "http://127.0.0.1:8001"),
         worker_token=token,
         executor=executor,
         concurrency=_concurrency(given.concurrency, environment.get("TRIGGER_CONCURRENCY")),
-        name=environment.get("TRIGGER_WORKER_NAME") or socket.gethostname(),
+        name=_name(environment.get("TRIGGER_WORKER_NAME")),
         folder=Path(
             environment.get("TRIGGER_WORKER_DIR") or Path(tempfile.gettempdir()) / f"trigger-worker-{os.getuid()}"
         ),
         base_image=environment.get("TRIGGER_BASE_IMAGE") or "python:3.12-slim",
         drain_seconds=_seconds("TRIGGER_DRAIN_SECONDS", environment.get("TRIGGER_DRAIN_SECONDS"), 30.0),
     )
+
+
+def _name(given: str | None) -> str:
+    name = socket.gethostname() if given is None else given
+    origin = "the host's name" if given is None else "TRIGGER_WORKER_NAME"
+    if not 0 < len(name.strip()) <= len(name) <= NAME_MAX_LENGTH:
+        raise ConfigError(
+            f"{origin} has {len(name)} characters, or only spaces; a worker's name (TRIGGER_WORKER_NAME) has 1 to "
+            f"{NAME_MAX_LENGTH}."
+        )
+    if not name.isprintable():  # a line feed, NUL, or half of a character that was no UTF-8
+        raise ConfigError(f"{origin} holds a character that cannot be printed: {name!r:.60}.")
+    return name
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not text.isprintable():
+        raise ConfigError(f"TRIGGER_COORDINATOR_URL must be an address as http://host:8001, not {text!r:.100}.")
+    return text.rstrip("/")
 
 
 def _concurrency(argument: int | None, variable: str | None) -> int:

@@ -83,16 +83,10 @@ class Coordinator:
             "GET", f"deployments/{deployment_id}", wire.DeploymentReply, seconds=DEPLOYMENT_REQUEST_SECONDS
         )
 
-    async def stored_checkpoints(self, run_id: UUID, token: bytes) -> list[wire.StoredCheckpoint]:
-        """All that the run has saved; the results of steps beyond the first megabyte are named only."""
-        stored: list[wire.StoredCheckpoint] = []
-        address = f"runs/{run_id}/checkpoints"
-        while True:
-            page = await self._read(address, wire.StoredCheckpoints, token)
-            stored += page.items
-            if page.next_after is None:
-                return stored
-            address = f"runs/{run_id}/checkpoints?after={page.next_after}"
+    async def stored_checkpoints(self, run_id: UUID, token: bytes, after: int = -1) -> wire.StoredCheckpoints:
+        """A page of what the run has saved, after that index; steps beyond the first megabyte are named only."""
+        address = f"runs/{run_id}/checkpoints" + (f"?after={after}" if after >= 0 else "")
+        return await self._read(address, wire.StoredCheckpoints, token)
 
     async def stored_data(self, run_id: UUID, token: bytes, index: int) -> bytes | None:
         return (await self._read(f"runs/{run_id}/checkpoints/{index}", wire.StoredData, token)).data

@@ -28,6 +28,7 @@ RETIRE_GRACE_SECONDS = 5.0
 LAST_FRAMES_SECONDS = 5.0
 """How long an ended run's socket is read for what it still holds; a process that escaped may keep it open."""
 
+REFUSALS_TOLD_SECONDS = 1.0
 MEMORY_MAX_BYTES = 2**62
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Host:
         self._server: asyncio.Server | None = None
         self._pinging: asyncio.Task[None] | None = None
         self._heard_at = 0.0
+        self._refusals_told_at = -REFUSALS_TOLD_SECONDS
+        self._refusals_untold = 0
         self.on_gone: Callable[[str], None] | None = None
 
     @property
@@ -170,6 +173,16 @@ class Host:
         self._strangers.add(connection)
         return True
 
+    def refuse(self, reason: str) -> None:
+        """Says why a connection was ended; a task that opens one after the other fills no log with it."""
+        now = asyncio.get_running_loop().time()
+        if now < self._refusals_told_at + REFUSALS_TOLD_SECONDS:
+            self._refusals_untold += 1
+            return
+        untold = f" ({self._refusals_untold} more before it)" if self._refusals_untold else ""
+        logger.warning("worker.refuse_connection host=%s: %.200s%s", self.name, reason, untold)
+        self._refusals_told_at, self._refusals_untold = now, 0
+
     def knows(self, connection: Connection) -> None:
         """The connection has said who it is, or is gone."""
         self._strangers.discard(connection)
@@ -248,7 +261,7 @@ class Host:
         child.close()
 
     def _rest(self, ticket: str, end: ProcessEnd) -> None:
-        if self._children[ticket].is_closed:
+        if self._children[ticket].is_lost:
             return  # it is about to exit, and the agent will say how
         listener, child = self._runs.pop(ticket), self._children.pop(ticket)
         self._idle[ticket] = child

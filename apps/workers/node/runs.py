@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from .connections import ChildConnection
 from .coordinator import CoordinatorError, RefusedError
 from .deployments import DeploymentError, Deployments
 from .executors.base import Executor, Place, StartFailedError
+from .headers import CheckpointHeader, LoadHeader, header_of
 from .hosts import HostError
 from .logs import LogBuffer
 from .outbox import BACKOFF_SECONDS, Sender
@@ -64,6 +65,9 @@ class AttemptRun:
         self._limit: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
         self._is_overdue = False
+        self._connecting: asyncio.TimerHandle | None = None
+        self._next_page: int | None = None
+        """Behind which index the pages go on that the process is still to be given."""
         self._child: ChildConnection | None = None
         self._has_spoken = False
 
@@ -117,7 +121,8 @@ class AttemptRun:
         deployment = await self._read(self._tools.deployments.get, claim.deployment_id)
         self.attempt.options = _options_of(deployment, claim)
         if claim.has_checkpoints:
-            self.attempt.stored = await self._read(self._tools.load_checkpoints, claim.run_id, claim.token)
+            page = await self._read(self._tools.load_checkpoints, claim.run_id, claim.token)
+            self.attempt.stored, self._next_page = page.items, page.next_after
         end = await self._run_process(deployment)
         while self._place is not None and self._place.is_warm and self._is_unbegun(end):
             # The kept process died between two runs, or as this one came: no fault of the run, and nothing of it ran.
@@ -149,14 +154,21 @@ class AttemptRun:
             self._ticket = place.ticket = place.host.run(
                 attempt.public_run_id, place.folder, self, is_kept=place.pool_key is not None
             )
-        connecting = asyncio.get_running_loop().call_later(CHILD_CONNECT_SECONDS, self._give_up_waiting)
+        self._expect_begin()
         try:
             end = await self._ended
         finally:
-            connecting.cancel()
+            if self._connecting is not None:
+                self._connecting.cancel()
         # A process that rests without a result has not done what it was asked to.
         place.is_reusable = end.is_kept and attempt.output is not None and not attempt.stop_reason
         return end
+
+    def _expect_begin(self) -> None:
+        """From here on the process has so long to begin, or to come further on its way to that."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._connecting = asyncio.get_running_loop().call_later(CHILD_CONNECT_SECONDS, self._give_up_waiting)
 
     def _is_unbegun(self, end: ProcessEnd) -> bool:
         """Whether a kept process was gone before it had read what it was to do."""
@@ -226,12 +238,37 @@ class AttemptRun:
             is_begun=is_begun,
         )
         self._child = child
-        child.tell([start, *map(_stored_frame, attempt.stored), GO])
-        if is_begun:
-            points = [stored.key for stored in attempt.stored if stored.kind == CHECKPOINT]
-            self._begin(points[-1] if points else None)
+        first = [start, *map(_stored_frame, attempt.stored)]
+        point = _last_point(attempt.stored, None)
+        if self._next_page is None:
+            child.tell([*first, GO])
+            if is_begun:
+                self._begin(point)
+        else:
+            child.tell(first)
+            self._spawn(self._send_pages(child, self._next_page, point, is_begun=is_begun))
         if not place.is_warm:
             attempt.stored = []  # its process has them now; kept here they would cost the node the same again
+
+    async def _send_pages(self, child: ChildConnection, after: int, point: str | None, *, is_begun: bool) -> None:
+        """What is beyond the first page, each page asked for when the process has read most of the one before."""
+        claim = self.attempt.claim
+        next_after: int | None = after
+        while next_after is not None:
+            await child.wait_read()
+            if child.is_lost or self._ended.done():
+                return
+            self._expect_begin()  # a long way to go is no silence
+            try:
+                page = await self._read(self._tools.load_checkpoints, claim.run_id, claim.token, next_after)
+            except RefusedError as error:
+                self._judge(wire.Result(error.status, error.kind))
+                return
+            child.tell([_stored_frame(stored) for stored in page.items])
+            point, next_after = _last_point(page.items, point), page.next_after
+        child.tell([GO])
+        if is_begun:
+            self._begin(point)
 
     def started(self, pid: int, kind: str) -> None:
         logger.debug("worker.start run.id=%s pid=%s kind=%s", self.attempt.public_run_id, pid, kind)
@@ -242,9 +279,14 @@ class AttemptRun:
     def frame(self, child: ChildConnection, frame: Frame) -> None:
         self._has_spoken = True
         if frame.type == "checkpoint":
-            self._spawn(self._save(child, frame))
+            header = header_of(frame, CheckpointHeader)
+            # Counted before the work begins: whatever has arrived at once is heard no further than the bound.
+            child.begin_answer(len(frame.body))
+            self._spawn(self._save(child, header, frame.body))
         elif frame.type == "load":
-            self._spawn(self._load(child, frame.header))
+            wanted = header_of(frame, LoadHeader)
+            child.begin_answer()
+            self._spawn(self._load(child, wanted))
         elif frame.type == "log":
             self._log.add(frame.header)
         elif frame.type == "begun":
@@ -253,6 +295,12 @@ class AttemptRun:
             self.attempt.output = frame.body
         elif frame.type == "failed" and self.attempt.output is None:
             self.attempt.failure = frame.header
+
+    def broke_off(self, reason: str) -> None:
+        """Its process sent what is no frame of the protocol: nothing that it sends can be relied on any more."""
+        self.attempt.breach = self.attempt.breach or f"The task's process broke the worker's protocol: {reason}."
+        if self._place is not None and self._ticket:
+            self._place.host.stop(self._ticket, "stale", 0.0)
 
     def ended(self, end: ProcessEnd) -> None:
         if self._telling is not None:
@@ -285,36 +333,34 @@ class AttemptRun:
         )
         self._judge(result)
 
-    async def _save(self, child: ChildConnection, frame: Frame) -> None:
-        header, claim = frame.header, self.attempt.claim
-        sequence = int(header["sequence"])  # sent back, so nothing that is as long as the process likes
-        data_bytes = int(header["data_bytes"])
-        child.begin_answer()
-        result = await self._tools.checkpoints.submit(
-            wire.CheckpointItem(
-                run_id=claim.run_id,
-                token=claim.token,
-                key=str(header["key"]),
-                data=frame.body[:data_bytes],
-                binds=[str(name) for name in header.get("binds", [])],
-                carried=frame.body[data_bytes:] or None,
-                kind=str(header["kind"]),
-                codec=int(header["codec"]),
-                duration_seconds=_seconds(header.get("duration_seconds")),
+    async def _save(self, child: ChildConnection, header: CheckpointHeader, body: bytes) -> None:
+        claim = self.attempt.claim
+        try:
+            result = await self._tools.checkpoints.submit(
+                wire.CheckpointItem(
+                    run_id=claim.run_id,
+                    token=claim.token,
+                    key=header.key,
+                    data=body[: header.data_bytes],
+                    binds=header.binds,
+                    carried=body[header.data_bytes :] or None,
+                    kind=header.kind,
+                    codec=header.codec,
+                    duration_seconds=header.duration_seconds,
+                )
             )
-        )
-        child.end_answer()
+        finally:
+            child.end_answer(len(body))
         if result.status == OK:
-            child.send("saved", sequence=sequence, index=result.index)
+            child.send("saved", sequence=header.sequence, index=result.index)
         else:
-            child.send("refused", sequence=sequence, code=result.code, message=result.message)
+            child.send("refused", sequence=header.sequence, code=result.code, message=result.message)
             self._judge(result)
 
-    async def _load(self, child: ChildConnection, header: dict[str, Any]) -> None:
+    async def _load(self, child: ChildConnection, header: LoadHeader) -> None:
         """The result of a step that was only named at the start; waits through the coordinator's absence."""
-        sequence, index = int(header["sequence"]), int(header["index"])
+        sequence, index = header.sequence, header.index
         claim, (delay, longest) = self.attempt.claim, BACKOFF_SECONDS
-        child.begin_answer()
         try:
             while not self._ended.done():
                 try:
@@ -347,6 +393,11 @@ class AttemptRun:
             logger.error("worker.write run.id=%s: %s", self.attempt.public_run_id, error, exc_info=error)
 
 
+def _last_point(stored: Sequence[wire.StoredCheckpoint], before: str | None) -> str | None:
+    """The key that the attempt resumes from, as far as is known with these."""
+    return next((entry.key for entry in reversed(stored) if entry.kind == CHECKPOINT), before)
+
+
 def _stored_frame(stored: wire.StoredCheckpoint) -> bytes:
     return encode_frame(
         "stored",
@@ -367,7 +418,3 @@ def _options_of(deployment: wire.DeploymentReply, claim: wire.Claim) -> wire.Tas
     if claim.has_run_out_of_memory and larger is not None and larger > options.memory_bytes:
         return msgspec.structs.replace(options, memory_bytes=larger)
     return options
-
-
-def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None

@@ -165,13 +165,23 @@ def _checkpoint_keys(task: "Task", stored: Sequence[StoredCheckpoint]) -> list[s
     return [*(point.key for point in task.points), *(entry.key for entry in stored if entry.kind == CHECKPOINT)]
 
 
-def run_task(task: "Task", payload: bytes, stored: Sequence[StoredCheckpoint], runtime: Runtime) -> bytes:
+def run_task(
+    task: "Task",
+    payload: bytes,
+    stored: Sequence[StoredCheckpoint],
+    runtime: Runtime,
+    *,
+    lets_go: Callable[[], None] = lambda: None,
+) -> bytes:
     """Runs one attempt to its end; returns the encoded output.
+
+    `lets_go` is called when `stored` has been read: it may be large, and is not needed while the task runs.
 
     Raises what the task raises, PayloadError, CodecError, or ResumeRefused where the checkpoints do not fit the code.
     """
     arguments = bind_payload(task.function, codec.parse_payload(payload))
     run = ActiveRun(task, runtime, stored)
+    lets_go()
     _fill(run, arguments)
     positional, named = _split(task.function, arguments)
     with _activated(run):

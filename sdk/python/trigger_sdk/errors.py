@@ -52,7 +52,14 @@ class CheckpointMisplaced(TriggerError):
 
 
 class CheckpointRefused(TriggerError):
-    """A checkpoint breaks a rule that only shows at run time: its key was used before, or there are too many."""
+    """A checkpoint breaks a rule that only shows at run time: its key was used before, or there are too many.
+
+    `is_final`: the value cannot be stored, whatever attempt saves it. Then the run ends as a dead letter.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.is_final = is_final
 
 
 class StepError(TriggerError):

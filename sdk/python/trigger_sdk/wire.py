@@ -8,7 +8,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PROTOCOL_VERSION = "1.1"
@@ -30,6 +30,8 @@ class Frame:
     type: str
     header: dict[str, Any]
     body: bytes = b""
+    header_bytes: int = field(default=0, compare=False)
+    """The size of the header on the wire; 0 for a frame that did not come from there."""
 
 
 def encode_frame(type: str, body: bytes = b"", **header: Any) -> bytes:  # noqa: A002 - the field's own name
@@ -46,19 +48,34 @@ class FrameBuffer:
     def __init__(self) -> None:
         self._data = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    @property
+    def is_empty(self) -> bool:
+        return not self._data
+
+    def add(self, data: bytes) -> None:
+        """What has arrived; `take` gives the frames that are whole."""
         self._data += data
-        while len(self._data) >= _LENGTHS.size:
-            head_length, body_length = _LENGTHS.unpack_from(self._data)
-            if head_length > HEADER_MAX_BYTES or body_length > BODY_MAX_BYTES:
-                raise WireError(f"a frame of {head_length} + {body_length} bytes is over the limit")
-            end = _LENGTHS.size + head_length + body_length
-            if len(self._data) < end:
-                return
-            head = bytes(self._data[_LENGTHS.size : _LENGTHS.size + head_length])
-            body = bytes(self._data[_LENGTHS.size + head_length : end])
-            del self._data[:end]
-            yield _frame(head, body)
+
+    def take(self) -> Frame | None:
+        """The next whole frame; None where there is none yet."""
+        if len(self._data) < _LENGTHS.size:
+            return None
+        head_length, body_length = _LENGTHS.unpack_from(self._data)
+        if head_length > HEADER_MAX_BYTES or body_length > BODY_MAX_BYTES:
+            raise WireError(f"a frame of {head_length} + {body_length} bytes is over the limit")
+        end = _LENGTHS.size + head_length + body_length
+        if len(self._data) < end:
+            return None
+        head = bytes(self._data[_LENGTHS.size : _LENGTHS.size + head_length])
+        body = bytes(self._data[_LENGTHS.size + head_length : end])
+        del self._data[:end]
+        return _frame(head, body)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Adds the bytes and gives the frames that are whole by now."""
+        self.add(data)
+        while (frame := self.take()) is not None:
+            yield frame
 
 
 class FrameSocket:
@@ -92,4 +109,4 @@ def _frame(head: bytes, body: bytes) -> Frame:
         raise WireError(f"a frame's header is not JSON: {error}") from error
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
         raise WireError("a frame's header has no type")
-    return Frame(header.pop("type"), header, body)
+    return Frame(header.pop("type"), header, body, len(head))

@@ -103,7 +103,12 @@ def one():
     assert attempt.end().header["signal"] == 9
 
 
-def test_refused_checkpoint_is_raised_in_the_task(proxy: Proxy, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "is_abort"), [("limit", True), ("too_large", True), ("invalid", True), ("conflict", False)]
+)
+def test_refused_checkpoint_is_raised_in_the_task_and_ends_the_run_where_no_attempt_could_save_it(
+    proxy: Proxy, tmp_path: Path, code: str, *, is_abort: bool
+) -> None:
     source = """
 @task(id="one")
 def one():
@@ -112,7 +117,7 @@ def one():
     proxy.ready(folder_with(tmp_path / "tasks", source))
 
     def refuse(_: Attempt, frame: Frame) -> Frame:
-        header = {"sequence": frame.header["sequence"], "code": "limit", "message": "more than 10,000 checkpoints"}
+        header = {"sequence": frame.header["sequence"], "code": code, "message": "more than 10,000 checkpoints"}
         return Frame("refused", header)
 
     attempt = proxy.run("one", folder=tmp_path, answer=refuse)
@@ -120,6 +125,7 @@ def one():
 
     assert failed.header["error"]["type"] == "trigger_sdk.errors.CheckpointRefused"
     assert "more than 10,000" in failed.header["error"]["message"]
+    assert failed.header["is_abort"] is is_abort
 
 
 def test_stale_attempt_ends_at_once(proxy: Proxy, tmp_path: Path) -> None:

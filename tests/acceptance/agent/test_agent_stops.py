@@ -58,6 +58,7 @@ async def group_async():
     async with asyncio.TaskGroup() as group:
         group.create_task(part())
         group.create_task(part())
+        await asyncio.sleep(0)  # both have begun: one that has not is canceled without a word
         print("ready")
 
 @task(id="stubborn")

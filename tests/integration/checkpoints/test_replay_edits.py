@@ -1,6 +1,7 @@
 """Edits of a replay: stored exactly, or refused with the path where nothing could read them or nobody see them."""
 
 import tracemalloc
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -305,3 +306,21 @@ def test_comparing_many_edits_holds_only_a_part_of_what_is_stored(original: Run)
 
     assert copy.checkpoints.filter(is_edited=True).count() == 30
     assert peak < 2.5 * PART_BYTES
+
+
+def test_a_replay_counts_what_it_stores_with_its_edits(original: Run) -> None:
+    copy = again(original, "payment-complete", checkpoint_data={"order-fetched": order_with(note="x" * 500)})
+
+    rows = list(copy.checkpoints.order_by("index").values_list("size_bytes", "stored_bytes"))
+    assert [stored for _, stored in rows] == list(accumulate(size for size, _ in rows))
+
+
+@pytest.mark.parametrize(
+    ("edits", "path"), [({}, "from_checkpoint"), ({"order-fetched": order_with(note="y")}, "checkpoint_data")]
+)
+def test_a_replay_may_not_store_more_than_a_run(
+    original: Run, monkeypatch: pytest.MonkeyPatch, edits: dict[str, Any], path: str
+) -> None:
+    monkeypatch.setattr("apps.checkpoints.replay.STORED_MAX_BYTES", 10)
+
+    assert path in refused(original, "payment-complete", checkpoint_data=edits)

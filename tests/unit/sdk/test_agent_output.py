@@ -117,8 +117,8 @@ def test_cap_admits_to_the_limit_and_counts_the_rest() -> None:
     admitted = [cap.admits(size) for size in (4, 4, 4, 1)]
 
     assert admitted == [True, True, False, False]
-    assert cap.marker is not None
-    assert "2 more lines (5 bytes)" in cap.marker
+    assert cap.report is not None
+    assert (cap.report["dropped_lines"], cap.report["dropped_bytes"]) == (2, 5)
 
 
 def test_logging_records_keep_level_logger_and_traceback() -> None:
@@ -159,3 +159,17 @@ def test_each_kill_explains_one_death(tmp_path: Path, text: str) -> None:
     assert before is False
     assert after == [True, True, False]
     assert counter.take() is False
+
+
+@pytest.mark.parametrize("piece_bytes", [7, 65_536, 1_000_000])
+def test_a_long_line_is_cut_between_characters(piece_bytes: int) -> None:
+    text = "a" + "€" * 50_000 + "\U0001f600" * 20_000
+    data = text.encode() + b"\n"
+    splitter = LineSplitter()
+
+    pieces = [
+        line for start in range(0, len(data), piece_bytes) for line in splitter.feed(data[start : start + piece_bytes])
+    ]
+
+    assert "".join(pieces) == text
+    assert max(len(piece.encode()) for piece in pieces) <= 65_536

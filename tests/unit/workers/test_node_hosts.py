@@ -51,6 +51,7 @@ class Listener:
     def __init__(self) -> None:
         self.children: list[ChildConnection] = []
         self.frames: list[Frame] = []
+        self.breaches: list[str] = []
         self.end: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
 
     def connected(self, child: ChildConnection) -> None:
@@ -59,6 +60,9 @@ class Listener:
 
     def frame(self, child: ChildConnection, frame: Frame) -> None:
         self.frames.append(frame)
+
+    def broke_off(self, reason: str) -> None:
+        self.breaches.append(reason)
 
     def output(self, header: dict[str, Any]) -> None: ...
     def started(self, pid: int, kind: str) -> None: ...

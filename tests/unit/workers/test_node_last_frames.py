@@ -11,7 +11,7 @@ from apps.workers.node.attempts import Attempt
 from apps.workers.node.connections import IN_FLIGHT_MAX
 from apps.workers.node.outbox import Sender
 from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import Claim, DeploymentReply, Finish, Result, StoredCheckpoint
+from apps.workers.protocol import Claim, DeploymentReply, Finish, Result, StoredCheckpoint, StoredCheckpoints
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
 COUNT = IN_FLIGHT_MAX + 8
@@ -61,8 +61,8 @@ class Store:
         self.finishes += items
         return [Result(200) for _ in items]
 
-    async def checkpoints(self, *_: Any) -> list[StoredCheckpoint]:
-        return self.stored
+    async def checkpoints(self, *_: Any) -> StoredCheckpoints:
+        return StoredCheckpoints(self.stored)
 
     async def data(self, *_: Any) -> bytes:
         return b'"' + b"x" * 2_000_000 + b'"'

@@ -2,9 +2,11 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from trigger_sdk.agent.output import clean_text
 
 from apps.workers.node import outbox
 from apps.workers.node.attempts import Attempt
@@ -209,7 +211,7 @@ async def test_log_is_bounded_by_bytes_and_lines_by_length(monkeypatch: pytest.M
 
     await sink.buffer.flush()
 
-    assert [len(message) for _, message in sink.lines[:1]] == [64 * 1024]
+    assert 64 * 1024 - 40 < len(sink.lines[0][1]) <= 64 * 1024
     assert len(sink.lines) == 2
 
 
@@ -253,6 +255,45 @@ async def test_under_load_a_batch_waits_for_more_and_alone_none_does(monkeypatch
     await asyncio.gather(third, sender.submit("soon behind it"))
 
     assert other.batches == [["alone"], ["alone again"], ["two", "at once"], ["third", "soon behind it"]]
+
+
+@pytest.mark.asyncio
+async def test_a_cut_line_says_how_much_is_missing_and_a_writers_own_note_stands() -> None:
+    sink = Sink()
+    noted = clean_text("x" * 200_000)
+    sink.buffer.add({"message": "y" * 200_000})
+    sink.buffer.add({"message": noted})
+
+    await sink.buffer.flush()
+
+    (_, cut), (_, kept) = sink.lines
+    assert cut.endswith(f" … [{200_000 - cut.count('y'):,} characters cut]")
+    assert kept == noted
+
+
+@pytest.mark.asyncio
+async def test_lines_that_the_writer_dropped_are_counted_with_the_rest() -> None:
+    sink = Sink()
+    sink.buffer.add({"message": "one"})
+    sink.buffer.add({"message": "cut", "dropped_lines": 10_000, "dropped_bytes": 70_000})
+    sink.buffer.add({"message": "cut", "dropped_lines": -1, "dropped_bytes": "many"})
+
+    await sink.buffer.flush()
+
+    assert [message for _, message in sink.lines] == [
+        "one", "The log was cut here: 10,000 lines with 70,000 characters were dropped."
+    ]  # fmt: skip
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fields", [{"many": [0] * 50_000}, {"long": "x" * 200_000}], ids=["items", "bytes"])
+async def test_fields_over_the_limit_are_left_out_and_say_so(fields: dict[str, Any]) -> None:
+    sink = Sink()
+    sink.buffer.add({"message": "m", "fields": fields})
+
+    await sink.buffer.flush()
+
+    assert b"over the limit" in (sink.batches[0].lines[0].fields or b"")
 
 
 @pytest.mark.asyncio

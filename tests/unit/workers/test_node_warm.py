@@ -21,7 +21,16 @@ from apps.workers.node.executors.warm import WarmPool
 from apps.workers.node.hosts import Host
 from apps.workers.node.outbox import Sender
 from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import Claim, DeploymentReply, Finish, LogBatch, Result, StoredCheckpoint, TaskOptions
+from apps.workers.protocol import (
+    Claim,
+    DeploymentReply,
+    Finish,
+    LogBatch,
+    Result,
+    StoredCheckpoint,
+    StoredCheckpoints,
+    TaskOptions,
+)
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
 SOURCE = """
@@ -72,8 +81,8 @@ class Node:
     async def save(self, items: list[Any]) -> list[Result]:
         return [Result(200) for _ in items]
 
-    async def checkpoints(self, *_: Any) -> list[StoredCheckpoint]:
-        return self.stored
+    async def checkpoints(self, *_: Any) -> StoredCheckpoints:
+        return StoredCheckpoints(self.stored)
 
     def begin(self, **payload: Any) -> tuple[AttemptRun, "asyncio.Task[None]"]:
         def sender(send: Any) -> "Sender[Any]":

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from apps.workers.node.deployments import DeploymentError, unpack
 from apps.workers.node.executors.base import Place, StartFailedError, lock_folder, pool_key, socket_folder
+from apps.workers.node.executors.orphans import Orphans
 from apps.workers.node.executors.warm import WarmPool
 from apps.workers.node.hosts import Host, HostError
 from apps.workers.protocol import DeploymentReply, TaskOptions
@@ -59,8 +60,13 @@ class ProcessExecutor:
         """Deployments with the same requirements share an environment, which must not be made twice at once."""
         self._lock: int | None = None
         self._warm = WarmPool(self._retire)
+        self._orphans = Orphans()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
+
+    def adopt_orphans(self) -> None:
+        """For the worker's own program alone: from here on it ends what its dead agents leave."""
+        self._orphans.adopt()
 
     async def open(self) -> None:
         """Raises ExecutorUnavailableError where another worker has the folder: its sockets would be removed."""
@@ -98,6 +104,8 @@ class ProcessExecutor:
         folder, place.folder = place.folder, None
         if not self._warm.put(place):
             place.host.retire(place.ticket)
+        if not place.host.is_alive:
+            await self._end_dead(place.host)
         if folder is None:
             return
         try:
@@ -127,13 +135,15 @@ class ProcessExecutor:
         try:
             async with self._preparing:
                 tasks = await asyncio.to_thread(unpack, deployment, self._folder / "deployments")
-                python = await asyncio.to_thread(prepare_environment, self._folder / "venvs", tasks)
+                python = await asyncio.to_thread(prepare_environment, self._folder / "venvs", tasks, self._orphans)
         except (DeploymentError, OSError) as error:
             raise StartFailedError(str(error)) from error
         host = Host(socket_folder(self._folder / "s", secrets.token_hex(4)), isolation="process")
         try:
             await host.listen()
-            process = await _start_agent(python, host.socket_dir, tasks)
+            async with self._orphans.starting() as own:
+                process = await _start_agent(python, host.socket_dir, tasks)
+                own.add(process.pid)
         except OSError as error:
             host.close()
             shutil.rmtree(host.socket_dir, ignore_errors=True)
@@ -167,7 +177,18 @@ class ProcessExecutor:
             with contextlib.suppress(ProcessLookupError):
                 zygote.process.kill()
             await zygote.process.wait()
+        self._orphans.forget(zygote.process.pid)
+        await self._orphans.end()
         shutil.rmtree(zygote.host.socket_dir, ignore_errors=True)
+
+    async def _end_dead(self, host: Host) -> None:
+        """A run of this agent is over because the agent is: nothing of it may be left when that is told."""
+        for deployment_id, zygote in list(self._zygotes.items()):
+            if zygote.host is host:
+                del self._zygotes[deployment_id]
+                await self._end(zygote)
+                return
+        await self._orphans.end()
 
     async def _end_idle(self) -> None:
         while True:
@@ -180,13 +201,12 @@ class ProcessExecutor:
                     await self._end(zygote)
 
 
-def prepare_environment(folder: Path, tasks: Path) -> Path:
+def prepare_environment(folder: Path, tasks: Path, orphans: Orphans | None = None) -> Path:
     """The interpreter of a virtual environment with the SDK and the folder's requirements; made once per content.
 
     Raises DeploymentError with the installer's words.
     """
     import hashlib
-    import subprocess
     import venv
 
     import trigger_sdk
@@ -206,10 +226,8 @@ def prepare_environment(folder: Path, tasks: Path) -> Path:
     if text.strip():
         import uv
 
-        done = subprocess.run(
-            [uv.find_uv_bin(), "pip", "install", "--python", str(python), "--requirement", str(requirements)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        command = [uv.find_uv_bin(), "pip", "install", "--python", str(python), "--requirement", str(requirements)]
+        done = (orphans or Orphans()).run(command)
         if done.returncode:
             raise DeploymentError(f"requirements.txt could not be installed:\n{done.stderr[-2000:]}")
     (target / ".complete").touch()

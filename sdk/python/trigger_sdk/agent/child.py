@@ -12,22 +12,26 @@ import signal
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from trigger_sdk.agent import processes, surroundings
+from trigger_sdk.agent import background, processes, surroundings
 from trigger_sdk.agent.channel import Channel
+from trigger_sdk.agent.described import members
 from trigger_sdk.agent.failures import describe
 from trigger_sdk.agent.interrupts import Interrupts
 from trigger_sdk.agent.loader import load_tasks
 from trigger_sdk.agent.reuse import Baseline, ReadCount
 from trigger_sdk.agent.runtime import AgentRuntime
+from trigger_sdk.agent.stored import Stored
 from trigger_sdk.context import CHECKPOINT, StoredCheckpoint, run_task
-from trigger_sdk.errors import AbortRun, PayloadError, ResumeRefused, RetryAfter
+from trigger_sdk.errors import AbortRun, CheckpointRefused, CodecError, PayloadError, ResumeRefused, RetryAfter
 from trigger_sdk.tasks import registry
 from trigger_sdk.wire import Frame, WireError, encode_frame
 
 SETUP_DESCRIPTOR = 3
 """Where a fresh interpreter reads its setup (one line of JSON), and later the reason of a stop."""
 
-_ENDS_THE_RUN = (AbortRun, PayloadError, ResumeRefused)
+EXCEPTIONS_LOOKED_AT = 10_000
+
+_ENDS_THE_RUN = (AbortRun, CodecError, PayloadError, ResumeRefused)
 """No later attempt of the same run could end otherwise."""
 
 
@@ -60,6 +64,7 @@ def run(setup: Setup, orders: int, reads: ReadCount | None, *, is_loaded: bool) 
     interrupts.install()
     try:
         surroundings.settle(agent=setup.agent, folder=setup.folder, is_container=setup.is_container)
+        background.leave_to_the_agent()
         channel = Channel(setup.socket_path, interrupts)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     except OSError as error:
@@ -93,7 +98,7 @@ class _Process:
         try:
             try:
                 # Values of the main thread's context that the task sets are the run's, and end with it.
-                output = contextvars.copy_context().run(self._work)
+                output = contextvars.copy_context().run(self._work_through)
             finally:
                 self._interrupts.finish()
         except BaseException as error:  # whatever ends the task is its outcome, sys.exit() included
@@ -107,6 +112,14 @@ class _Process:
         self._interrupts.rest()
         self._channel.wait_for_work()
         self._interrupts.resume()
+
+    def _work_through(self) -> bytes:
+        try:
+            return self._work()
+        finally:
+            # A process that is kept goes on; a run that is stopped has no time.
+            if self._baseline is None and self._interrupts.reason is None:
+                background.see_through(self._runtime.remark, self._runtime.may_interrupt)
 
     def _work(self) -> bytes:
         start, stored = _receive_work(self._channel)
@@ -151,16 +164,16 @@ class _Process:
         return True
 
 
-def _receive_work(channel: Channel) -> tuple[Frame, list[StoredCheckpoint]]:
+def _receive_work(channel: Channel) -> tuple[Frame, Stored]:
     start = channel.receive()
     if start.type != "start":
         raise WireError(f"the worker sent {start.type!r} where 'start' was due")
-    stored: list[StoredCheckpoint] = []
+    stored = Stored()
     while (frame := channel.receive()).type != "go":
         if frame.type != "stored":
             raise WireError(f"the worker sent {frame.type!r} where 'stored' or 'go' was due")
         data_bytes = frame.header["data_bytes"]
-        stored.append(
+        stored.add(
             StoredCheckpoint(
                 key=frame.header["key"],
                 index=frame.header["index"],
@@ -174,27 +187,42 @@ def _receive_work(channel: Channel) -> tuple[Frame, list[StoredCheckpoint]]:
     return start, stored
 
 
-def _run_task(channel: Channel, runtime: AgentRuntime, start: Frame, stored: list[StoredCheckpoint]) -> bytes:
+def _run_task(channel: Channel, runtime: AgentRuntime, start: Frame, stored: Stored) -> bytes:
     task = registry.get(start.header["task"])
     if task is None:
         raise LookupError(f"this deployment's code has no task {start.header['task']!r}")
     if not start.header.get("is_begun"):
-        points = [entry.key for entry in stored if entry.kind == CHECKPOINT]
+        points = [entry.key for entry in stored.entries if entry.kind == CHECKPOINT]
         channel.send("begun", resumed_from=points[-1] if points else None)
-    return run_task(task, start.body, stored, runtime)
+    return run_task(task, start.body, stored.entries, runtime, lets_go=stored.entries.clear)
 
 
 def _failure(error: BaseException, stop_reason: str | None) -> dict[str, Any]:
     return {
         "error": describe(error),
-        "retry_after_seconds": error.seconds if isinstance(error, RetryAfter) else None,
+        "retry_after_seconds": _retry_after(error),
         "is_abort": _ends_the_run(error),
         "stop_reason": stop_reason,
     }
 
 
+def _retry_after(error: BaseException) -> float | None:
+    if not issubclass(type(error), RetryAfter):
+        return None
+    seconds = vars(error).get("seconds")
+    return seconds if type(seconds) in (int, float) else None
+
+
 def _ends_the_run(error: BaseException) -> bool:
-    """Also where a group of asyncio tasks has wrapped it."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(_ends_the_run(inner) for inner in error.exceptions)
-    return isinstance(error, _ENDS_THE_RUN)
+    """Also where a group of asyncio tasks has wrapped it. Asks the types alone: an exception may lie about its own."""
+    waiting, looked_at = [error], 0
+    while waiting and looked_at < EXCEPTIONS_LOOKED_AT:
+        looked_at += 1
+        one = waiting.pop()
+        if issubclass(type(one), _ENDS_THE_RUN):
+            return True
+        if issubclass(type(one), CheckpointRefused) and vars(one).get("is_final") is True:
+            return True
+        if issubclass(type(one), BaseExceptionGroup):
+            waiting += members(one)
+    return False

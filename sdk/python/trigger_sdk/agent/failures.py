@@ -1,10 +1,15 @@
-"""Turns an exception into the error of a run: type, message, and a stack of the user's own lines."""
+"""Turns an exception into the error of a run: type, message, and a stack of the user's own lines.
+
+The exception is the task's, so any of its attributes may raise, lie, or be endless: what it is comes from the
+interpreter's own slots, what it says is bounded in time and size, and the rest is left out with a count. What is read
+becomes a small tree of plain exceptions, and the standard library formats that.
+"""
 
 import os
 import traceback
 from typing import Any
 
-from trigger_sdk.agent.output import clean_text
+from trigger_sdk.agent.described import Frames, Plain, Sayings, bounded, kind_name, plain_of
 
 STACK_MAX_BYTES = 64 * 1024
 MESSAGE_MAX_BYTES = 16 * 1024
@@ -24,55 +29,60 @@ def show_relative_to(folder: str) -> None:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """`{type, message, stack}`, free of what Postgres cannot store; frames of the SDK are left out."""
+    """`{type, message, stack}`, free of what Postgres cannot store; frames of the SDK are left out.
+
+    Never raises: an error that cannot be described is still the outcome of its run.
+    """
+    sayings = Sayings()
     return {
-        "type": _type_name(type(error)),
-        "message": clean_text(_message(error), max_bytes=MESSAGE_MAX_BYTES),
-        "stack": clean_text(_stack(error)),
+        "type": kind_name(type(error)),
+        "message": bounded(sayings.of(error), MESSAGE_MAX_BYTES),
+        "stack": _stack(error, sayings),
     }
 
 
-def _type_name(kind: type[BaseException]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _message(error: BaseException) -> str:
+def _stack(error: BaseException, sayings: Sayings) -> str:
     try:
-        return str(error)
-    except Exception as failure:  # the user's __str__ may raise anything
-        return f"<no message: str() of the exception raised {type(failure).__name__}>"
-
-
-def _stack(error: BaseException) -> str:
-    report = traceback.TracebackException.from_exception(error)
-    _leave_out_platform(report, seen=set())
-    text = "".join(report.format())
-    data = text.encode("utf-8", "replace")
+        plain = plain_of(error, sayings)
+        report = traceback.TracebackException.from_exception(plain)
+        _give_frames(report, plain)
+        text = "".join(report.format())
+    except BaseException as failure:  # of the task's own code, which may raise anything when it is asked
+        return f"<no stack: reading the exception raised {kind_name(type(failure))}>"
+    data = bounded(text, len(text) * 4).encode()
     if len(data) <= STACK_MAX_BYTES:
-        return text
+        return data.decode()
     note = f"\n  … [{len(data) - STACK_MAX_BYTES} bytes cut] …\n"
     half = (STACK_MAX_BYTES - len(note.encode())) // 2
     return data[:half].decode("utf-8", "ignore") + note + data[-half:].decode("utf-8", "ignore")
 
 
-def _leave_out_platform(report: traceback.TracebackException, seen: set[int]) -> None:
-    if id(report) in seen:
-        return
-    seen.add(id(report))
-    report.stack[:] = _own_frames(list(report.stack))
-    for other in (report.__cause__, report.__context__, *(report.exceptions or ())):
-        if other is not None:
-            _leave_out_platform(other, seen)
+def _give_frames(report: traceback.TracebackException, plain: BaseException) -> None:
+    """The report has the plain exceptions' shape, and they were never raised: each gets the frames of its original."""
+    waiting: list[tuple[traceback.TracebackException | None, BaseException | None]] = [(report, plain)]
+    while waiting:
+        shown, of = waiting.pop()
+        if shown is None or of is None:
+            continue
+        shown.stack[:] = _own_frames(of.frames) if isinstance(of, Plain) else []
+        waiting += [(shown.__cause__, of.__cause__), (shown.__context__, of.__context__)]
+        inner = of.exceptions if isinstance(of, BaseExceptionGroup) else ()
+        waiting += zip(shown.exceptions or (), inner, strict=False)
 
 
-def _own_frames(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    first = next((i for i, frame in enumerate(frames) if not frame.filename.startswith(_BEFORE_USERS)), 0)
-    own = [frame for frame in frames[first:] if not frame.filename.startswith((_SDK, "<frozen importlib"))]
-    for frame in own:
-        for folder in _shown_relative_to:
-            frame.filename = frame.filename.removeprefix(folder)
+def _own_frames(frames: Frames) -> list[traceback.FrameSummary]:
+    names = frames.file_names()
+    first = next((i for i, name in enumerate(names) if not name.startswith(_BEFORE_USERS)), 0)
+    own = [i for i in range(first, len(names)) if not names[i].startswith((_SDK, "<frozen importlib"))]
     if len(own) <= 2 * FRAMES_KEPT:
-        return own
+        return [_shown(frames.summary(i)) for i in own]
     note = f"… {len(own) - 2 * FRAMES_KEPT} frames left out …"
     gap = traceback.FrameSummary(note, 0, "…", lookup_line=False, line="")
-    return [*own[:FRAMES_KEPT], gap, *own[-FRAMES_KEPT:]]
+    kept = [_shown(frames.summary(i)) for i in (*own[:FRAMES_KEPT], *own[-FRAMES_KEPT:])]
+    return [*kept[:FRAMES_KEPT], gap, *kept[FRAMES_KEPT:]]
+
+
+def _shown(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    for folder in _shown_relative_to:
+        frame.filename = frame.filename.removeprefix(folder)
+    return frame

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 LINE_MAX_BYTES = 64 * 1024
+CUT_NOTE_BYTES = 40
 LOG_MAX_BYTES = 10 * 1024 * 1024
 LOG_MAX_LINES = 50_000
 
@@ -26,12 +27,14 @@ def now_text() -> str:
 
 
 def clean_text(text: str, *, max_bytes: int = LINE_MAX_BYTES) -> str:
-    """Text that Postgres can store: no NUL, no lone surrogate; what is over the limit is cut and counted."""
+    """Text that Postgres can store: no NUL, no lone surrogate; what is over the limit is cut and counted.
+
+    The count is within the limit too, so that nobody on the way cuts it off again.
+    """
     data = text.replace("\0", REPLACEMENT).encode("utf-8", "surrogatepass")
     if len(data) > max_bytes:
-        note = f" … [{len(data) - max_bytes} bytes cut]"
-        data = data[:max_bytes]
-        return data.decode("utf-8", "ignore") + note
+        kept = data[: max_bytes - CUT_NOTE_BYTES].decode("utf-8", "ignore")
+        return f"{kept} … [{len(data) - max_bytes + CUT_NOTE_BYTES:,} bytes cut]"
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -78,31 +81,47 @@ class LogCap:
         return False
 
     @property
-    def marker(self) -> str | None:
-        """The one line that tells what was dropped; None if nothing was."""
+    def report(self) -> dict[str, Any] | None:
+        """What a `log` frame tells of what was dropped; None if nothing was. The message is for an older worker."""
         if not self.dropped_lines:
             return None
-        return f"Output cut here: {self.dropped_lines} more lines ({self.dropped_bytes} bytes) are over the limit."
+        count = f"{self.dropped_lines} more lines ({self.dropped_bytes} bytes)"
+        return {
+            "message": f"Output cut here: {count} are over the limit.",
+            "dropped_lines": self.dropped_lines,
+            "dropped_bytes": self.dropped_bytes,
+        }
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines of text; a line over the limit comes in pieces."""
+    """Cuts a stream of bytes into lines of text; a line over the limit comes in pieces, each of whole characters."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterable[str]:
         *lines, self._rest = (self._rest + data).split(b"\n")
-        while len(self._rest) > LINE_MAX_BYTES:
-            lines.append(self._rest[:LINE_MAX_BYTES])
-            self._rest = self._rest[LINE_MAX_BYTES:]
         for line in lines:
-            for start in range(0, len(line) or 1, LINE_MAX_BYTES):
-                yield _text(line[start : start + LINE_MAX_BYTES])
+            yield from map(_text, _pieces(line))
+        if len(self._rest) > LINE_MAX_BYTES:
+            *pieces, self._rest = _pieces(self._rest)
+            yield from map(_text, pieces)
 
     def finish(self) -> Iterable[str]:
         rest, self._rest = self._rest, b""
         return [_text(rest)] if rest else []
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    pieces = []
+    start = 0
+    while len(line) - start > LINE_MAX_BYTES:
+        end = start + LINE_MAX_BYTES
+        # A character of UTF-8 has up to three bytes after its first.
+        cut = next((place for place in range(end, end - 4, -1) if line[place] & 0xC0 != 0x80), end)
+        pieces.append(line[start:cut])
+        start = cut
+    return [*pieces, line[start:]]
 
 
 def _text(line: bytes) -> str:

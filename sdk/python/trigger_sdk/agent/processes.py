@@ -4,6 +4,7 @@ Owns no policy: the caller says which processes are to stay. All of it is Linux;
 `is_linux` tells.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -17,7 +18,13 @@ IS_LINUX = sys.platform == "linux"
 # From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
+
+# From <linux/capability.h>.
+_READING_OTHERS = (19, 21, 38)
+"""CAP_SYS_PTRACE, and CAP_SYS_ADMIN and CAP_PERFMON, by which newer kernels let read maps and environment as well."""
+_CAPABILITY_VERSION_3 = 0x20080522
 
 EXIT_ORPHANED = 73
 """The exit code of a child whose agent died before the child could ask to die with it."""
@@ -38,6 +45,28 @@ def adopt_orphans() -> None:
 def set_dumpable(*, is_dumpable: bool) -> None:
     """Without it, another process of the same user can read neither memory nor environment of this one."""
     _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
+
+
+def give_up_tracing() -> None:
+    """Takes from this process, and from all that it starts, what lets root read the memory of other processes.
+
+    For another user than root there is nothing to take; a capability that is not there is no error.
+    """
+    if not IS_LINUX or os.geteuid() != 0:
+        return
+    for capability in _READING_OTHERS:
+        with contextlib.suppress(PermissionError):  # without CAP_SETPCAP it stays in what a program may be started with
+            _prctl(_PR_CAPBSET_DROP, capability)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of the lower 32, then of the upper ones
+    if _c_library().capget(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "capget")
+    for capability in _READING_OTHERS:
+        half, bit = divmod(capability, 32)
+        for place in range(3):
+            sets[half * 3 + place] &= ~(1 << bit)
+    if _c_library().capset(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def offer_to_out_of_memory_killer() -> None:

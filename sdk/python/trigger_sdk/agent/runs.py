@@ -133,8 +133,8 @@ class Runs:
             while data := drain(descriptor):
                 self._pass_on(child, source, list(splitter.feed(data)))
             self._pass_on(child, source, list(splitter.finish()))
-        if child.cap.marker is not None:
-            self._log(child.ticket, "system", child.cap.marker)
+        if (report := child.cap.report) is not None:
+            self._control.send("log", ticket=child.ticket, level="warning", source="system", at=now_text(), **report)
 
     def _watch_output(self, child: Child) -> None:
         for descriptor in child.open_outputs:

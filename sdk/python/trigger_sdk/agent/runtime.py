@@ -27,6 +27,9 @@ from trigger_sdk.context import CHECKPOINT, STEP
 from trigger_sdk.errors import CheckpointMisplaced, CheckpointRefused
 from trigger_sdk.wire import Frame, WireError
 
+UNSTORABLE = ("too_large", "invalid", "limit")
+"""Codes of a refusal that every later attempt would get as well."""
+
 
 class AgentRuntime:
     def __init__(self, channel: Channel) -> None:
@@ -87,12 +90,13 @@ class AgentRuntime:
                 self._channel.send(type, body, sequence=sequence, key=key, kind=kind, **header)
             except WireError as error:
                 self._answers.forget(sequence)
-                raise CheckpointRefused(f"{kind} {key!r}: {error}") from error
+                raise CheckpointRefused(f"{kind} {key!r}: {error}", is_final=True) from error
         answer = self._answers.wait(sequence)
         if answer.type == "refused":
             if answer.header["code"] == "stale":
                 self._channel.abandon()
-            raise CheckpointRefused(f"{kind} {key!r}: {answer.header['message']}")
+            is_final = answer.header["code"] in UNSTORABLE
+            raise CheckpointRefused(f"{kind} {key!r}: {answer.header['message']}", is_final=is_final)
         return answer
 
     @property
@@ -131,8 +135,8 @@ class AgentRuntime:
             flush_logging()
         else:
             logging.shutdown()
-        if self._cap.marker is not None:
-            self._send_line("warning", "log", self._cap.marker, {})
+        if (report := self._cap.report) is not None:
+            self._channel.send("log", level="warning", source="log", fields={}, at=now_text(), **report)
 
     def _emit(self, level: str, source: str, message: str, fields: dict[str, Any]) -> None:
         if self._is_in_fork:

@@ -88,6 +88,7 @@ class Agent:
 
     def _settle(self) -> None:
         processes.set_dumpable(is_dumpable=False)
+        processes.give_up_tracing()
         processes.adopt_orphans()
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
