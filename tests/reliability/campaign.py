@@ -4,7 +4,8 @@
 
 Prints its seed, each fault with its time, and a verdict; the exit code is 1 if a rule is broken. A seed repeats faults
 and payloads, not what the machine makes of them. Every fault is done once; then more of the short ones, until
-`--minutes` are over. Where it falls short, logs and ledgers stay in the folder that it names.
+`--minutes` are over. Runs are triggered all the time, `--runs` of them in those minutes and more if the faults take
+longer. Where it falls short, logs and ledgers stay in the folder that it names.
 """
 
 import argparse
@@ -43,8 +44,8 @@ from trigger_site.embedded_postgres import EmbeddedPostgres
 
 MINUTES = 4.0
 GAP_SECONDS = (1.0, 3.0)
-LAST_TRIGGER_SHARE = 0.8
-"""The clients are done when so much of the time is over, so that the last runs have begun before the faults end."""
+HEALED_SECONDS = 30.0
+"""So long after the last fault nothing is excused any more."""
 
 UNFINISHED = "SELECT count(*) FROM runs_run WHERE finished_at IS NULL"
 
@@ -67,22 +68,21 @@ class Campaign:
         self.faults: list[Fault] = []
         self.begun_at = 0.0
         self._rng = random.Random(options.seed)
-        self.load = Load(
-            site.clients, str(site.ledger), random.Random(options.seed + 1), options.runs,
-            options.minutes * 60 * LAST_TRIGGER_SHARE,
-        )  # fmt: skip
+        pause_seconds = options.minutes * 60 / options.runs
+        self.load = Load(site.clients, str(site.ledger), random.Random(options.seed + 1), pause_seconds)
 
     def carry_out(self) -> Evidence:
         self.begun_at = time.time()
         self.load.start()
         try:
             self._do_faults()
-            self.site.watch_until(lambda: self.load.is_done, SETTLE_SECONDS)
+            self.load.trigger_no_more()
             ended_at = time.monotonic()
-            self.site.watch_until(self._is_settled, SETTLE_SECONDS)
+            self.site.watch_until(lambda: self.load.is_done and self._is_settled(), SETTLE_SECONDS)
             settle_seconds = time.monotonic() - ended_at
         finally:
             self.load.stop()
+        self.site.watch_for(max(0.0, HEALED_SECONDS - settle_seconds))
         self.load.repeat_all()
         return self._evidence(settle_seconds)
 
@@ -98,10 +98,10 @@ class Campaign:
                 self._do_each(kinds)
             else:
                 self._while_frozen(frozen, kinds)
-        quick = [kind for kind in self.kinds if kind in faults.WHILE_FROZEN]
+        again = [kind for kind in self.kinds if kind in faults.WHILE_FROZEN] or self.kinds
         deadline = self.begun_at + self.options.minutes * 60
-        while quick and time.time() < deadline:
-            self._do_each([self._rng.choice(quick)])
+        while time.time() < deadline:
+            self._do_each([self._rng.choice(again)])
 
     def _blocks(self) -> list[tuple[list[str], str | None]]:
         """Every kind once: those that may go on while a worker is frozen spread over its times, the others alone."""
@@ -120,6 +120,9 @@ class Campaign:
     def _do_each(self, kinds: Sequence[str]) -> None:
         acts = faults.WHILE_FROZEN | faults.ALONE
         for kind in kinds:
+            if kind in faults.FROZEN:
+                self._while_frozen(kind, [])
+                continue
             self.site.watch_for(self._rng.uniform(*GAP_SECONDS))
             fault = Fault(kind, time.time())
             self.faults.append(fault)
@@ -128,11 +131,9 @@ class Campaign:
             self._tell(fault)
 
     def _while_frozen(self, kind: str, kinds: Sequence[str]) -> None:
-        rows = "SELECT 1 FROM runs_run WHERE state = 'running'"
-        self.site.watch_until(lambda: len(self.site.ask(rows)) > 1, faults.TARGET_SECONDS)
         fault = Fault(kind, time.time())
-        self.faults.append(fault)
         frozen = faults.Frozen(self.site, self._rng, fault)
+        self.faults.append(fault)
         try:
             fault.ended_at = float("inf")
             self._do_each(kinds)
@@ -230,7 +231,7 @@ def report(evidence: Evidence, findings: Sequence[Finding], site: CampaignSite) 
 
 @contextmanager
 def campaign_site(options: Options) -> Iterator[CampaignSite]:
-    """A site in a folder of its own; the folder goes unless there is an error or `keep` was said."""
+    """A site in a folder of its own, which stays; its database does not."""
     folder = Path(tempfile.mkdtemp(prefix="tc-"))
     folder.chmod(0o711)  # the database runs as another user when we are root
     cluster = EmbeddedPostgres(folder / "postgres", folder / "s", is_durable=True)
@@ -269,7 +270,7 @@ def run_campaign(options: Options) -> list[Finding]:
 def read_options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.campaign", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=None, help="repeats the faults and payloads of a campaign")
-    parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--runs", type=int, default=300, help="so many are triggered within the minutes")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="short faults are repeated until then")
     parser.add_argument("--kinds", default="", help=f"only these, with commas between: {', '.join(faults.KINDS)}")
     parser.add_argument("--executor", choices=("process",), default="process")

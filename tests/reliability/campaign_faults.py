@@ -33,6 +33,9 @@ FROZEN_SECONDS = 180.0
 
 LOCK_PATIENCE_MS = 10_000
 LOCKED_RUNS = 3
+RENEWED_RUNS = 2
+"""A worker is frozen when it holds so many attempts that it has renewed: the first lease of a claim is a short one."""
+
 
 TABLES = ("runs_run", "runs_attempt", "checkpoints_checkpoint")
 ROW_LOCKS = {
@@ -51,7 +54,7 @@ class Frozen:
     def __init__(self, site: CampaignSite, rng: random.Random, fault: Fault) -> None:
         self._site = site
         self._fault = fault
-        self._program = rng.choice(_awake(site))
+        self._program = self._choose(rng)
         self._program.is_frozen = True
         self._processes = [psutil.Process(self._program.pid)]
         if fault.kind.endswith("machine"):
@@ -63,9 +66,28 @@ class Frozen:
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
         self._tokens = site.ask(
-            "SELECT id FROM runs_attempt WHERE worker_id = %s AND outcome = '' ", self._worker_id
+            "SELECT id FROM runs_attempt WHERE worker_id = %s AND outcome = ''", self._worker_id or None
         )  # fmt: skip
         fault.note = f"{self._program.life_name}, {len(self._tokens)} attempts"
+
+    def _choose(self, rng: random.Random) -> Program:
+        """As soon as there is one that has renewed leases; any after a while."""
+        ready: list[Program] = []
+
+        def is_found() -> bool:
+            ready[:] = [program for program in _awake(self._site) if self._holds_leases(program)]
+            return bool(ready)
+
+        self._site.watch_until(is_found, TARGET_SECONDS)
+        return rng.choice(ready or _awake(self._site))
+
+    def _holds_leases(self, program: Program) -> bool:
+        rows = self._site.ask(
+            "SELECT count(*) FROM runs_run r JOIN workers_worker w ON w.id = r.worker_id "
+            "WHERE w.name = %s AND r.state = 'running' AND r.lease_end > clock_timestamp() + interval '20 s'",
+            program.life_name,
+        )
+        return bool(rows) and int(str(rows[0][0])) >= RENEWED_RUNS
 
     @property
     def is_over(self) -> bool:

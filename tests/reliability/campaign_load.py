@@ -22,70 +22,77 @@ PATIENCE_SECONDS = 90.0
 
 PAUSE_SECONDS = 0.3
 THREADS = 16
+REPEATS = 5
 EXCUSED = (429, 503)
 SEGMENT_SECONDS = (0.2, 3.5)
 
 
 class Load:
-    """`count` runs, triggered evenly over `window_seconds`; the payloads are drawn from the seed."""
+    """Triggers a run every `pause_seconds` until it is told to stop; the payloads are drawn from the seed."""
 
-    def __init__(
-        self, clients: list[Client], ledger: str, rng: random.Random, count: int, window_seconds: float
-    ) -> None:
+    def __init__(self, clients: list[Client], ledger: str, rng: random.Random, pause_seconds: float) -> None:
         self.acknowledged: dict[str, str] = {}
         self.wrong_answers: list[str] = []
         self.operations = 0
         self.answered = 0
-        self.prefix = f"{rng.randrange(10**9):09d}"
+        self._prefix = f"{rng.randrange(10**9):09d}"
         self._clients = clients
-        self._payloads = [
-            {"number": number, "seconds": [round(rng.uniform(*SEGMENT_SECONDS), 2) for _ in range(SEGMENTS)],
-             "ledger": ledger}
-            for number in range(count)
-        ]  # fmt: skip
-        self._pause = window_seconds / max(1, count)
+        self._ledger = ledger
+        self._rng = rng
+        self._pause_seconds = pause_seconds
+        self._payloads: list[dict[str, Any]] = []
         self._lock = threading.Lock()
+        self._is_enough = threading.Event()
         self._is_over = threading.Event()
         self._pool = ThreadPoolExecutor(THREADS)
         self._futures: list[Future[None]] = []
+        self._feeder = threading.Thread(target=self._feed, name="load")
+
+    def start(self) -> None:
+        self._feeder.start()
+
+    def trigger_no_more(self) -> None:
+        self._is_enough.set()
+        self._feeder.join()
 
     @property
     def is_done(self) -> bool:
-        return bool(self._futures) and all(future.done() for future in self._futures)
-
-    def start(self) -> None:
-        begun_at = time.monotonic()
-        self._futures = [
-            self._pool.submit(self._carry_out, number, begun_at + number * self._pause)
-            for number in range(len(self._payloads))
-        ]
+        """Whether every operation has been answered or given up."""
+        return not self._feeder.is_alive() and all(future.done() for future in self._futures)
 
     def stop(self) -> None:
         """Returns when no client works any more; raises what a client has died of."""
         self._is_over.set()
-        self._pool.shutdown(cancel_futures=True)
+        if self._feeder.is_alive():
+            self.trigger_no_more()
+        self._pool.shutdown()
         for future in self._futures:
-            if not future.cancelled():
-                future.result()
+            future.result()
 
-    def key(self, number: int) -> str:
-        return f"{self.prefix}-{number}"
+    def _feed(self) -> None:
+        """By the clock, so that clients that wait do not slow down the others."""
+        due_at = time.monotonic()
+        while not self._is_enough.wait(max(0.0, due_at - time.monotonic())):
+            seconds = [round(self._rng.uniform(*SEGMENT_SECONDS), 2) for _ in range(SEGMENTS)]
+            number = len(self._payloads)
+            self._payloads.append({"number": number, "seconds": seconds, "ledger": self._ledger})
+            self._futures.append(self._pool.submit(self._carry_out, number))
+            due_at += self._pause_seconds
 
-    def _carry_out(self, number: int, due_at: float) -> None:
-        if self._is_over.wait(max(0.0, due_at - time.monotonic())):
-            return
-        key = self.key(number)
+    def _key(self, number: int) -> str:
+        return f"{self._prefix}-{number}"
+
+    def _carry_out(self, number: int) -> None:
         made = self._until_answered(number, lambda client: self._trigger(client, number))
         if made is None:
             return
         with self._lock:
-            self.acknowledged[key] = made.id
+            self.acknowledged[self._key(number)] = made.id
         self._until_answered(number, lambda client: client.read(made.id))
 
     def _trigger(self, client: Client, number: int) -> Any:
-        return client.trigger(
-            TASK_IDS[number % len(TASK_IDS)], self._payloads[number], idempotency_key=self.key(number)
-        )
+        task_id = TASK_IDS[number % len(TASK_IDS)]
+        return client.trigger(task_id, self._payloads[number], idempotency_key=self._key(number))
 
     def _until_answered(self, number: int, ask: Callable[[Client], Any]) -> Any:
         """The answer; None where none came in time."""
@@ -101,7 +108,7 @@ class Load:
             except ApiError as error:
                 tries += 1
                 if error.status not in EXCUSED:
-                    self._note(f"{self.key(number)}: {error.status} {error.type} {error}")
+                    self._note(f"{self._key(number)}: {error.status} {error.type} {error}")
             else:
                 with self._lock:
                     self.answered += 1
@@ -115,13 +122,19 @@ class Load:
             self.wrong_answers.append(wrong)
 
     def repeat_all(self) -> None:
-        """After everything: each key still stands for its run."""
+        """After everything: each key still stands for its run; the faults are so long over that nothing is excused."""
         for key, run_id in sorted(self.acknowledged.items()):
             number = int(key.rpartition("-")[2])
-            try:
-                again = self._trigger(self._clients[number % len(self._clients)], number)
-            except (ApiError, Unreachable) as error:
-                self._note(f"{key} again: {error!r}")
-                continue
-            if again.id != run_id or not again.is_duplicate:
+            again = self._asked_again(number)
+            if again is None:
+                self._note(f"{key} again: no answer after {REPEATS} tries")
+            elif again.id != run_id or not again.is_duplicate:
                 self._note(f"{key} stood for {run_id}, again for {again.id} (duplicate: {again.is_duplicate})")
+
+    def _asked_again(self, number: int) -> Any:
+        for tries in range(REPEATS):
+            try:
+                return self._trigger(self._clients[(number + tries) % len(self._clients)], number)
+            except (ApiError, Unreachable) as error:
+                self._note(f"{self._key(number)} again, long after the last fault: {error!r}")
+        return None

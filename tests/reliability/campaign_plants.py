@@ -37,6 +37,19 @@ def ignore_tokens() -> None:
                 )
 
 
+def forget_last_checkpoint() -> None:
+    """An attempt is told all but the last of what its run has saved."""
+    from apps.checkpoints import store
+
+    load = store.load
+
+    async def load_less(*arguments: Any, **named: Any) -> store.StoredPage | None:
+        page = await load(*arguments, **named)
+        return page and store.StoredPage(page.rows[:-1], page.next_after)
+
+    store.load = load_less
+
+
 def lose_triggers() -> None:
     """One trigger in ten is acknowledged and not kept."""
     from django.db import transaction
@@ -89,6 +102,7 @@ PLANTS: dict[str, Callable[[], None]] = {
     "acknowledge-before-commit": acknowledge_before_commit,
     "ignore-tokens": ignore_tokens,
     "double-effects": double_effects,
+    "forget-last-checkpoint": forget_last_checkpoint,
     "exit-by-itself": exit_by_itself,
     "lose-triggers": lose_triggers,
     "release-lost-attempts": release_lost_attempts,

@@ -1,0 +1,44 @@
+"""The campaign of faults: a small one on every change, the whole one and its planted bugs in the long tier.
+
+The seed is printed and may be given by TRIGGER_TEST_SEED; `-s` shows faults, verdict and figures.
+"""
+
+import os
+import secrets
+
+import pytest
+
+from tests.reliability.campaign import Options, run_campaign
+
+SEED = int(os.environ.get("TRIGGER_TEST_SEED") or secrets.randbelow(10**6))
+
+PLANTED = [
+    ("acknowledge-before-commit", "kill-task", "segments run again from before an acknowledged checkpoint"),
+    ("double-effects", "kill-task", "runs finished twice"),
+    ("exit-by-itself", "kill-task", "programs that exited by themselves or did not come back"),
+    ("forget-last-checkpoint", "kill-task", "segments run again from before an acknowledged checkpoint"),
+    ("ignore-tokens", "zombie:machine", "segments run again from before an acknowledged checkpoint"),
+    ("lose-triggers", "kill-task", "acknowledged runs lost"),
+    ("release-lost-attempts", "kill-worker", "attempts `released` whose code had begun, without a drain"),
+]
+
+
+def broken(options: Options) -> list[str]:
+    return [finding.rule for finding in run_campaign(options) if finding.is_broken]
+
+
+def test_small_campaign_keeps_all_rules() -> None:
+    kinds = "kill-task,kill-coordinator,kill-web"
+
+    assert broken(Options(SEED, runs=20, minutes=0.25, kinds=kinds)) == [], f"seed {SEED}"
+
+
+@pytest.mark.long
+def test_whole_campaign_keeps_all_rules() -> None:
+    assert broken(Options(SEED)) == [], f"seed {SEED}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("plant", "kinds", "rule"), PLANTED, ids=[plant for plant, _, _ in PLANTED])
+def test_planted_bug_is_found(plant: str, kinds: str, rule: str) -> None:
+    assert rule in broken(Options(SEED, runs=30, minutes=0.4, kinds=kinds, plant=plant)), f"seed {SEED}"
