@@ -43,6 +43,7 @@ from tests.reliability.campaign_verdict import (
 from trigger_site.embedded_postgres import EmbeddedPostgres
 
 MINUTES = 4.0
+RUNS = {"process": 300, "docker": 60}
 GAP_SECONDS = (1.0, 3.0)
 HEALED_SECONDS = 30.0
 """So long after the last fault nothing is excused any more."""
@@ -53,7 +54,7 @@ UNFINISHED = "SELECT count(*) FROM runs_run WHERE finished_at IS NULL"
 @dataclass(frozen=True)
 class Options:
     seed: int
-    runs: int = 300
+    runs: int = RUNS["process"]
     minutes: float = MINUTES
     kinds: str = ""
     executor: str = "process"
@@ -64,12 +65,12 @@ class Campaign:
     def __init__(self, site: CampaignSite, options: Options) -> None:
         self.site = site
         self.options = options
-        self.kinds = faults.chosen_kinds(options.kinds)
+        self.kinds = faults.chosen_kinds(options.kinds, options.executor)
         self.faults: list[Fault] = []
         self.begun_at = 0.0
         self._rng = random.Random(options.seed)
         pause_seconds = options.minutes * 60 / options.runs
-        self.load = Load(site.clients, str(site.ledger), random.Random(options.seed + 1), pause_seconds)
+        self.load = Load(site.clients, site.ledger_of_tasks, random.Random(options.seed + 1), pause_seconds)
 
     def carry_out(self) -> Evidence:
         self.begun_at = time.time()
@@ -118,7 +119,6 @@ class Campaign:
         return blocks
 
     def _do_each(self, kinds: Sequence[str]) -> None:
-        acts = faults.WHILE_FROZEN | faults.ALONE
         for kind in kinds:
             if kind in faults.FROZEN:
                 self._while_frozen(kind, [])
@@ -126,7 +126,7 @@ class Campaign:
             self.site.watch_for(self._rng.uniform(*GAP_SECONDS))
             fault = Fault(kind, time.time())
             self.faults.append(fault)
-            acts[kind](self.site, self._rng, fault)
+            faults.ACTS[kind](self.site, self._rng, fault)
             fault.ended_at = fault.ended_at or time.time()
             self._tell(fault)
 
@@ -270,18 +270,19 @@ def run_campaign(options: Options) -> list[Finding]:
 def read_options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.campaign", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=None, help="repeats the faults and payloads of a campaign")
-    parser.add_argument("--runs", type=int, default=300, help="so many are triggered within the minutes")
+    parser.add_argument("--runs", type=int, help="so many are triggered within the minutes: 300, in containers 60")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="short faults are repeated until then")
     parser.add_argument("--kinds", default="", help=f"only these, with commas between: {', '.join(faults.KINDS)}")
-    parser.add_argument("--executor", choices=("process",), default="process")
+    parser.add_argument("--executor", choices=("process", "docker"), default="process")
     parser.add_argument("--plant", choices=("", *PLANTS), default="", help="a bug that the verdict has to find")
     given = parser.parse_args(arguments)
     try:
-        faults.chosen_kinds(given.kinds)
+        faults.chosen_kinds(given.kinds, given.executor)
     except ValueError as error:
         parser.error(str(error))
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
-    return Options(seed, given.runs, given.minutes, given.kinds, given.executor, given.plant)
+    runs = given.runs or RUNS[given.executor]
+    return Options(seed, runs, given.minutes, given.kinds, given.executor, given.plant)
 
 
 def main(arguments: Sequence[str]) -> int:

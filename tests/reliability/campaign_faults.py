@@ -59,6 +59,8 @@ class Frozen:
         self._processes = [psutil.Process(self._program.pid)]
         if fault.kind.endswith("machine"):
             self._processes += self._processes[0].children(recursive=True)
+            for agent in site.agents(self._program) if site.engine else []:
+                self._processes += [agent, *agent.children(recursive=True)]
         self._worker_id = site.worker_id(self._program)
         self._deadline = time.monotonic() + FROZEN_SECONDS
         fault.worker_ids.add(self._worker_id)
@@ -150,18 +152,16 @@ def kill_agent(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
 
 
 def kill_task(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
-    """One run's process; which run it is stands in the ledgers."""
+    """One run's process; which run it is stands in the ledgers, or on its container."""
 
     def kill() -> bool:
-        children = [child for program in _awake(site) for agent in site.agents(program) for child in agent.children()]
-        runs = _runs_of_processes(site)
-        known = [child for child in children if child.pid in runs]
-        if not known:
+        found = _task_processes(site)
+        if not found:
             return False
-        chosen = rng.choice(sorted(known, key=lambda child: child.pid))
-        fault.run_ids.add(runs[chosen.pid])
-        chosen.kill()
-        fault.note = runs[chosen.pid]
+        run_id, process = rng.choice(found)
+        fault.run_ids.add(run_id)
+        process.kill()
+        fault.note = run_id
         return True
 
     def kill_one() -> bool:
@@ -170,6 +170,46 @@ def kill_task(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
         return False
 
     fault.is_hit = site.watch_until(kill_one, TARGET_SECONDS)
+
+
+def _task_processes(site: CampaignSite) -> list[tuple[str, psutil.Process]]:
+    """Runs with the processes that carry them out, in the order of the runs."""
+    if site.engine:
+        owners = {container: run for program in _awake(site) for container, run in site.containers(program).items()}
+        agents = [(run, site.engine.agent(container)) for container, run in owners.items()]
+        found = [(run, child) for run, agent in agents if agent for child in agent.children()]
+    else:
+        children = [child for program in _awake(site) for agent in site.agents(program) for child in agent.children()]
+        runs = _runs_of_processes(site)
+        found = [(runs[child.pid], child) for child in children if child.pid in runs]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def kill_container(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
+    assert site.engine is not None
+    engine = site.engine
+
+    def kill() -> bool:
+        found = {container: run for program in _awake(site) for container, run in site.containers(program).items()}
+        if not found:
+            return False
+        chosen = rng.choice(sorted(found, key=lambda container: found[container]))
+        fault.run_ids.add(found[chosen])
+        fault.note = found[chosen]
+        return engine.kill_container(chosen)
+
+    fault.is_hit = site.watch_until(kill, TARGET_SECONDS)
+
+
+def kill_engine(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
+    """An engine that begins again ends the containers of the one that was killed."""
+    assert site.engine is not None
+    for program in site.workers:
+        _touch_worker(site, program, fault)
+    site.engine.kill()
+    site.watch_for(rng.uniform(0.0, 2.0))
+    site.engine.start()
+    fault.is_hit = True
 
 
 def kill_postgres(number: signal.Signals, site: CampaignSite, rng: random.Random, fault: Fault) -> None:
@@ -333,6 +373,7 @@ WHILE_FROZEN: dict[str, Act] = {
     "kill-worker": kill_worker,
     "kill-agent": kill_agent,
     "kill-task": kill_task,
+    "kill-container": kill_container,
     "cut:sessions": cut_sessions,
     "cut:replies": partial(lose_replies, campaign_wire.CUT),
     "cut:silence": partial(lose_replies, campaign_wire.SWALLOW),
@@ -350,16 +391,25 @@ ALONE: dict[str, Act] = {
     "kill-postgres:stop": partial(kill_postgres, signal.SIGQUIT),
     "kill-postgres:kill": partial(kill_postgres, signal.SIGKILL),
     "freeze-postgres": freeze_postgres,
+    "kill-engine": kill_engine,
     **{f"row-lock:{target}": partial(lock_rows, target) for target in ROW_LOCKS},
 }
 FROZEN = ("zombie:machine", "zombie:worker")
-KINDS = (*WHILE_FROZEN, *ALONE, *FROZEN)
+OF_CONTAINERS = ("kill-container", "kill-engine")
+OF_PROCESSES = ("kill-agent",)
+"""In a container the agent is process 1, and its death that of the container."""
+
+ACTS = WHILE_FROZEN | ALONE
+KINDS = (*ACTS, *FROZEN)
 
 
-def chosen_kinds(words: str) -> list[str]:
-    """The kinds that begin with one of the words between commas; all where there are none. ValueError for others."""
+def chosen_kinds(words: str, executor: str = "process") -> list[str]:
+    """The kinds that begin with one of the words between commas and that this executor has; all of those where there
+    are no words. ValueError for a word that chooses none."""
+    strange = OF_PROCESSES if executor == "docker" else OF_CONTAINERS
+    known = [kind for kind in KINDS if kind not in strange]
     wanted = [word.strip() for word in words.split(",") if word.strip()]
     for word in wanted:
-        if not any(kind.startswith(word) for kind in KINDS):
-            raise ValueError(f"{word} is no fault; there are: {', '.join(KINDS)}")
-    return [kind for kind in KINDS if not wanted or any(kind.startswith(word) for word in wanted)]
+        if not any(kind.startswith(word) for kind in known):
+            raise ValueError(f"{word} is no fault of this executor; there are: {', '.join(known)}")
+    return [kind for kind in known if not wanted or any(kind.startswith(word) for word in wanted)]

@@ -17,6 +17,7 @@ import psycopg
 from trigger_sdk import Client
 
 from tests.acceptance.installation import ROOT, Installation, _answers, _free_ports
+from tests.reliability.campaign_engine import Engine
 from tests.reliability.campaign_plants import planted_tasks
 from tests.reliability.campaign_wire import Wire
 from trigger_site.embedded_postgres import EmbeddedPostgres
@@ -28,7 +29,8 @@ TASK_IDS = tuple(f"campaign-{number}" for number in range(4))
 
 BACK_SECONDS = 60.0
 """So long a program that was started may take until it answers."""
-CONCURRENCY = 10
+CONCURRENCY = {"process": 10, "docker": 4}
+TASK_SET = "campaign"
 WATCH_SECONDS = 0.2
 SET_UP = """
 from apps.access.keys import create_key
@@ -101,13 +103,13 @@ class CampaignSite(Installation):
         self.key = ""
         self.ledger = folder / "ledger"
         self.ledger.mkdir()
+        self.engine = Engine(self.ledger, TASK_SET) if executor == "docker" else None
         self._plant = plant
         self._measured_at = 0.0
         self._web_ports, self._coordinator_ports, self._wire_ports = _free_ports(2), _free_ports(2), _free_ports(2)
         self._environment |= {
             "PYTHONPATH": f"{ROOT}:{ROOT / 'sdk' / 'python'}",
-            "TRIGGER_CONCURRENCY": str(CONCURRENCY),
-            "CAMPAIGN_LEDGER": str(self.ledger),
+            "TRIGGER_CONCURRENCY": str(CONCURRENCY[executor]),
         }
         for name in ("DOCKER_HOST", "TRIGGER_BASE_IMAGE"):
             if name in os.environ:
@@ -133,7 +135,7 @@ class CampaignSite(Installation):
             self.await_back(program)
 
     def _write_tasks(self) -> Path:
-        folder = self.folder / "campaign"
+        folder = self.folder / TASK_SET
         folder.mkdir()
         text = planted_tasks(self._plant, (TASKS / "tasks.py").read_text())
         for task_id in TASK_IDS:
@@ -152,7 +154,7 @@ class CampaignSite(Installation):
             place = int(program.name[-1])
             variables = {
                 "TRIGGER_WORKER_NAME": program.life_name,
-                "TRIGGER_WORKER_DIR": str(self.folder / f"w{place}"),
+                "TRIGGER_WORKER_DIR": str(self._worker_folder(program)),
                 "TRIGGER_COORDINATOR_URL": f"http://127.0.0.1:{self._wire_ports[place]}",
             }
         with (self.folder / f"{program.name}.log").open("ab") as log:
@@ -164,6 +166,9 @@ class CampaignSite(Installation):
             )  # fmt: skip
         self.processes.append(process)
         return process
+
+    def _worker_folder(self, worker: Program) -> Path:
+        return self.folder / f"w{worker.name[-1]}"
 
     def await_back(self, program: Program) -> None:
         """Watches until the program does its work; one that does not come back in time is noted."""
@@ -218,8 +223,19 @@ class CampaignSite(Installation):
             for program in self.programs:
                 program.measure()
 
+    @property
+    def ledger_of_tasks(self) -> str:
+        """The folder as the tasks are told it; empty where they cannot reach it."""
+        return "" if self.engine else str(self.ledger)
+
+    def containers(self, worker: Program) -> dict[str, str]:
+        """By id the run of each container of the worker."""
+        return self.engine.containers(self._worker_folder(worker)) if self.engine else {}
+
     def agents(self, worker: Program) -> list[psutil.Process]:
-        """The agents of a worker that runs tasks as processes."""
+        """The agents of a worker, in its containers too."""
+        if self.engine:
+            return [agent for container in self.containers(worker) if (agent := self.engine.agent(container))]
         try:
             return _agents_of(psutil.Process(worker.pid))
         except psutil.NoSuchProcess:
@@ -235,6 +251,8 @@ class CampaignSite(Installation):
         super().stop()
         for wire in self.wires:
             wire.close()
+        if self.engine:
+            self.engine.close()
 
 
 def _agents_of(process: psutil.Process) -> list[psutil.Process]:
