@@ -36,6 +36,7 @@ from tests.reliability.campaign_verdict import (
     Finding,
     Run,
     Stored,
+    begun_late,
     faulty_ends,
     judge,
     repeated_segments,
@@ -45,6 +46,7 @@ from trigger_site.embedded_postgres import EmbeddedPostgres
 MINUTES = 4.0
 RUNS = {"process": 300, "docker": 60}
 GAP_SECONDS = (1.0, 3.0)
+ORPHAN_SECONDS = 60.0
 HEALED_SECONDS = 30.0
 """So long after the last fault nothing is excused any more."""
 
@@ -85,7 +87,13 @@ class Campaign:
             self.load.stop()
         self.site.watch_for(max(0.0, HEALED_SECONDS - settle_seconds))
         self.load.repeat_all()
+        self.site.watch_until(lambda: not self._orphans(), ORPHAN_SECONDS)
         return self._evidence(settle_seconds)
+
+    def _orphans(self) -> list[str]:
+        return [
+            f"{run} on {worker.name}" for worker in self.site.workers for run in self.site.containers(worker).values()
+        ]
 
     def _is_settled(self) -> bool:
         rows = self.site.ask(UNFINISHED)
@@ -159,6 +167,7 @@ class Campaign:
             wanted_kinds=self.kinds,
             wrong_answers=self.load.wrong_answers,
             exits=self.site.exits,
+            orphans=self._orphans(),
             settle_seconds=settle_seconds,
             begun_at=self.begun_at,
         )
@@ -220,6 +229,7 @@ def report(evidence: Evidence, findings: Sequence[Finding], site: CampaignSite) 
         f"\nfigures\n      runs {dict(states)}, {len(evidence.poisoned)} killed three times at one place"
         f"\n      attempts {dict(outcomes)}"
         f"\n      {ended} attempts ended by faults, {repeated} segments repeated"
+        f"\n      {sum(len(begun_late(run)) for run in evidence.runs)} released attempts whose code began after that"
         f"\n      {evidence.answered} of {evidence.operations} operations acknowledged"
         f"\n      faults {dict(Counter(fault.name for fault in evidence.faults))}"
         "\n\nmemory (MB, with agents: first, peak, last)"

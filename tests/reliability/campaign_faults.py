@@ -61,14 +61,14 @@ class Frozen:
             self._processes += self._processes[0].children(recursive=True)
             for agent in site.agents(self._program) if site.engine else []:
                 self._processes += [agent, *agent.children(recursive=True)]
-        self._worker_id = site.worker_id(self._program)
+        self._worker_id = self._program.worker_id
         self._deadline = time.monotonic() + FROZEN_SECONDS
         fault.worker_ids.add(self._worker_id)
         for process in self._processes:
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
         self._tokens = site.ask(
-            "SELECT id FROM runs_attempt WHERE worker_id = %s AND outcome = ''", self._worker_id or None
+            "SELECT id FROM runs_attempt WHERE worker_id = %s AND outcome = ''", self._worker_id
         )  # fmt: skip
         fault.note = f"{self._program.life_name}, {len(self._tokens)} attempts"
 
@@ -250,7 +250,7 @@ def lock_rows(target: str, site: CampaignSite, rng: random.Random, fault: Fault)
             count = len(database.execute(ROW_LOCKS[target].encode(), (rng.choice(TASK_IDS),)).fetchall())
         elif target == "workers":
             program = rng.choice(_awake(site))
-            count = len(database.execute(ROW_LOCKS[target].encode(), (site.worker_id(program),)).fetchall())
+            count = len(database.execute(ROW_LOCKS[target].encode(), (program.worker_id,)).fetchall())
         else:
             rows = database.execute(ROW_LOCKS[target].encode(), (_some_running(site, rng),)).fetchall()
             fault.run_ids |= {public_id("run", row[0]) for row in rows}
@@ -340,6 +340,8 @@ def _drain(site: CampaignSite, program: Program, fault: Fault) -> None:
     if not site.watch_until(lambda: program.process.poll() is not None, TARGET_SECONDS * 2):
         site.exits.append(f"{program.life_name} does not end on SIGTERM within {TARGET_SECONDS * 2:g} s")
         program.kill()
+    elif program.process.returncode not in (0, -signal.SIGTERM):  # a server may end by the signal that it has handled
+        site.exits.append(f"{program.life_name} ended on SIGTERM with exit code {program.process.returncode}")
     fault.is_hit = True
     fault.note += f", exit code {program.process.returncode} after {time.monotonic() - begun_at:.1f} s"
     program.start()
@@ -347,9 +349,9 @@ def _drain(site: CampaignSite, program: Program, fault: Fault) -> None:
 
 
 def _touch_worker(site: CampaignSite, program: Program, fault: Fault) -> None:
-    worker_id = site.worker_id(program)
+    worker_id = program.worker_id
     fault.worker_ids.add(worker_id)
-    rows = site.ask("SELECT count(*) FROM runs_attempt WHERE worker_id = %s AND outcome = ''", worker_id or None)
+    rows = site.ask("SELECT count(*) FROM runs_attempt WHERE worker_id = %s AND outcome = ''", worker_id)
     fault.note = f", {rows[0][0] if rows else '?'} attempts"
 
 

@@ -50,6 +50,8 @@ class Program:
         self.life = 0
         self.is_expected_down = False
         self.is_frozen = False
+        self.worker_id = ""
+        """Of its present life, where it is a worker."""
         self.peak_bytes = 0
         self.last_bytes = 0
         self.first_bytes = 0
@@ -178,14 +180,11 @@ class CampaignSite(Installation):
     def _is_back(self, program: Program) -> bool:
         kind, _, place = program.name.partition("-")
         if kind == "worker":
-            return bool(self.worker_id(program))
+            rows = self.ask("SELECT id FROM workers_worker WHERE name = %s", program.life_name)
+            program.worker_id = str(rows[0][0]) if rows else ""
+            return bool(rows)
         ports = self._web_ports if kind == "web" else self._coordinator_ports
         return _answers(f"http://127.0.0.1:{ports[int(place)]}/health")
-
-    def worker_id(self, program: Program) -> str:
-        """Of its present life; empty before it has registered."""
-        rows = self.ask("SELECT id FROM workers_worker WHERE name = %s ORDER BY started_at DESC", program.life_name)
-        return str(rows[0][0]) if rows else ""
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
         """The rows, or none while the database is away."""
@@ -214,6 +213,7 @@ class CampaignSite(Installation):
             if code is not None and not program.is_expected_down:
                 self.exits.append(f"{program.life_name} exited by itself with {code}")
                 program.start()
+                self.await_back(program)
         assert self.cluster.process is not None
         if self.cluster.process.poll() is not None:
             self.exits.append(f"the database exited by itself with {self.cluster.process.returncode}")

@@ -121,6 +121,9 @@ class Evidence:
     """What clients were told and should not have been."""
 
     exits: Sequence[str] = ()
+    orphans: Sequence[str] = ()
+    """Containers that are there without a run."""
+
     settle_seconds: float = 0.0
     begun_at: float = 0.0
 
@@ -182,6 +185,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     findings.append(_finding("attempts lost to a fault that did not touch them", _unexplained(evidence)))
     findings.append(_finding("answers to clients that were wrong", evidence.wrong_answers))
     findings.append(_finding("programs that exited by themselves or did not come back", evidence.exits))
+    findings.append(_finding("containers left without a run", evidence.orphans))
     findings.append(_finding("faults that hit nothing", _unhit(evidence)))
     share = evidence.answered / evidence.operations if evidence.operations else 0.0
     findings.append(Finding("share of operations acknowledged (≥ 0.95)", share, share < ACKNOWLEDGED_SHARE, []))
@@ -332,20 +336,31 @@ def _is_unfinished(run: Run) -> bool:
     return run.state in ("pending", "running", "retrying", "delayed", "waiting")
 
 
+def begun_late(run: Run) -> list[Ended]:
+    """Released attempts whose code began only then: a frozen worker found an old claim when it was woken."""
+    released = [attempt for attempt in run.attempts if attempt.outcome == "released"]
+    return [attempt for attempt in released if run.by_attempt.get(attempt.number) and not _had_begun(run, attempt)]
+
+
+def _had_begun(run: Run, attempt: Ended) -> bool:
+    """Whether its code ran before the attempt ended."""
+    entries = run.by_attempt.get(attempt.number)
+    return bool(entries) and attempt.finished_at is not None and entries[0].at <= attempt.finished_at
+
+
 def _begun_releases(evidence: Evidence) -> Iterator[str]:
     for run in evidence.runs:
         for attempt in run.attempts:
-            if attempt.outcome == "released" and run.by_attempt.get(attempt.number):
-                causes = _causes(evidence, run, attempt)
-                if not any(fault.name == "drain" for fault in causes):
-                    yield _story(evidence, run, attempt)
+            is_drained = any(fault.name == "drain" for fault in _causes(evidence, run, attempt))
+            if attempt.outcome == "released" and _had_begun(run, attempt) and not is_drained:
+                yield _story(evidence, run, attempt)
 
 
 def _unexplained(evidence: Evidence) -> Iterator[str]:
     """A claim that was given back before its code began has cost nothing."""
     for run in evidence.runs:
         for attempt in faulty_ends(run):
-            is_free = attempt.outcome == "released" and not run.by_attempt.get(attempt.number)
+            is_free = attempt.outcome == "released" and not _had_begun(run, attempt)
             if not is_free and not _causes(evidence, run, attempt):
                 yield _story(evidence, run, attempt)
 

@@ -14,6 +14,7 @@ from tests.reliability.campaign_verdict import (
     Fault,
     Run,
     Stored,
+    begun_late,
     expected,
     judge,
     repeated_segments,
@@ -183,6 +184,13 @@ def test_release_of_an_attempt_whose_code_had_begun_is_right_for_a_drain_alone(k
     assert broken(evidence) == ([RELEASED] if is_broken else [])
 
 
+def test_code_that_a_woken_worker_begins_after_its_claim_was_released_is_only_counted() -> None:
+    run = replace(KILLED, attempts=[Ended(1, "released", "w", 3, 9), KILLED.attempts[1]])
+
+    assert broken(with_run(run)) == []
+    assert begun_late(run) == [run.attempts[0]]
+
+
 def test_drain_that_burns_an_attempt_is_found() -> None:
     fault = replace(KILL, kind="drain:worker")
 
@@ -220,13 +228,14 @@ def test_claim_that_was_given_back_before_its_code_began_needs_no_fault() -> Non
     [
         (replace(PROOF, wrong_answers=["k-7: 500"]), "answers to clients that were wrong"),
         (replace(PROOF, exits=["web-0.0"]), "programs that exited by themselves or did not come back"),
+        (replace(PROOF, orphans=["run_1"]), "containers left without a run"),
         (replace(PROOF, faults=[replace(KILL, is_hit=False)]), "faults that hit nothing"),
         (replace(PROOF, wanted_kinds=["kill-worker", "kill-web"]), "faults that hit nothing"),
         (replace(PROOF, answered=94), "share of operations acknowledged (≥ 0.95)"),
         (replace(PROOF, settle_seconds=SETTLE_SECONDS + 1), "seconds until all was final after the faults (≤ 120)"),
         (with_run(replace(KILLED, state="running")), "seconds until all was final after the faults (≤ 120)"),
     ],
-    ids=["answer", "exit", "fault without effect", "fault left out", "share", "late", "unfinished"],
+    ids=["answer", "exit", "orphan", "fault without effect", "fault left out", "share", "late", "unfinished"],
 )
 def test_what_concerns_the_whole_campaign_is_found(evidence: Evidence, rule: str) -> None:
     assert rule in broken(evidence)
