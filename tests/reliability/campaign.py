@@ -185,7 +185,8 @@ class Campaign:
         )
         stored = _by_run(
             self.site.query(
-                "SELECT run_id, key, data::text, attempt FROM checkpoints_checkpoint ORDER BY run_id, index"
+                "SELECT run_id, key, data::text, attempt, extract(epoch FROM created_at)::float8 "
+                "FROM checkpoints_checkpoint ORDER BY run_id, index"
             )
         )
         for identifier, key, payload, state, output in rows:
@@ -197,7 +198,7 @@ class Campaign:
                 state=str(state),
                 output=None if output is None else json.loads(str(output)),
                 entries=read_ledger(self.site.ledger, run_id),
-                stored=[Stored(key, json.loads(data), number) for key, data, number in stored.get(identifier, [])],
+                stored=[Stored(key, json.loads(data), *rest) for key, data, *rest in stored.get(identifier, [])],
                 attempts=[Ended(*row) for row in attempts.get(identifier, [])],
             )
 

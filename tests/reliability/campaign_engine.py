@@ -5,7 +5,9 @@ that file to a place outside as soon as it is there; the task goes on when it is
 """
 
 import os
+import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,28 +25,24 @@ from tests.acceptance.installation import ROOT
 SWEEP_SECONDS = 0.03
 STOP_SECONDS = 10.0
 OWN_PID_FILE = Path("/run/trigger-site-engine/pid")
-"""Of the engine that `.ci/engine start` starts: the only one that a campaign kills."""
+"""Of the engine that `.ci/engine start` starts: the only one that a campaign can kill."""
 
 
 class Engine:
-    """Raises RuntimeError where no usable engine answers."""
+    """Raises RuntimeError where no usable engine answers. Links are in `ledger`, a file for each attempt."""
 
-    def __init__(self, ledger: Path, task_set: str) -> None:
+    def __init__(self, task_set: str) -> None:
         if reason := missing_part():
             raise RuntimeError(reason)
-        self._ledger = ledger
         self._task_set = task_set
         self._client = docker.APIClient(ADDRESS, timeout=20)
-        self._volumes = Path(self._client.info()["DockerRootDir"]) / "volumes"
-        if self._volumes.stat().st_dev != ledger.stat().st_dev:
-            raise RuntimeError(f"{ledger} and {self._volumes} must be on one file system: set TMPDIR.")
+        root = Path(self._client.info()["DockerRootDir"])
+        self._volumes = root / "volumes"
+        # A link stays within a mount, and the engine mounts its folder anew when it starts.
+        self.ledger = Path(tempfile.mkdtemp(prefix="campaign-", dir=root))
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._link_forever, name="ledgers")
         self._thread.start()
-
-    @property
-    def may_be_killed(self) -> bool:
-        return OWN_PID_FILE.exists()
 
     def containers(self, worker_folder: Path) -> dict[str, str]:
         """The running containers of that worker: by id the run's public id; none while the engine is away."""
@@ -81,12 +79,13 @@ class Engine:
         subprocess.run([str(ROOT / ".ci" / "engine"), "start"], check=True, capture_output=True)
 
     def _unlinked(self, paths: Sequence[Path]) -> list[Path]:
-        return [path for path in paths if not (self._ledger / path.name.removeprefix("ledger.")).exists()]
+        return [path for path in paths if not (self.ledger / path.name.removeprefix("ledger.")).exists()]
 
-    def close(self) -> None:
-        """Ends the links and removes the images that were built for the campaign."""
+    def close(self, ledger: Path) -> None:
+        """Ends the links, moves the ledgers to that folder and removes the images that were built for the campaign."""
         self._is_over.set()
         self._thread.join()
+        shutil.move(self.ledger, ledger)
         with suppress(DockerException, OSError):
             built = self._client.images(filters={"label": f"{LABEL_TASK_SET}={self._task_set}"})
             for image in sorted(built, key=lambda image: -image["Created"]):
@@ -98,4 +97,4 @@ class Engine:
             for path in self._unlinked(list(self._volumes.glob("*/_data/ledger.*"))):
                 # A container may take its file along in between; then nothing was done in it.
                 with suppress(FileNotFoundError, FileExistsError):
-                    os.link(path, self._ledger / path.name.removeprefix("ledger."))
+                    os.link(path, self.ledger / path.name.removeprefix("ledger."))

@@ -31,6 +31,7 @@ TARGET_SECONDS = 20.0
 FROZEN_SECONDS = 180.0
 """A frozen worker is woken at the latest after so long: an outage of the database makes leases last for longer."""
 
+HEAD_START_SECONDS = 1.0
 LOCK_PATIENCE_MS = 10_000
 LOCKED_RUNS = 3
 RENEWED_RUNS = 2
@@ -56,15 +57,16 @@ class Frozen:
         self._fault = fault
         self._program = self._choose(rng)
         self._program.is_frozen = True
-        self._processes = [psutil.Process(self._program.pid)]
+        self._worker = psutil.Process(self._program.pid)
+        self._agents: list[psutil.Process] = []
+        self._tasks: list[psutil.Process] = []
         if fault.kind.endswith("machine"):
-            self._processes += self._processes[0].children(recursive=True)
-            for agent in site.agents(self._program) if site.engine else []:
-                self._processes += [agent, *agent.children(recursive=True)]
+            self._agents = site.agents(self._program)
+            self._tasks = [task for agent in self._agents for task in agent.children(recursive=True)]
         self._worker_id = self._program.worker_id
         self._deadline = time.monotonic() + FROZEN_SECONDS
         fault.worker_ids.add(self._worker_id)
-        for process in self._processes:
+        for process in (self._worker, *self._agents, *self._tasks):
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
         self._tokens = site.ask(
@@ -105,7 +107,12 @@ class Frozen:
         return bool(rows) and rows[0][0] == len(ids)
 
     def wake(self) -> None:
-        for process in reversed(self._processes):
+        """The tasks first, so that what they write waits for the worker; their agents, which end them, last."""
+        for process in self._tasks:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+        self._site.watch_for(HEAD_START_SECONDS if self._tasks else 0.0)
+        for process in (self._worker, *self._agents):
             with suppress(psutil.NoSuchProcess):
                 process.resume()
         self._program.is_frozen = False
@@ -118,6 +125,18 @@ def kill_web(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
 
 def kill_coordinator(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
     _kill(site, rng.choice(site.coordinators), rng, fault)
+
+
+def kill_all_coordinators(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
+    for program in site.coordinators:
+        program.kill()
+    fault.is_hit = True
+    site.watch_for(rng.uniform(0.0, 2.0))
+    for program in site.coordinators:
+        program.start()
+    for program in site.coordinators:
+        site.await_back(program)
+    fault.note = f"{len(site.coordinators)} at once"
 
 
 def kill_worker(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
@@ -349,6 +368,7 @@ def _drain(site: CampaignSite, program: Program, fault: Fault) -> None:
 
 
 def _touch_worker(site: CampaignSite, program: Program, fault: Fault) -> None:
+    site.await_back(program)
     worker_id = program.worker_id
     fault.worker_ids.add(worker_id)
     rows = site.ask("SELECT count(*) FROM runs_attempt WHERE worker_id = %s AND outcome = ''", worker_id)
@@ -371,7 +391,8 @@ def _runs_of_processes(site: CampaignSite) -> dict[int, str]:
 
 WHILE_FROZEN: dict[str, Act] = {
     "kill-web": kill_web,
-    "kill-coordinator": kill_coordinator,
+    "kill-coordinator:one": kill_coordinator,
+    "kill-coordinator:all": kill_all_coordinators,
     "kill-worker": kill_worker,
     "kill-agent": kill_agent,
     "kill-task": kill_task,

@@ -24,6 +24,7 @@ PAUSE_SECONDS = 0.3
 THREADS = 16
 REPEATS = 5
 EXCUSED = (429, 503)
+SERVER_FAULT = 500
 SEGMENT_SECONDS = (0.2, 3.5)
 
 
@@ -109,6 +110,8 @@ class Load:
                 tries += 1
                 if error.status not in EXCUSED:
                     self._note(f"{self._key(number)}: {error.status} {error.type} {error}")
+                if error.status < SERVER_FAULT and error.status not in EXCUSED:
+                    return None
             else:
                 with self._lock:
                     self.answered += 1

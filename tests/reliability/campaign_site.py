@@ -32,6 +32,7 @@ BACK_SECONDS = 60.0
 CONCURRENCY = {"process": 10, "docker": 4}
 TASK_SET = "campaign"
 WATCH_SECONDS = 0.2
+EXITS_MAX = 50
 SET_UP = """
 from apps.access.keys import create_key
 from apps.runs.models import TaskControl
@@ -103,9 +104,9 @@ class CampaignSite(Installation):
         self.clients: list[Client] = []
         self.wires: list[Wire] = []
         self.key = ""
-        self.ledger = folder / "ledger"
-        self.ledger.mkdir()
-        self.engine = Engine(self.ledger, TASK_SET) if executor == "docker" else None
+        self.engine = Engine(TASK_SET) if executor == "docker" else None
+        self.ledger = self.engine.ledger if self.engine else folder / "ledger"
+        self.ledger.mkdir(exist_ok=True)
         self._plant = plant
         self._measured_at = 0.0
         self._web_ports, self._coordinator_ports, self._wire_ports = _free_ports(2), _free_ports(2), _free_ports(2)
@@ -133,8 +134,7 @@ class CampaignSite(Installation):
             targets = [*self._coordinator_ports[place:], *self._coordinator_ports[:place]]
             self.wires.append(Wire(port, targets))
             self.workers.append(self._program(f"worker-{place}", "runworker", "--executor", self.executor))
-        for program in self.workers:
-            self.await_back(program)
+            self.await_back(self.workers[-1])
 
     def _write_tasks(self) -> Path:
         folder = self.folder / TASK_SET
@@ -173,7 +173,7 @@ class CampaignSite(Installation):
         return self.folder / f"w{worker.name[-1]}"
 
     def await_back(self, program: Program) -> None:
-        """Watches until the program does its work; one that does not come back in time is noted."""
+        """Watches until the program does its work; one that does not come back in time, or ends, is noted."""
         if not self.watch_until(lambda: self._is_back(program), BACK_SECONDS):
             self.exits.append(f"{program.life_name} does not come back within {BACK_SECONDS:g} s")
 
@@ -212,8 +212,9 @@ class CampaignSite(Installation):
             code = program.process.poll()
             if code is not None and not program.is_expected_down:
                 self.exits.append(f"{program.life_name} exited by itself with {code}")
+                if len(self.exits) > EXITS_MAX:
+                    raise RuntimeError(f"too many exits to go on, the last of {program.life_name}; see {self.folder}")
                 program.start()
-                self.await_back(program)
         assert self.cluster.process is not None
         if self.cluster.process.poll() is not None:
             self.exits.append(f"the database exited by itself with {self.cluster.process.returncode}")
@@ -252,7 +253,7 @@ class CampaignSite(Installation):
         for wire in self.wires:
             wire.close()
         if self.engine:
-            self.engine.close()
+            self.engine.close(self.folder / "ledger")
 
 
 def _agents_of(process: psutil.Process) -> list[psutil.Process]:

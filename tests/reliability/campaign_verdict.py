@@ -45,11 +45,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Stored:
-    """A checkpoint or a step in the table, its data decoded."""
+    """A checkpoint or a step in the table, its data decoded; `at` in seconds of the wall clock."""
 
     key: str
     data: object
     attempt: int
+    at: float = float("inf")
 
 
 @dataclass
@@ -170,6 +171,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     per_run: list[tuple[str, Callable[[Run], Iterable[str]]]] = [
         ("runs finished twice", _finished_twice),
         ("acknowledged checkpoints lost or changed", _lost_checkpoints),
+        ("writes taken from another attempt than the one they stand under", _strange_writes),
         ("segments run again from before an acknowledged checkpoint", _went_back),
         ("steps run again after their result was acknowledged", _repeated_steps),
         ("segments left out", _left_out),
@@ -266,6 +268,22 @@ def _lost_checkpoints(run: Run) -> Iterator[str]:
             yield f"{key} was acknowledged and is not stored"
         if key in stored and stored[key] != saved[key]:
             yield f"{key} holds {stored[key]}, not {saved[key]}"
+
+
+def _strange_writes(run: Run) -> Iterator[str]:
+    """What stands in the table under an attempt comes after what that attempt has done, or an old one wrote it."""
+    for entry in run.stored:
+        effect = f"within {entry.key}" if entry.key in STEP_AFTER else f"effect {entry.key.removeprefix('c')}"
+        if not _has_done(run, entry.attempt, effect, entry.at):
+            yield f"{entry.key} stands under attempt {entry.attempt}, which had not done `{effect}` by then"
+    for attempt in run.attempts:
+        at = attempt.finished_at or 0.0
+        if attempt.outcome == "completed" and not _has_done(run, attempt.number, "end", at):
+            yield f"attempt {attempt.number} is completed, and had not come to its end by then"
+
+
+def _has_done(run: Run, attempt: int, place: str, at: float) -> bool:
+    return any(entry.place == place and entry.at <= at for entry in run.by_attempt.get(attempt, []))
 
 
 def _went_back(run: Run) -> Iterator[str]:
