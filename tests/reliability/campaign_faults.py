@@ -251,8 +251,8 @@ def freeze_postgres(site: CampaignSite, rng: random.Random, fault: Fault) -> Non
         with suppress(psutil.NoSuchProcess):
             process.suspend()
     try:
+        time.sleep(FREEZE_SECONDS)  # whoever asks the database meanwhile waits, as we would
         fault.is_hit = server.status() == psutil.STATUS_STOPPED
-        time.sleep(FREEZE_SECONDS)  # nobody may ask the database meanwhile, and the site's watch does not
     finally:
         for process in reversed(stopped):
             with suppress(psutil.NoSuchProcess):
