@@ -20,6 +20,7 @@ SLACK_SECONDS = 2.0
 ACKNOWLEDGED_SHARE = 0.95
 SETTLE_SECONDS = 120.0
 EXAMPLES = 4
+POISON_KILLS = 3
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class Evidence:
 
     @cached_property
     def poisoned(self) -> set[str]:
-        return {run.id for run in self.runs if run.state == "dead_letter" and _was_killed_three_times(run)}
+        """Dead letters by right: three kills by faults that touched them, with no new checkpoint between."""
+        return {run.id for run in self.runs if run.state == "dead_letter" and _count_kills(self, run) >= POISON_KILLS}
 
 
 @dataclass(frozen=True)
@@ -343,11 +345,11 @@ def _wrong_ends(run: Run, poisoned: set[str]) -> Iterator[str]:
         yield f"{run.state} after {[attempt.outcome for attempt in run.attempts]}"
 
 
-def _was_killed_three_times(run: Run) -> bool:
-    """A dead letter by right: three kills in a row with no new checkpoint between."""
-    killed = [attempt for attempt in run.attempts if attempt.outcome in ("crashed", "lost")]
+def _count_kills(evidence: Evidence, run: Run) -> int:
+    """The kills since the last new checkpoint that a fault explains."""
     progress = max((entry.attempt for entry in run.stored), default=0)
-    return sum(attempt.number >= progress for attempt in killed) >= 3
+    killed = [attempt for attempt in run.attempts if attempt.outcome in ("crashed", "lost")]
+    return sum(attempt.number >= progress and bool(_causes(evidence, run, attempt)) for attempt in killed)
 
 
 def _is_unfinished(run: Run) -> bool:

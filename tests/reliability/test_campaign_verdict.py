@@ -183,12 +183,17 @@ def test_wrong_end_is_found(run: Run) -> None:
     assert "outputs or final states that are wrong" in broken(with_run(run))
 
 
-def test_dead_letter_after_three_kills_at_one_place_is_right() -> None:
-    ends = [Ended(number, "lost", "w", 9, 15 + number) for number in range(1, 4)]
-    run = replace(KILLED, state="dead_letter", output=None, stored=stored()[:4], attempts=ends,
-                  entries=entries(*([PLACES[: BREAK + 1]] + [PLACES[BREAK - 1 : BREAK]] * 2)))  # fmt: skip
+@pytest.mark.parametrize(("worker", "is_broken"), [("w", False), ("x", True)], ids=["by faults", "by nothing"])
+def test_dead_letter_after_three_kills_at_one_place_is_right_where_faults_made_them(
+    worker: str, is_broken: bool
+) -> None:
+    ends = [Ended(number, "lost", worker, 9, 15 + number) for number in range(1, 4)]
+    places = [PLACES[: BREAK + 1], *[PLACES[BREAK - 1 : BREAK]] * 2]
+    run = replace(
+        KILLED, state="dead_letter", output=None, stored=stored()[:4], attempts=ends, entries=entries(*places)
+    )
 
-    assert broken(with_run(run)) == []
+    assert ("outputs or final states that are wrong" in broken(with_run(run))) == is_broken
 
 
 @pytest.mark.parametrize(("kind", "is_broken"), [("kill-worker", True), ("drain:worker", False)])
