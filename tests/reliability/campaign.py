@@ -24,18 +24,14 @@ from pathlib import Path
 
 from apps.runs.ids import public_id
 from tests.reliability import campaign_faults as faults
+from tests.reliability.campaign_evidence import Ended, Entry, Evidence, Fault, Run, Stored
+from tests.reliability.campaign_frozen import FROZEN_SECONDS, Frozen
 from tests.reliability.campaign_load import Load
 from tests.reliability.campaign_plants import PLANTS
 from tests.reliability.campaign_site import CampaignSite
 from tests.reliability.campaign_verdict import (
     SETTLE_SECONDS,
-    Ended,
-    Entry,
-    Evidence,
-    Fault,
     Finding,
-    Run,
-    Stored,
     begun_late,
     faulty_ends,
     judge,
@@ -140,12 +136,12 @@ class Campaign:
 
     def _while_frozen(self, kind: str, kinds: Sequence[str]) -> None:
         fault = Fault(kind, time.time())
-        frozen = faults.Frozen(self.site, self._rng, fault)
+        frozen = Frozen(self.site, self._rng, fault)
         self.faults.append(fault)
         try:
             fault.ended_at = float("inf")
             self._do_each(kinds)
-            self.site.watch_until(lambda: frozen.is_over, faults.FROZEN_SECONDS)
+            self.site.watch_until(lambda: frozen.is_over, FROZEN_SECONDS)
         finally:
             frozen.wake()
         self._tell(fault)

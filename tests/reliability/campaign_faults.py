@@ -7,116 +7,21 @@ thread, one after the other; a frozen worker alone lasts while others are done.
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from uuid import UUID
 
 import psutil
-import psycopg
 
-from apps.runs.ids import public_id
 from tests.reliability import campaign_wire
-from tests.reliability.campaign_site import TASK_IDS, CampaignSite, Program
-from tests.reliability.campaign_verdict import Fault
+from tests.reliability.campaign_evidence import Fault
+from tests.reliability.campaign_locks import ROW_LOCKS, TABLES, lock_rows, lock_table
+from tests.reliability.campaign_site import TARGET_SECONDS, CampaignSite, Program
 
-ROW_LOCK_SECONDS = (10.0, 40.0)
-TABLE_LOCK_SECONDS = (3.0, 8.0)
 FREEZE_SECONDS = 10.0
 AWAY_SECONDS = (0.0, 4.0)
 LOSS_SECONDS = (3.0, 6.0)
-TARGET_SECONDS = 20.0
-"""So long a fault waits for something to hit."""
-
-FROZEN_SECONDS = 180.0
-"""A frozen worker is woken at the latest after so long: an outage of the database makes leases last for longer."""
-
-HEAD_START_SECONDS = 1.0
-LOCK_PATIENCE_MS = 10_000
-LOCKED_RUNS = 3
-RENEWED_RUNS = 2
-"""A worker is frozen when it holds so many attempts that it has renewed: the first lease of a claim is a short one."""
-
-
-TABLES = ("runs_run", "runs_attempt", "checkpoints_checkpoint")
-ROW_LOCKS = {
-    "runs": "SELECT id, id FROM runs_run WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
-    "attempts": "SELECT run_id, id FROM runs_attempt WHERE run_id = ANY(%s) AND outcome = '' ORDER BY id FOR UPDATE",
-    "controls": "SELECT task_id FROM runs_taskcontrol WHERE task_id = %s FOR UPDATE",
-    "workers": "SELECT id FROM workers_worker WHERE id = %s FOR UPDATE",
-}
-
 Act = Callable[[CampaignSite, random.Random, Fault], None]
-
-
-class Frozen:
-    """A worker that was stopped until its leases have been given away, while other faults go on."""
-
-    def __init__(self, site: CampaignSite, rng: random.Random, fault: Fault) -> None:
-        self._site = site
-        self._fault = fault
-        self._program = self._choose(rng)
-        self._program.is_frozen = True
-        self._worker = psutil.Process(self._program.pid)
-        self._agents: list[psutil.Process] = []
-        self._tasks: list[psutil.Process] = []
-        if fault.kind.endswith("machine"):
-            self._agents = site.agents(self._program)
-            self._tasks = [task for agent in self._agents for task in agent.children(recursive=True)]
-        self._worker_id = self._program.worker_id
-        self._deadline = time.monotonic() + FROZEN_SECONDS
-        fault.worker_ids.add(self._worker_id)
-        for process in (self._worker, *self._agents, *self._tasks):
-            with suppress(psutil.NoSuchProcess):
-                process.suspend()
-        self._tokens = site.ask(
-            "SELECT id FROM runs_attempt WHERE worker_id = %s AND outcome = ''", self._worker_id
-        )  # fmt: skip
-        fault.note = f"{self._program.life_name}, {len(self._tokens)} attempts"
-
-    def _choose(self, rng: random.Random) -> Program:
-        """As soon as there is one that has renewed leases; any after a while."""
-        ready: list[Program] = []
-
-        def is_found() -> bool:
-            ready[:] = [program for program in _awake(self._site) if self._holds_leases(program)]
-            return bool(ready)
-
-        self._site.watch_until(is_found, TARGET_SECONDS)
-        return rng.choice(ready or _awake(self._site))
-
-    def _holds_leases(self, program: Program) -> bool:
-        rows = self._site.ask(
-            "SELECT count(*) FROM runs_run r JOIN workers_worker w ON w.id = r.worker_id "
-            "WHERE w.name = %s AND r.state = 'running' AND r.lease_end > clock_timestamp() + interval '20 s'",
-            program.life_name,
-        )
-        return bool(rows) and int(str(rows[0][0])) >= RENEWED_RUNS
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all that it held has been given away."""
-        if time.monotonic() > self._deadline:
-            return True
-        self._fault.is_hit = bool(self._tokens) and self._is_given_away()
-        return self._fault.is_hit
-
-    def _is_given_away(self) -> bool:
-        ids = [row[0] for row in self._tokens]
-        rows = self._site.ask("SELECT count(*) FROM runs_attempt WHERE id = ANY(%s) AND outcome <> ''", ids)
-        return bool(rows) and rows[0][0] == len(ids)
-
-    def wake(self) -> None:
-        """The tasks first, so that what they write waits for the worker; their agents, which end them, last."""
-        for process in self._tasks:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
-        self._site.watch_for(HEAD_START_SECONDS if self._tasks else 0.0)
-        for process in (self._worker, *self._agents):
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
-        self._program.is_frozen = False
-        self._fault.ended_at = time.time()
 
 
 def kill_web(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
@@ -140,7 +45,7 @@ def kill_all_coordinators(site: CampaignSite, rng: random.Random, fault: Fault) 
 
 
 def kill_worker(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
-    program = rng.choice(_awake(site))
+    program = rng.choice(site.awake)
     _touch_worker(site, program, fault)
     fault.is_final = True
     _kill(site, program, rng, fault)
@@ -158,7 +63,7 @@ def kill_agent(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
     """All attempts of a worker die with the process that has loaded their code."""
 
     def kill() -> bool:
-        program = rng.choice(_awake(site))
+        program = rng.choice(site.awake)
         agents = [agent for agent in site.agents(program) if agent.children()]
         if not agents:
             return False
@@ -194,11 +99,11 @@ def kill_task(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
 def _task_processes(site: CampaignSite) -> list[tuple[str, psutil.Process]]:
     """Runs with the processes that carry them out, in the order of the runs."""
     if site.engine:
-        owners = {container: run for program in _awake(site) for container, run in site.containers(program).items()}
+        owners = {container: run for program in site.awake for container, run in site.containers(program).items()}
         agents = [(run, site.engine.agent(container)) for container, run in owners.items()]
         found = [(run, child) for run, agent in agents if agent for child in agent.children()]
     else:
-        children = [child for program in _awake(site) for agent in site.agents(program) for child in agent.children()]
+        children = [child for program in site.awake for agent in site.agents(program) for child in agent.children()]
         runs = _runs_of_processes(site)
         found = [(runs[child.pid], child) for child in children if child.pid in runs]
     return sorted(found, key=lambda pair: pair[0])
@@ -209,7 +114,7 @@ def kill_container(site: CampaignSite, rng: random.Random, fault: Fault) -> None
     engine = site.engine
 
     def kill() -> bool:
-        found = {container: run for program in _awake(site) for container, run in site.containers(program).items()}
+        found = {container: run for program in site.awake for container, run in site.containers(program).items()}
         if not found:
             return False
         chosen = rng.choice(sorted(found, key=lambda container: found[container]))
@@ -260,58 +165,6 @@ def freeze_postgres(site: CampaignSite, rng: random.Random, fault: Fault) -> Non
     fault.note = f"{FREEZE_SECONDS:g} s, {len(stopped)} processes"
 
 
-def lock_rows(target: str, site: CampaignSite, rng: random.Random, fault: Fault) -> None:
-    """A foreign session holds rows; the runs whose own rows it holds are touched, and no others."""
-    seconds = rng.uniform(*ROW_LOCK_SECONDS)
-    with _foreign_session(site) as database:
-        count = 0
-        if target == "controls":
-            count = len(database.execute(ROW_LOCKS[target].encode(), (rng.choice(TASK_IDS),)).fetchall())
-        elif target == "workers":
-            program = rng.choice(_awake(site))
-            count = len(database.execute(ROW_LOCKS[target].encode(), (program.worker_id,)).fetchall())
-        else:
-            rows = database.execute(ROW_LOCKS[target].encode(), (_some_running(site, rng),)).fetchall()
-            fault.run_ids |= {public_id("run", row[0]) for row in rows}
-            count = len(rows)
-        fault.is_hit = count > 0
-        fault.note = f"{count} rows for {seconds:.0f} s"
-        site.watch_for(seconds)
-
-
-def _some_running(site: CampaignSite, rng: random.Random) -> list[UUID]:
-    """As soon as there are any."""
-    running: list[UUID] = []
-
-    def is_found() -> bool:
-        rows = site.ask("SELECT id FROM runs_run WHERE state = 'running' ORDER BY id")
-        running[:] = [UUID(str(row[0])) for row in rows]
-        return bool(running)
-
-    site.watch_until(is_found, TARGET_SECONDS)
-    return rng.sample(running, min(LOCKED_RUNS, len(running)))
-
-
-def lock_table(mode: str, table: str, site: CampaignSite, rng: random.Random, fault: Fault) -> None:
-    seconds = rng.uniform(*TABLE_LOCK_SECONDS)
-    with _foreign_session(site) as database:
-        database.execute(f"LOCK TABLE {table} IN {mode} MODE".encode())
-        fault.is_hit = True
-        fault.note = f"{seconds:.0f} s"
-        site.watch_for(seconds)
-
-
-@contextmanager
-def _foreign_session(site: CampaignSite) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
-    """A transaction of somebody else; waits for its locks, and may keep them for as long as it likes."""
-    with psycopg.connect(site.database_url) as database:
-        database.execute("SET idle_in_transaction_session_timeout = 0")
-        database.execute("SET statement_timeout = 0")
-        database.execute(f"SET lock_timeout = {LOCK_PATIENCE_MS}".encode())
-        yield database
-        database.rollback()
-
-
 def cut_sessions(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
     """Half of the database's sessions end, whatever they are doing."""
     sessions = site.ask(
@@ -325,7 +178,7 @@ def cut_sessions(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
 
 
 def lose_replies(mode: str, site: CampaignSite, rng: random.Random, fault: Fault) -> None:
-    place = site.workers.index(rng.choice(_awake(site)))
+    place = site.workers.index(rng.choice(site.awake))
     wire = site.wires[place]
     before = wire.lost_count
     seconds = rng.uniform(*LOSS_SECONDS)
@@ -341,7 +194,7 @@ def lose_replies(mode: str, site: CampaignSite, rng: random.Random, fault: Fault
 
 
 def drain_worker(site: CampaignSite, rng: random.Random, fault: Fault) -> None:
-    program = rng.choice(_awake(site))
+    program = rng.choice(site.awake)
     _touch_worker(site, program, fault)
     fault.is_final = True
     _drain(site, program, fault)
@@ -373,10 +226,6 @@ def _touch_worker(site: CampaignSite, program: Program, fault: Fault) -> None:
     fault.worker_ids.add(worker_id)
     rows = site.ask("SELECT count(*) FROM runs_attempt WHERE worker_id = %s AND outcome = ''", worker_id)
     fault.note = f", {rows[0][0] if rows else '?'} attempts"
-
-
-def _awake(site: CampaignSite) -> list[Program]:
-    return [program for program in site.workers if not program.is_frozen]
 
 
 def _runs_of_processes(site: CampaignSite) -> dict[int, str]:

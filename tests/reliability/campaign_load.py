@@ -14,8 +14,8 @@ from typing import Any
 from trigger_sdk import Client
 from trigger_sdk.http_api import ApiError, Unreachable
 
+from tests.reliability.campaign_evidence import SEGMENTS
 from tests.reliability.campaign_site import TASK_IDS
-from tests.reliability.campaign_verdict import SEGMENTS
 
 PATIENCE_SECONDS = 90.0
 """So long a client repeats an operation; then it counts as not acknowledged."""

@@ -31,6 +31,9 @@ BACK_SECONDS = 60.0
 """So long a program that was started may take until it answers."""
 CONCURRENCY = {"process": 10, "docker": 4}
 TASK_SET = "campaign"
+TARGET_SECONDS = 20.0
+"""So long a fault waits for something to hit."""
+
 WATCH_SECONDS = 0.2
 EXITS_MAX = 50
 SET_UP = """
@@ -223,6 +226,11 @@ class CampaignSite(Installation):
             self._measured_at = time.monotonic()
             for program in self.programs:
                 program.measure()
+
+    @property
+    def awake(self) -> list[Program]:
+        """The workers that are not frozen."""
+        return [program for program in self.workers if not program.is_frozen]
 
     @property
     def ledger_of_tasks(self) -> str:

@@ -4,21 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.reliability.campaign_evidence import KEYS, Ended, Entry, Evidence, Fault, Run, Stored, expected
 from tests.reliability.campaign_faults import FROZEN, KINDS, chosen_kinds
-from tests.reliability.campaign_verdict import (
-    KEYS,
-    SETTLE_SECONDS,
-    Ended,
-    Entry,
-    Evidence,
-    Fault,
-    Run,
-    Stored,
-    begun_late,
-    expected,
-    judge,
-    repeated_segments,
-)
+from tests.reliability.campaign_verdict import SETTLE_SECONDS, begun_late, judge, repeated_segments
 
 NUMBER = 7
 SAVED, OUTPUT = expected(NUMBER)
