@@ -13,7 +13,7 @@ FROZEN_SECONDS = 180.0
 """A frozen worker is woken at the latest after so long: an outage of the database makes leases last for longer."""
 
 HEAD_START_SECONDS = 1.0
-RENEWED_RUNS = 2
+RENEWED_RUNS = 4
 """A worker is frozen when it holds so many attempts that it has renewed: the first lease of a claim is a short one."""
 
 
