@@ -5,7 +5,7 @@ MANAGE := $(PYTHON) manage.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-development test prove lint bench clean requirements
+.PHONY: help run setup setup-development test prove campaign lint bench clean requirements
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ test: setup-development  ## all tests; those of containers and browser skip, wit
 
 prove: setup-development  ## the long tier of the proofs, e.g. make prove ARGS="tests/unit/sdk -s"
 	$(PYTHON) -m pytest --long -m long $(ARGS)
+
+campaign: setup-development  ## kills, freezes, locks and cuts a whole installation under load, e.g. ARGS="--seed 7"
+	$(PYTHON) -m tests.reliability.campaign $(ARGS)
 
 lint: setup-development  ## ruff, mypy, import contracts, Django's checks, migrations, templates
 	.venv/bin/ruff check .
