@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 
-from apps.access.errors import AccessError
+from apps.access.errors import AccessError, TooManyTries
 from apps.checkpoints import errors as checkpoints_errors
 from apps.queues import errors as queues
 from apps.runs import errors as runs
@@ -156,6 +156,7 @@ def test_every_problem_fits_its_description(kind: type[Exception]) -> None:
         runs.IdempotencyConflict: ("no", (runs.FieldError("options", "differ"),), "run_1"),
         queues.QueueFull: ("no", (), 3),
         checkpoints_errors.CheckpointRefused: ("no", "invalid"),
+        TooManyTries: ("no", 3),
     }
 
     response = problem_response(kind(*details.get(kind, ("no",))))
