@@ -33,8 +33,9 @@ LEASE_SECONDS = 60
 SELF_KILL_SECONDS = 55.0
 """A worker kills an attempt this long after it sent the last acknowledged renewal: before the lease can have ended."""
 
-CONFIRM_SECONDS = 10
-"""A claim that the worker does not confirm within this time is released."""
+CONFIRM_SECONDS = 20
+"""A claim that the worker does not confirm within this time is released. Longer than a silence of the database that the
+pulse takes for none (15 s): what was claimed just before one must have time to be confirmed after it."""
 
 SUSPECT_SECONDS = 5
 """A worker whose connection broke and that did not come back within this time loses its leases."""

@@ -15,6 +15,11 @@ from apps.workers.protocol import (
 )
 
 CONFIRM_MARGIN_SECONDS = 2.0
+LEASE_ERROR = {
+    "type": "LeaseEnded",
+    "message": "The worker could not renew the attempt's lease in time, and ended it.",
+    "stack": "",
+}
 SECONDS_MAX = 1e12
 
 
@@ -50,7 +55,8 @@ class Attempt:
     breach: str = ""
     """What its process sent that is not of the protocol; the worker has ended it for that."""
     stop_reason: str = ""
-    """canceled, timed_out, interrupted or stale: why the worker ends it."""
+    """canceled, timed_out, interrupted, stale (it is no longer this worker's) or expired (it may be no longer): why the
+    worker ends it."""
     output: bytes | None = None
     failure: dict[str, Any] | None = None
     """The `failed` frame's header."""
@@ -98,6 +104,8 @@ class Attempt:
         return Finish(outcome=outcome, error=self._death_error(end), **common)
 
     def _stop_error(self) -> dict[str, Any] | None:
+        if self.stop_reason == "expired":
+            return LEASE_ERROR
         if self.stop_reason != "timed_out":
             return None
         stack = (_storable_error((self.failure or {}).get("error")) or {}).get("stack", "")
@@ -116,7 +124,9 @@ class Attempt:
         return {"type": "ProcessDied", "message": end.note or _death_message(end), "stack": ""}
 
 
-STOP_OUTCOMES = {"canceled": "canceled", "timed_out": "timed_out", "interrupted": "released", "stale": "lost"}
+STOP_OUTCOMES = {
+    "canceled": "canceled", "timed_out": "timed_out", "interrupted": "released", "stale": "lost", "expired": "lost"
+}  # fmt: skip
 
 
 def _death_message(end: ProcessEnd) -> str:

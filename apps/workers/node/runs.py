@@ -26,6 +26,9 @@ STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0
 KEY_MAX_LENGTH = 200
 CHECKPOINT = "checkpoint"
+LEASE_REASONS = ("stale", "expired")
+"""For the task both are the same: it must not act any more."""
+
 GO = encode_frame("go")
 OK = 200
 UNSTORABLE = (413, 422)
@@ -109,12 +112,13 @@ class AttemptRun:
             logger.warning("worker.finish_refused run.id=%s: %s", self.attempt.public_run_id, result.message)
 
     def stop(self, reason: str, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
-        """Ends the attempt: canceled, timed_out, interrupted or stale. The first reason stands, but stale beats all."""
-        if self.attempt.stop_reason and reason != "stale":
+        """Ends the attempt, for one of the reasons of `Attempt.stop_reason`. The first one stands, but for a lost
+        lease."""
+        if self.attempt.stop_reason and reason not in LEASE_REASONS:
             return
         self.attempt.stop_reason = reason
         if self._place is not None and self._ticket:
-            self._place.host.stop(self._ticket, reason, grace_seconds)
+            self._place.host.stop(self._ticket, "stale" if reason in LEASE_REASONS else reason, grace_seconds)
 
     async def _execute(self) -> wire.Finish:
         claim = self.attempt.claim

@@ -15,7 +15,7 @@ from .coordinator import Coordinator, CoordinatorError, DatabaseAwayError, Refus
 from .deployments import Deployments
 from .executors.base import Executor
 from .outbox import Sender
-from .runs import AttemptRun, Tools
+from .runs import LEASE_REASONS, AttemptRun, Tools
 
 CONFIRM_AFTER_SECONDS = 2.0
 """A claim that still runs after this time is confirmed by an early heartbeat; a shorter one by its finish."""
@@ -279,9 +279,9 @@ class Worker:
                 attempt = run.attempt
                 if attempt.renewed_at is None and now - attempt.received_at > CONFIRM_AFTER_SECONDS:
                     self._beat_now.set()
-                if now > attempt.lease_deadline and not is_excused:
+                if now > attempt.lease_deadline and not is_excused and attempt.stop_reason not in LEASE_REASONS:
                     logger.error("worker.lease_ended run.id=%s", attempt.public_run_id)
-                    run.stop("stale", 0.0)
+                    run.stop("expired", 0.0)
 
     # The end.
 

@@ -26,10 +26,10 @@ def beat_and_advance(clock: Clock, seconds: float) -> None:
         seconds -= step
 
 
-def test_unconfirmed_claim_is_released_after_ten_seconds(
+def test_unconfirmed_claim_is_released_after_twenty_seconds(
     clock: Clock, coordinator: Coordinator, claim: wire.Claim
 ) -> None:
-    beat_and_advance(clock, 9)
+    beat_and_advance(clock, 19)
     early = leases.expire_leases()
     beat_and_advance(clock, 2)
     ended = leases.expire_leases()
@@ -57,7 +57,7 @@ def test_expired_lease_returns_its_run_to_the_queue(
     clock: Clock, coordinator: Coordinator, worker_id: UUID, claim: wire.Claim
 ) -> None:
     coordinator.save(checkpoint_of(claim))
-    beat_and_advance(clock, 11)
+    beat_and_advance(clock, 21)
     leases.expire_leases()
 
     (following,) = coordinator.claim(worker_id)
@@ -122,6 +122,19 @@ def test_renewal_after_an_outage_keeps_the_run(
     beat_and_advance(clock, 55)
 
     assert leases.expire_leases() == []
+    assert coordinator.finish(finish_of(claim))[0].status == 200
+
+
+def test_claim_survives_a_silence_that_the_pulse_takes_for_none(
+    clock: Clock, coordinator: Coordinator, worker_id: UUID, claim: wire.Claim
+) -> None:
+    """The database stood still for a moment, just after the claim: the worker confirms when it is back."""
+    clock.advance(leases.PULSE_SILENCE_SECONDS - 0.5)
+    leases.stamp_pulse()
+    unexpired = leases.expire_leases()
+    coordinator.beat(worker_id, wire.Lease(claim.run_id, claim.token))
+
+    assert unexpired == []
     assert coordinator.finish(finish_of(claim))[0].status == 200
 
 

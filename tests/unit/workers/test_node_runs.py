@@ -168,3 +168,22 @@ async def test_attempt_whose_lease_has_ended_asks_for_no_deployment_any_more(mon
         await run.run()
 
     assert (node.absences, node.finishes) == (999, [])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("reason", "told"), [("stale", []), ("expired", ["lost"])])
+async def test_attempt_that_may_have_been_given_away_is_told_as_lost(reason: str, told: list[str]) -> None:
+    """Its coordinators were away for longer than its lease: a worker that ends it by itself says so when one is back,
+    or the run would wait for a lease that nobody renews. Of one that was given away already there is nothing to say."""
+    node = Node()
+    run = node.run()
+    working = asyncio.create_task(run.run())
+    while not run._ticket:
+        await asyncio.sleep(0)
+
+    run.stop(reason, 0.0)
+    run.ended(ProcessEnd(signal=9))
+    await asyncio.wait_for(working, 10)
+
+    assert [finish.outcome for finish in node.finishes] == told
+    assert all((finish.error or {})["type"] == "LeaseEnded" for finish in node.finishes)
