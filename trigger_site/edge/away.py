@@ -15,7 +15,7 @@ from trigger_site.edge.probes import respond
 from trigger_site.problems import RETRY_AFTER_SECONDS, DatabaseAway, problem_response
 
 API_PATH = "/api/"
-PAGE_POLICY = "default-src 'none'; style-src 'self'"
+PAGE_POLICY = "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'"
 
 logger = logging.getLogger(__name__)
 

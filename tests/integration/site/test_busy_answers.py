@@ -60,6 +60,28 @@ def test_page_that_needs_a_held_table_says_so(client: Client, held: Run) -> None
     assert answer["Retry-After"]
 
 
+def test_action_on_a_held_run_leads_back_to_its_page_and_says_so(client: Client, held: Run) -> None:
+    client.force_login(make_user("operator"))
+    client.raise_request_exception = False
+    page = f"http://testserver/runs/{held.public_id}"
+
+    answer = client.post(f"/runs/{held.public_id}/cancellation", headers={"Referer": page}, follow=True)
+
+    assert answer.redirect_chain == [(page, 302)]
+    assert "Nothing was changed; try again." in answer.content.decode()
+    assert Run.objects.get(id=held.id).state == "pending"
+
+
+@pytest.mark.parametrize("page", ["", "https://elsewhere.example/", "javascript:alert(1)"])
+def test_action_from_elsewhere_is_answered_where_it_is(client: Client, held: Run, page: str) -> None:
+    client.force_login(make_user("operator"))
+    client.raise_request_exception = False
+
+    answer = client.post(f"/runs/{held.public_id}/cancellation", headers={"Referer": page})
+
+    assert answer.status_code == 503
+
+
 def test_many_cancels_of_a_held_run_keep_nobody_else_from_an_answer(live: LiveServer, held: Run) -> None:
     other = make_run()
     cancel = f"/api/v1/runs/{held.public_id}/cancellation"
