@@ -6,13 +6,15 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import docker
 import pytest
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from apps.workers.node.executors.base import ExecutorUnavailableError, StartFailedError
+from apps.workers.node.executors.docker_containers import NETWORK, NETWORK_OPTIONS
 from tests.acceptance.docker_support import (
     BASE_IMAGE,
     MEMORY_BYTES,
@@ -53,6 +55,25 @@ async def test_attempt_completes_in_a_container_that_is_gone_afterwards(
         with pytest.raises(NotFound):
             docker_client.inspect_volume(volume)
         assert list((worker_folder / "docker" / "s").iterdir()) == []
+
+
+@pytest.mark.asyncio
+async def test_workers_that_begin_together_end_up_with_one_network(
+    docker_client: docker.APIClient, worker_folder: Path
+) -> None:
+    """Engines before version 25 make two of one name where two ask at once, and start nothing on a name that means two."""
+    for _ in range(2):
+        with suppress(APIError):
+            docker_client.create_network(NETWORK, driver="bridge", options=NETWORK_OPTIONS, check_duplicate=False)
+
+    async with (
+        open_executor(make_config(worker_folder)) as executor,
+        running(executor, DEPLOYMENT, "greet", name="Ada") as run,
+    ):
+        output = await run.returned()
+
+    assert output["greeting"] == "Hello, Ada."
+    assert [network["Name"] for network in docker_client.networks(names=[NETWORK])].count(NETWORK) == 1
 
 
 @pytest.mark.asyncio

@@ -87,15 +87,19 @@ async def prepare_network(engine: Engine) -> None:
 
     This is the place of the firewall rules that `docs/containers.md` lists as not yet closed.
     """
-    found = await engine.network(NETWORK)
-    if found is None:
+    found = await engine.networks(NETWORK)
+    if not found:
         try:
             await engine.create_network(NETWORK, NETWORK_OPTIONS, {"trigger-site.network": "tasks"})
         except EngineError as error:
             if error.status != 409:  # 409: another worker was faster
                 raise
-        found = await engine.network(NETWORK)
-    options = (found or {}).get("Options") or {}
+        found = await engine.networks(NETWORK)
+    # Workers that begin together have made one each, and no container starts on a name that means two. All of them keep
+    # the same one.
+    for surplus in found[1:]:
+        await engine.remove_network(surplus["Id"])
+    options = (found[0].get("Options") or {}) if found else {}
     if any(options.get(name) != value for name, value in NETWORK_OPTIONS.items()):
         raise EngineError(
             f"the network {NETWORK} lets containers reach each other: remove it (docker network rm {NETWORK}),"

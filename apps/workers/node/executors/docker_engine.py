@@ -134,8 +134,14 @@ class Engine:
 
     # Networks
 
-    async def network(self, name: str) -> dict[str, Any] | None:
-        return await self._found(lambda client: client.inspect_network(name))
+    async def networks(self, name: str) -> list[dict[str, Any]]:
+        """All networks of exactly this name, the oldest first: of two that are made at once the engine keeps both."""
+        found = await self._call(lambda client: client.networks(names=[name]))
+        return sorted((n for n in found if n["Name"] == name), key=lambda network: (network["Created"], network["Id"]))
+
+    async def remove_network(self, network_id: str) -> None:
+        """Done as well if it is not there; raises EngineError where containers are on it."""
+        await self._found(functools.partial(_remove_network, network_id=network_id))
 
     async def create_network(self, name: str, options: dict[str, str], labels: dict[str, str]) -> None:
         """Creates a bridge network; raises EngineError with status 409 where the name is taken."""
@@ -285,6 +291,10 @@ def _create(client: "APIClient", name: str, config: dict[str, Any]) -> str:
 
 def _remove_volume(client: "APIClient", name: str) -> None:
     client.remove_volume(name)
+
+
+def _remove_network(client: "APIClient", network_id: str) -> None:
+    client.remove_network(network_id)
 
 
 def _built_image(stream: Iterable[dict[str, Any]]) -> str:
