@@ -20,6 +20,7 @@ from apps.runs import broadcast
 from apps.runs.broadcast import Notifier
 from apps.runs.lifecycle import trigger
 from apps.runs.models import Run
+from apps.workers import leases
 from apps.workers import protocol as wire
 from tests.factories import make_task
 from trigger_site.coordinator.app import CoordinatorApi
@@ -214,6 +215,14 @@ class Clock:
     def advance(self, seconds: float) -> None:
         self._seconds = getattr(self, "_seconds", 0.0) + seconds
         self._define(f"SELECT clock_timestamp() + make_interval(secs => {self._seconds})")
+
+    def advance_beating(self, seconds: float) -> None:
+        """Time passes while coordinators keep stamping the pulse."""
+        while seconds > 0:
+            step = min(seconds, 10.0)
+            self.advance(step)
+            leases.stamp_pulse()
+            seconds -= step
 
     def reset(self) -> None:
         self._define("SELECT clock_timestamp()")

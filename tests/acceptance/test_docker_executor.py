@@ -61,7 +61,8 @@ async def test_attempt_completes_in_a_container_that_is_gone_afterwards(
 async def test_workers_that_begin_together_end_up_with_one_network(
     docker_client: docker.APIClient, worker_folder: Path
 ) -> None:
-    """Engines before version 25 make two of one name where two ask at once, and start nothing on a name that means two."""
+    """Engines before version 25 make two of one name where two ask at once, and start nothing on a name that means
+    two."""
     for _ in range(2):
         with suppress(APIError):
             docker_client.create_network(NETWORK, driver="bridge", options=NETWORK_OPTIONS, check_duplicate=False)

@@ -176,9 +176,9 @@ def test_lease_of_a_held_run_lasts_and_the_others_are_renewed(
     assert reply.stale == []
     assert run_of(neighbour).lease_end > before  # type: ignore[operator]
     assert set(Attempt.objects.values_list("is_confirmed", flat=True)) == {True}
-    advance(clock, 50)
+    clock.advance_beating(50)
     assert leases.expire_leases() == []
-    advance(clock, 11)
+    clock.advance_beating(11)
     assert set(leases.expire_leases()) == {claim.run_id, neighbour.run_id}
 
 
@@ -196,7 +196,7 @@ def test_no_lease_ends_because_a_table_was_held(
 ) -> None:
     with holding(committed, f"LOCK TABLE {table} IN {mode} MODE"):
         reply = coordinator.beat(worker_id, lease_of(claim), lease_of(neighbour))
-    advance(clock, 50)
+    clock.advance_beating(50)
 
     assert reply.stale == []
     assert leases.expire_leases() == []
@@ -210,7 +210,7 @@ def test_lease_lasts_where_the_row_of_the_worker_is_held_as_well(
         holding(committed, "SELECT 1 FROM workers_worker FOR UPDATE"),
     ):
         reply = coordinator.beat(worker_id, lease_of(claim))
-    advance(clock, 50)
+    clock.advance_beating(50)
 
     assert reply.stale == []
     assert leases.expire_leases() == []
@@ -274,7 +274,7 @@ def test_claim_of_a_worker_that_is_gone_may_have_begun(
 ) -> None:
     """Its process died at once: whether the claim reached it, and what it did, nobody can say any more."""
     coordinator.run(coordinator.database.run(lambda c: leases.suspect(c, worker_id=worker_id)))
-    advance(clock, 6)
+    clock.advance_beating(6)
 
     leases.expire_leases()
 
@@ -286,7 +286,7 @@ def test_run_that_kills_its_worker_at_once_is_poison(
 ) -> None:
     for _ in range(3):
         coordinator.run(coordinator.database.run(partial(leases.suspect, worker_id=worker_id)))
-        advance(clock, 6)
+        clock.advance_beating(6)
         leases.expire_leases()
         worker_id = coordinator.register()
         if run_of(claim).state == "pending":
@@ -426,15 +426,6 @@ def test_trigger_waits_only_for_its_own_task(committed: str) -> None:
 
 def lease_of(claim: wire.Claim) -> wire.Lease:
     return wire.Lease(claim.run_id, claim.token)
-
-
-def advance(clock: Clock, seconds: float) -> None:
-    """Time passes while coordinators keep stamping the pulse."""
-    while seconds > 0:
-        step = min(seconds, 10.0)
-        clock.advance(step)
-        leases.stamp_pulse()
-        seconds -= step
 
 
 def test_worker_rows_know_no_floor_unless_something_was_held(

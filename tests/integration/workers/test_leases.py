@@ -17,21 +17,12 @@ def _pulse(committed: str) -> None:
     leases.stamp_pulse()
 
 
-def beat_and_advance(clock: Clock, seconds: float) -> None:
-    """Time passes while coordinators keep stamping the pulse."""
-    while seconds > 0:
-        step = min(seconds, 10.0)
-        clock.advance(step)
-        leases.stamp_pulse()
-        seconds -= step
-
-
 def test_unconfirmed_claim_is_released_after_twenty_seconds(
     clock: Clock, coordinator: Coordinator, claim: wire.Claim
 ) -> None:
-    beat_and_advance(clock, 19)
+    clock.advance_beating(19)
     early = leases.expire_leases()
-    beat_and_advance(clock, 2)
+    clock.advance_beating(2)
     ended = leases.expire_leases()
 
     assert (early, ended) == ([], [claim.run_id])
@@ -43,9 +34,9 @@ def test_renewed_lease_lasts_a_minute_and_is_lost_then(
     clock: Clock, coordinator: Coordinator, worker_id: UUID, claim: wire.Claim
 ) -> None:
     coordinator.beat(worker_id, wire.Lease(claim.run_id, claim.token))
-    beat_and_advance(clock, 59)
+    clock.advance_beating(59)
     early = leases.expire_leases()
-    beat_and_advance(clock, 2)
+    clock.advance_beating(2)
 
     assert (early, leases.expire_leases()) == ([], [claim.run_id])
     assert run_of(claim).state == "pending"
@@ -57,7 +48,7 @@ def test_expired_lease_returns_its_run_to_the_queue(
     clock: Clock, coordinator: Coordinator, worker_id: UUID, claim: wire.Claim
 ) -> None:
     coordinator.save(checkpoint_of(claim))
-    beat_and_advance(clock, 21)
+    clock.advance_beating(21)
     leases.expire_leases()
 
     (following,) = coordinator.claim(worker_id)
@@ -70,9 +61,9 @@ def test_suspected_worker_loses_its_leases_after_five_seconds(
 ) -> None:
     coordinator.beat(worker_id, wire.Lease(claim.run_id, claim.token))
     coordinator.run(coordinator.database.run(lambda c: leases.suspect(c, worker_id=worker_id)))
-    beat_and_advance(clock, 4)
+    clock.advance_beating(4)
     early = leases.expire_leases()
-    beat_and_advance(clock, 2)
+    clock.advance_beating(2)
 
     assert (early, leases.expire_leases()) == ([], [claim.run_id])
 
@@ -82,9 +73,9 @@ def test_worker_that_comes_back_keeps_its_leases(
 ) -> None:
     coordinator.beat(worker_id, wire.Lease(claim.run_id, claim.token))
     coordinator.run(coordinator.database.run(lambda c: leases.suspect(c, worker_id=worker_id)))
-    beat_and_advance(clock, 3)
+    clock.advance_beating(3)
     coordinator.beat(worker_id)
-    beat_and_advance(clock, 4)
+    clock.advance_beating(4)
 
     assert leases.expire_leases() == []
 
@@ -103,9 +94,9 @@ def test_lease_does_not_end_within_a_minute_after_the_database_came_back(
     clock.advance(300)
     unnoticed = leases.expire_leases()
     leases.stamp_pulse()
-    beat_and_advance(clock, 55)
+    clock.advance_beating(55)
     within = leases.expire_leases()
-    beat_and_advance(clock, 10)
+    clock.advance_beating(10)
 
     assert (unnoticed, within) == ([], [])
     assert leases.expire_leases() == [claim.run_id]
@@ -117,9 +108,9 @@ def test_renewal_after_an_outage_keeps_the_run(
     coordinator.beat(worker_id, wire.Lease(claim.run_id, claim.token))
     clock.advance(300)
     leases.stamp_pulse()
-    beat_and_advance(clock, 10)
+    clock.advance_beating(10)
     coordinator.beat(worker_id, wire.Lease(claim.run_id, claim.token))
-    beat_and_advance(clock, 55)
+    clock.advance_beating(55)
 
     assert leases.expire_leases() == []
     assert coordinator.finish(finish_of(claim))[0].status == 200
@@ -139,7 +130,7 @@ def test_claim_survives_a_silence_that_the_pulse_takes_for_none(
 
 
 def test_regular_pulse_notes_no_outage(clock: Clock) -> None:
-    beat_and_advance(clock, 60)
+    clock.advance_beating(60)
 
     assert Pulse.objects.get().resumed_at is None
 
@@ -148,7 +139,7 @@ def test_silent_pulse_notes_when_the_database_came_back(clock: Clock) -> None:
     clock.advance(16)
     leases.stamp_pulse()
     first = Pulse.objects.get().resumed_at
-    beat_and_advance(clock, 10)
+    clock.advance_beating(10)
 
     assert first is not None
     assert Pulse.objects.get().resumed_at == first
