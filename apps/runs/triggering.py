@@ -69,8 +69,7 @@ def read_items(items: Any) -> list[Item]:
 def trigger_items(items: Sequence[Item], *, door: Door = PYTHON, is_parsed: bool = False) -> list[Run]:
     """The runs of these items, in their order; `is_parsed`: the payloads come from `parse_json`."""
     reading = read_terms({item.task for item in items})
-    # Ids of one millisecond are in no order, and a lane is claimed in the order of ids.
-    ids = sorted(uuid7() for _ in items)
+    ids = [uuid7() for _ in items]  # in their order, as a lane is claimed in the order of ids
     orders = [judge(item, run_id, reading, door, is_parsed=is_parsed) for item, run_id in zip(items, ids, strict=True)]
     has_keys = any(order.given.idempotency_key is not None for order in orders)
     bounds = bounds_of({order.queue for order in orders})

@@ -3,6 +3,7 @@ from uuid import UUID
 
 import pytest
 
+from apps.runs import ids
 from apps.runs.ids import ALPHABET, parse_public_id, public_id, uuid7
 
 
@@ -13,6 +14,25 @@ def test_uuid7_says_its_version_and_its_time() -> None:
 
     assert (identifier.version, identifier.variant) == (7, UUID(int=0x8000 << 48).variant)
     assert before <= identifier.int >> 80 <= time.time_ns() // 1_000_000
+
+
+def test_uuid7_sort_in_the_order_in_which_they_were_made() -> None:
+    """Runs that are triggered one after the other are claimed so, also inside a millisecond."""
+    made = [uuid7() for _ in range(20_000)]
+
+    assert made == sorted(made)
+
+
+def test_uuid7_follow_a_clock_that_was_set_back_by_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_800_000_000 * 10**9
+    times = iter([now, now - 10**9, now - 3600 * 10**9])
+    monkeypatch.setattr(ids, "_clock", ids._Clock())
+    monkeypatch.setattr(ids.time, "time_ns", lambda: next(times))
+
+    first, shortly_before, long_before = (uuid7() for _ in range(3))
+
+    assert first < shortly_before
+    assert long_before.int >> 80 == (now - 3600 * 10**9) // 10**6
 
 
 def test_uuid7_differs_each_time() -> None:
