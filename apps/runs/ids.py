@@ -34,8 +34,8 @@ _clock = _Clock()
 
 
 def uuid7() -> UUID:
-    """A time-ordered UUID, greater than those that this process has made before: 48 bits of Unix milliseconds, 12 of its
-    fraction, 62 random bits (RFC 9562, sections 5.7 and 6.2, method 3)."""
+    """A time-ordered UUID, greater than those that this process has made before: 48 bits of Unix milliseconds, 12 of
+    its fraction, 62 random bits (RFC 9562, sections 5.7 and 6.2, method 3)."""
     stamp = _clock.stamp()
     value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62
     return UUID(int=value | int.from_bytes(os.urandom(8)) >> 2)
