@@ -75,7 +75,7 @@ class Runner:
 
     def start(self) -> None:
         for lane, runner in self.lanes.items():
-            thread = threading.Thread(target=runner.run_forever, name=f"ticks-{lane.name.lower()}")
+            thread = threading.Thread(target=runner.run_forever, name=f"ticks-{lane}")
             thread.start()
             self._threads.append(thread)
 

@@ -2,30 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from apps.queues.ticks import drop_idle_rates
 from apps.runs.ticks import drop_old_keys, expire_unstarted_runs
 from apps.workers.ticks import expire_ended_leases, stamp_pulse
 
 
-class Lane(Enum):
-    """Ticks of one lane run one after the other, in a thread and on a connection of their own: a slow one delays none
-    of another lane. The value: how many seconds a statement may take."""
+class Lane(StrEnum):
+    """Ticks of one lane run one after the other, in a thread and on a connection of their own: a slow one delays none of
+    another lane."""
 
-    PULSE = 2.0
+    PULSE = "pulse"
     """Nothing else: a pulse that is late is taken for an outage, during which no lease ends."""
 
-    LEASES = 5.0
-    QUEUE = 4.0
+    LEASES = "leases"
+    QUEUE = "queue"
     """What runs wait for."""
 
-    SLOW = 60.0
+    SLOW = "slow"
     """What nobody waits for: cleaning up."""
 
     @property
     def statement_seconds(self) -> float:
-        return self.value
+        """How long one statement may take."""
+        return STATEMENT_SECONDS[self]
+
+
+STATEMENT_SECONDS = {Lane.PULSE: 2.0, Lane.LEASES: 5.0, Lane.QUEUE: 5.0, Lane.SLOW: 60.0}
 
 
 @dataclass(frozen=True, slots=True)
