@@ -10,8 +10,8 @@ from apps.workers.ticks import expire_ended_leases, stamp_pulse
 
 
 class Lane(StrEnum):
-    """Ticks of one lane run one after the other, in a thread and on a connection of their own: a slow one delays none of
-    another lane."""
+    """Ticks of one lane run one after the other, in a thread and on a connection of their own: a slow one delays none
+    of another lane."""
 
     PULSE = "pulse"
     """Nothing else: a pulse that is late is taken for an outage, during which no lease ends."""
