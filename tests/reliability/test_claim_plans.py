@@ -138,7 +138,7 @@ def save_checkpoints() -> Case:
         binds=["[]"] * BATCH, hashes=[b"h" * 32] * BATCH, sizes=[1] * BATCH, codecs=[1] * BATCH,
         durations=[0.1] * BATCH,
     )  # fmt: skip
-    parameters = {**_cut(parameters), "count_limit": 10_000}
+    parameters = {**_cut(parameters), "count_limit": 10_000, "bytes_limit": 256_000_000}
     return Case(SAVE_CHECKPOINTS, parameters, BATCH, frozenset({"runs_run_pkey"}))
 
 
