@@ -113,6 +113,16 @@ class Installation:
                 process.wait()
 
 
+def hand_token_over() -> None:
+    """For a worker's program inside a test's own process: as its command does it, which the program would else
+    replace."""
+    from apps.workers.node.hiding import hand_over
+
+    variables = hand_over(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+
+
 @contextmanager
 def installation(database_url: str) -> Iterator[Installation]:
     """Coordinator and web are running; the test starts its workers."""

@@ -116,10 +116,12 @@ def work(plant: str, arguments: list[str]) -> NoReturn:
     """The worker, which has a part in one of the bugs only."""
     from apps.workers.node import __main__ as node
     from apps.workers.node.attempts import Attempt
+    from tests.acceptance.installation import hand_token_over
 
     if plant == "ignore-tokens":
         Attempt.lease_deadline = property(lambda _: float("inf"))  # type: ignore[assignment, method-assign]
     sys.argv = ["runworker", *arguments]
+    hand_token_over()
     sys.exit(node.main())
 
 

@@ -56,7 +56,7 @@ def plant_early_acknowledgement() -> None:
 
     save, unfinished, held = store.save, set[asyncio.Task[Any]](), list[Any]()
 
-    async def acknowledge(database: Any, checkpoints: Any) -> list[Any]:
+    async def acknowledge(database: Any, checkpoints: Any, *, waits: bool = False) -> list[Any]:
         if held:
             unfinished.add(asyncio.create_task(_save_late(save, held.copy())))
         held[:] = checkpoints
@@ -78,7 +78,10 @@ class Statements:
     def __init__(self, points: Points, database_url: str) -> None:
         self._points = points
         self._database_url = database_url
-        self._names = {path.read_text(encoding="utf-8"): path.stem for path in ROOT.glob("apps/*/sql/*.sql")}
+        from apps.runs.statements import Statement
+
+        statements = [Statement(path) for path in ROOT.glob("apps/*/sql/*.sql")]
+        self._names = {text: each.name for each in statements for text in (each.text, each.waiting_text)}
         self._unit = contextvars.ContextVar("unit", default="unit")
         self._thread = threading.local()
 
@@ -194,10 +197,16 @@ class Statements:
 def worker(points: Points) -> Callable[[], None]:
     """The worker of `manage.py runworker` with one slot, its requests watched."""
     from apps.workers.node.__main__ import main
+    from tests.acceptance.installation import hand_token_over
 
     Requests(points).watch()
     sys.argv = ["runworker", "--executor", "process", "--concurrency", "1"]
-    return lambda: sys.exit(main())
+
+    def live() -> None:
+        hand_token_over()
+        sys.exit(main())
+
+    return live
 
 
 class Requests:
