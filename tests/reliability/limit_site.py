@@ -45,8 +45,16 @@ def make_tasks(tasks: Mapping[str, dict[str, Any]]) -> None:
 
 
 async def complete(database: Database, rows: Sequence[Any]) -> None:
+    """As a coordinator does: what others hold is asked for again."""
+    left = list(rows)
+    while left:
+        answers = await _complete(database, left)
+        left = [row for row, answer in zip(left, answers, strict=True) if answer.is_held]
+
+
+async def _complete(database: Database, rows: Sequence[Any]) -> list[Any]:
     count = len(rows)
-    await COMPLETE_ATTEMPTS.run_on(
+    return await COMPLETE_ATTEMPTS.run_on(
         database,
         waits=True,
         run_ids=[row.run_id for row in rows],

@@ -60,9 +60,9 @@ class Killer:
     def _run(self) -> None:
         try:
             # One of each kind at least, however short the time.
-            for kind in ["worker", "coordinator"]:
-                self._is_over.wait(MEAN_PAUSE_SECONDS)
-                self._kill(kind)
+            for kind in ["child", "agent", "worker", "coordinator"]:
+                while not self.counts[kind] and not self._is_over.wait(MEAN_PAUSE_SECONDS):
+                    self._kill(kind)
             while not self._is_over.wait(self._rng.expovariate(1 / MEAN_PAUSE_SECONDS)):
                 self._kill(self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
                 if not self._waits_for_leases:
