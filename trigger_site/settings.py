@@ -49,10 +49,14 @@ DATABASE_TIMEOUTS = {
     "idle_in_transaction_session_timeout": 10_000,
 }
 DATABASE_TIMEOUT_OPTIONS = " ".join(f"-c {name}={value}" for name, value in DATABASE_TIMEOUTS.items())
+_database: dict[str, Any] = {**dj_database_url.parse(DATABASE_URL or "postgres://unset.invalid/trigger")}
+_of_url: dict[str, Any] = _database.get("OPTIONS", {})  # as `?sslmode=require`
+_timeouts = "" if IS_DATABASE_POOLED else DATABASE_TIMEOUT_OPTIONS
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        **dj_database_url.parse(DATABASE_URL or "postgres://unset.invalid/trigger"),
+        **_database,
         "CONN_MAX_AGE": 0,
+        "DISABLE_SERVER_SIDE_CURSORS": IS_DATABASE_POOLED,
         "OPTIONS": {
             "pool": {
                 "min_size": 1,
@@ -68,7 +72,8 @@ DATABASES: dict[str, dict[str, Any]] = {
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 15_000,
-            **({} if IS_DATABASE_POOLED else {"options": DATABASE_TIMEOUT_OPTIONS}),
+            **_of_url,
+            "options": f"{_timeouts} {_of_url.get('options', '')}".strip(),
         },
     }
 }
