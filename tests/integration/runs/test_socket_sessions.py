@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -137,7 +137,8 @@ def test_the_sockets_of_others_stay(server: LiveServer) -> None:
         run = make_run()
         announce_now([str(run.id)])
 
-        assert run.public_id in str(staying.recv(DEADLINE_SECONDS))
+        while run.public_id not in str(staying.recv(DEADLINE_SECONDS)):
+            pass  # what earlier tests have announced
 
 
 @pytest.mark.usefixtures("own_database_for_notices")
@@ -184,8 +185,8 @@ def test_sockets_outlive_a_database_that_is_away_for_a_while(
         deadline = time.monotonic() + DEADLINE_SECONDS
         while asked[0] < 3:
             assert time.monotonic() < deadline
-            with pytest.raises(TimeoutError):
-                page.recv(0.1)  # still open, and silent
+            with suppress(TimeoutError):
+                page.recv(0.1)  # still open: a closed one raises another error
 
         forget_sessions(User.objects.get())
         assert code_at_end(page) == NOT_SIGNED_IN
