@@ -6,12 +6,14 @@ A text is `tr_<prefix>_<secret>`: the prefix finds the row, the secret is 32 ran
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
+import time
 from datetime import timedelta
 from pathlib import Path
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from apps.access import audit
@@ -22,6 +24,12 @@ from apps.access.permissions import Actor
 SCHEME = "tr"
 PREFIX_BYTES = 7
 SECRET_BYTES = 32
+
+NOTE_PAUSE_SECONDS = 10.0
+_unnoted_until: dict[int, float] = {}
+"""By key: until when its use is not noted, because that failed. No more entries than there are keys."""
+
+logger = logging.getLogger(__name__)
 
 FIND_KEY = (Path(__file__).parent / "sql" / "find_key.sql").read_text(encoding="utf-8")
 
@@ -61,8 +69,21 @@ def find_key(text: str) -> ApiKey:
     if judged["is_orphaned"]:
         raise KeyRefused(f"The user of the API key {key.name!r} is not active.")
     if judged["is_use_stale"]:
-        ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
+        _note_use(key)
     return key
+
+
+def _note_use(key: ApiKey) -> None:
+    """Where somebody holds the key's row, or its table, the note is left out: no call waits for it, and none fails."""
+    if _unnoted_until.get(key.pk, 0.0) > time.monotonic():
+        return
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '50ms'")
+            ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
+    except OperationalError as error:
+        _unnoted_until[key.pk] = time.monotonic() + NOTE_PAUSE_SECONDS
+        logger.warning("keys.note_use key=%s: %s", key.prefix, str(error).partition("\n")[0])
 
 
 def revoke_key(key: ApiKey, *, actor: Actor) -> bool:

@@ -50,7 +50,7 @@ PLANTS = {
     "rates charged once per claim": (claims.CHARGE_RATES, "secs => i.seconds", "secs => least(i.seconds, 1)"),
     "promoted before its time": (claims.PROMOTE_DUE, "due_at <=", "due_at - interval '2 s' <="),
     "leases end while the database is away": (leases.EXPIRED_LEASES, "(SELECT trusted_from FROM pulse)", "'-infinity'"),
-    "a success cures nothing": (lifecycle.COMPLETE_ATTEMPTS, "SET failing_runs = '{}', cooling", "SET cooling"),
+    "a success cures nothing": (lifecycle.COMPLETE_ATTEMPTS, "trigger_forget_failures(task_id)", "task_id"),
 }
 
 

@@ -21,7 +21,7 @@ def test_text_is_stored_nowhere_but_its_hash_is() -> None:
     key, text = create_key(name="deploys", role="admin")
 
     with connection.cursor() as cursor:
-        cursor.execute("SELECT row_to_json(k)::text FROM access_apikey k")
+        cursor.execute("SELECT row_to_json(k)::text FROM access_apikey k WHERE id = %s", [key.pk])
         stored = cursor.fetchone()[0]
     secret = text.split("_")[2]
     assert len(secret) == 52

@@ -131,6 +131,14 @@ def test_held_control_keeps_only_the_runs_of_its_task_waiting(
     assert coordinator.finish(finish_of(claim, outcome))[0].status == 200
 
 
+def test_completions_of_tasks_that_do_not_fail_need_no_lock_on_the_controls(
+    committed: str, coordinator: Coordinator, claim: wire.Claim
+) -> None:
+    """As while an index is built on their table."""
+    with holding(committed, "LOCK TABLE runs_taskcontrol IN SHARE MODE"):
+        assert statuses(coordinator.finish(finish_of(claim))) == [200]
+
+
 @pytest.mark.parametrize("mode", ["SHARE", "ACCESS EXCLUSIVE"])
 @pytest.mark.parametrize(
     ("table", "kind"),

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
+from apps.access.models import ApiKey
 from apps.runs.models import Run
 from tests.coordinator_harness import connection_url
 from tests.factories import bearer, make_run, make_task, make_user
@@ -105,6 +106,16 @@ def test_trigger_for_a_held_queue_is_refused_and_nothing_is_made(live: LiveServe
 
     assert (answer.status, answer.json()["type"]) == (503, "/problems/busy")
     assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["SELECT 1 FROM access_apikey FOR UPDATE", "LOCK TABLE access_apikey IN SHARE MODE"])
+def test_held_key_opens_all_the_same(live: LiveServer, text: str) -> None:
+    """Only the note of its use is left out."""
+    with psycopg.connect(connection_url()) as session:
+        session.execute(text.encode())
+        assert live.call("GET", "/api/v1/runs").status == 200
+        session.rollback()
+    assert ApiKey.objects.get().last_used_at is None
 
 
 @pytest.mark.parametrize("name", ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"])
