@@ -20,9 +20,9 @@ import pytest
 from django.conf import settings
 from psycopg import sql
 
-from trigger_site.embedded_postgres import EmbeddedPostgres
-from trigger_site.local import database_url
-from trigger_site.postgres_binaries import Binaries, find_binaries, major_of
+from trigger_site.development.binaries import Binaries, find_binaries, major_of
+from trigger_site.development.local import database_url
+from trigger_site.development.postgres import EmbeddedPostgres
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

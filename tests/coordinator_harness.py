@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from django.db import connection
 
-from apps.runs import broadcast
-from apps.runs.broadcast import Notifier
+from apps.live import notify as broadcast
+from apps.live.notify import Notifier
 from apps.runs.lifecycle import trigger
 from apps.runs.models import Run
 from apps.workers import leases

@@ -7,7 +7,7 @@ import dj_database_url
 from csp.constants import NONE, SELF
 from environs import Env, validate
 
-from trigger_site.local import development_database_url, development_secret
+from trigger_site.development.local import development_database_url, development_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -89,7 +89,7 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "django_htmx",
-    "trigger_site.admin_config.TriggerAdminConfig",
+    "trigger_site.web.admin_config.TriggerAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -127,7 +127,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "apps.runs.context.shell",
+                "trigger_site.web.shell.shell",
             ]
         },
     }

@@ -1,4 +1,4 @@
-"""What `access` refuses, as named errors; `trigger_site/problems.py` maps them to HTTP."""
+"""What `access` refuses, as named errors; `apps/http/problems.py` maps them to HTTP."""
 
 
 class AccessError(Exception):

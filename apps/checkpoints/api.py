@@ -13,18 +13,17 @@ from apps.access import audit
 from apps.access.permissions import Action, require
 from apps.checkpoints import schemas
 from apps.checkpoints.errors import CheckpointNotFound
-from apps.checkpoints.lineage import replay_page
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.preview import preview
-from apps.checkpoints.rendering import audit_details, preview_row
-from apps.checkpoints.replay import UNCHANGED, ReplayRequest, replay
-from apps.runs import converters as converters  # for {text:key}
-from apps.runs.api import body_of
+from apps.checkpoints.replay.lineage import replay_page
+from apps.checkpoints.replay.preview import preview
+from apps.checkpoints.replay.rows import audit_details, preview_row
+from apps.checkpoints.replay.verbs import UNCHANGED, ReplayRequest, replay
+from apps.http.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
+from apps.runs.api.handlers import body_of
+from apps.runs.api.reads import find_run, require_run, run_id_of
+from apps.runs.api.rows import json_response, raw_value, run_detail, run_summary, timestamp
+from apps.runs.api.schemas import RunOut, RunPage
 from apps.runs.errors import FieldError, PayloadInvalid
-from apps.runs.listing import find_run, require_run, run_id_of
-from apps.runs.rendering import json_response, raw_value, run_detail, run_summary, timestamp
-from apps.runs.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
-from apps.runs.schemas import RunOut, RunPage
 
 DATA_ENVELOPE_DEPTH = 2
 """A checkpoint's data stands below `checkpoint_data` and its key."""

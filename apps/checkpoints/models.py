@@ -4,8 +4,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from apps.runs.fields import ValueField
 from apps.runs.models import Run
+from apps.storage.fields import ValueField
 
 KEY_MAX_LENGTH = 200
 

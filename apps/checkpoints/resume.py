@@ -13,9 +13,9 @@ from uuid import UUID
 from apps.checkpoints.errors import DeploymentNotFound
 from apps.checkpoints.models import Kind
 from apps.runs.errors import FieldError, RunNotFound
-from apps.runs.ids import parse_public_id
 from apps.runs.models import Deployment, Run, Task, TaskVersion
-from apps.runs.statements import statement
+from apps.storage.ids import parse_public_id
+from apps.storage.statements import statement
 
 ORIGINAL = "original"
 LATEST = "latest"

@@ -12,8 +12,8 @@ from trigger_sdk import codec
 
 from apps.checkpoints.errors import CheckpointRefused
 from apps.checkpoints.models import KEY_MAX_LENGTH, Kind
-from apps.runs.statements import statement
-from apps.runs.stored_values import ValueRefused, check_value
+from apps.storage.statements import statement
+from apps.storage.values import ValueRefused, check_value
 
 DATA_MAX_BYTES = codec.MAX_VALUE_BYTES
 COUNT_MAX = 10_000

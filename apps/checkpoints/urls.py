@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from apps.checkpoints import replay_views, views
+from apps.checkpoints.inspector import views
+from apps.checkpoints.replay import views as replay_views
 
 app_name = "checkpoints"
 

@@ -21,17 +21,17 @@ from django.utils.safestring import SafeString
 from apps.access.guards import actor_of
 from apps.access.permissions import Action, is_allowed
 from apps.checkpoints.resume import LATEST, ORIGINAL
-from apps.queues.admin_filters import ErrorTypeFilter, QueueFilter, SinceFilter, TaskFilter
-from apps.queues.bulk import Outcome, Selection, discard_many, requeue_many
-from apps.queues.dead_letters import NOTE_MAX_LENGTH
+from apps.queues.dead_letters.admin_filters import ErrorTypeFilter, QueueFilter, SinceFilter, TaskFilter
+from apps.queues.dead_letters.many import Outcome, Selection, discard_many, requeue_many
+from apps.queues.dead_letters.one import NOTE_MAX_LENGTH
+from apps.queues.dead_letters.selection import MANY_LIMIT, with_errors
 from apps.queues.errors import NoteInvalid
 from apps.queues.models import DeadLetter
-from apps.queues.selection import MANY_LIMIT, with_errors
-from apps.runs.ids import parse_public_id
-from apps.runs.json_text import pretty
-from apps.runs.json_tree import parse, printable
 from apps.runs.models import RunValue
-from apps.runs.run_page import Failure
+from apps.runs.run_page.summary import Failure
+from apps.runs.values.text import pretty
+from apps.runs.values.tree import parse, printable
+from apps.storage.ids import parse_public_id
 
 if TYPE_CHECKING:
     PaginatorBase = Paginator[DeadLetter]

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from apps.runs.broadcast import announce_runs
+from apps.live.notify import announce_runs
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.models import BUMPED_PRIORITY, Run
 from apps.runs.states import RunState, state_words

@@ -13,13 +13,13 @@ from typing import Any, TypedDict, Unpack
 from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
 
-from apps.queues.claims import LOCK_CLAIMS
+from apps.live.notify import announce_runs
+from apps.queues.claim.claimer import LOCK_CLAIMS
 from apps.queues.limits import QUEUE_FIELDS, TASK_FIELDS, check_queue_name, checked
 from apps.queues.models import Queue
-from apps.runs.broadcast import announce_runs
 from apps.runs.lifecycle import refuse_unknown_task
 from apps.runs.models import Task, TaskControl
-from apps.runs.statements import is_held
+from apps.storage.statements import is_held
 
 TRIES = 5
 HOLD_MS = 20

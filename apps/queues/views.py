@@ -13,10 +13,10 @@ from apps.access.guards import actor_of, requires
 from apps.access.permissions import Action
 from apps.checkpoints.resume import ORIGINAL, find_earlier_run
 from apps.queues.controls import lift_cooldown, set_task
-from apps.queues.dead_letters import requeue
-from apps.queues.forms import requeue_form_of
+from apps.queues.dead_letters.forms import requeue_form_of
+from apps.queues.dead_letters.one import requeue
 from apps.runs.errors import IllegalMove, RunNotFound, RunsError, TaskNotFound
-from apps.runs.ids import parse_public_id
+from apps.storage.ids import parse_public_id
 
 
 @require_GET

@@ -1,4 +1,4 @@
-"""What the verbs of `runs` refuse, as named errors; `trigger_site/api.py` maps them to HTTP."""
+"""What the verbs of `runs` refuse, as named errors; `trigger_site/web/api.py` maps them to HTTP."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from apps.runs.broadcast import announce_runs
+from apps.live.notify import announce_runs
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.models import Run
 from apps.runs.retry import (
@@ -29,11 +29,11 @@ from apps.runs.retry import (
     RetryCurve,
     next_move,
 )
-from apps.runs.statements import statement
 from apps.runs.states import BUDGET_OUTCOMES, CANCELABLE_AT_ONCE, Outcome, RunState, state_words
-from apps.runs.terms import refuse_unknown_task as refuse_unknown_task
-from apps.runs.triggering import trigger as trigger
-from apps.runs.triggering import trigger_batch as trigger_batch
+from apps.runs.tasks.terms import refuse_unknown_task as refuse_unknown_task
+from apps.runs.trigger.verbs import trigger as trigger
+from apps.runs.trigger.verbs import trigger_batch as trigger_batch
+from apps.storage.statements import statement
 
 EXPIRE_LIMIT = 1000
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from trigger_sdk.times import TimeRefused, read_time
 
-from apps.runs.ids import uuid7
-from apps.runs.statements import statement
+from apps.storage.ids import uuid7
+from apps.storage.statements import statement
 
 TEXT_MAX_CHARACTERS = 64 * 1024
 LEVELS = ("debug", "info", "warning", "error")

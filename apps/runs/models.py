@@ -11,11 +11,11 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from apps.runs.fields import ForgivingDecoder, ListField, ObjectField, ValueField
-from apps.runs.ids import public_id, uuid7
 from apps.runs.querysets import RunQuerySet
 from apps.runs.states import FINAL_STATES, PASSED_STATES, Outcome, RunState
-from apps.runs.times import stored_times
+from apps.storage.fields import ForgivingDecoder, ListField, ObjectField, ValueField
+from apps.storage.ids import public_id, uuid7
+from apps.storage.times import stored_times
 
 TASK_ID_MAX_LENGTH = 128
 QUEUE_MAX_LENGTH = 128

@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from apps.runs import value_views, views
+from apps.runs.list import views
+from apps.runs.values import views as value_views
 
 app_name = "runs"
 

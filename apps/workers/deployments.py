@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from apps.runs.statements import statement
+from apps.storage.statements import statement
 from apps.workers.protocol import DeploymentReply, TaskOptions
 
 LOAD_DEPLOYMENT = statement(__file__, "load_deployment")

@@ -10,8 +10,8 @@ from django.db import OperationalError, transaction
 from psycopg import AsyncConnection
 
 from apps.runs.lifecycle import AttemptEnd, fail_attempts
-from apps.runs.statements import is_held, statement
 from apps.runs.states import Outcome
+from apps.storage.statements import is_held, statement
 from apps.workers.protocol import LEASE_SECONDS, SUSPECT_SECONDS, Lease, Registration
 
 PULSE_SILENCE_SECONDS = 15

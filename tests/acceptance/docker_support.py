@@ -16,7 +16,7 @@ import pytest
 from docker.errors import DockerException
 from trigger_sdk.wire import Frame
 
-from apps.runs.archives import build_archive
+from apps.runs.tasks.archives import build_archive
 from apps.workers.node.attempts import Attempt, ProcessEnd
 from apps.workers.node.config import Config
 from apps.workers.node.connections import ChildConnection

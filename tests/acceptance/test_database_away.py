@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from apps.workers import protocol as wire
 from tests.acceptance.installation import DEADLINE_SECONDS, ROOT, Installation, until
 from tests.conftest import chosen_binaries
-from trigger_site.embedded_postgres import EmbeddedPostgres
+from trigger_site.development.postgres import EmbeddedPostgres
 
 TOGETHER = 30
 """More callers at once than the pool has connections."""

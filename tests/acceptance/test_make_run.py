@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from trigger_site.local import socket_dir, worker_dir
-from trigger_site.processes import own_folder
+from trigger_site.development.local import socket_dir, worker_dir
+from trigger_site.development.processes import own_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEALTHY_SECONDS = 90.0
@@ -245,7 +245,7 @@ def test_fresh_begins_with_an_empty_database(start: Callable[..., MakeRun]) -> N
 
 def test_folder_lock_is_free_when_its_owner_is_gone(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from trigger_site.processes import own_folder\n"
+        "import sys, time; from pathlib import Path; from trigger_site.development.processes import own_folder\n"
         "held = own_folder(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen(

@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Page, WebSocketRoute, expect
 
-from apps.runs.broadcast import announce_now
+from apps.live.notify import announce_now
 from apps.runs.models import Run, RunValue
 from tests.factories import make_attempt, make_checkpoint, make_log_line, make_run
 

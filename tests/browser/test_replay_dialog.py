@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from apps.checkpoints.models import Checkpoint
-from apps.runs.broadcast import announce_now
+from apps.live.notify import announce_now
 from apps.runs.models import Run, RunValue
 from tests.factories import make_attempt, make_checkpoint, make_run
 from tests.integration.checkpoints.orders import deploy, original_run, point

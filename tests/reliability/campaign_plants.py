@@ -30,7 +30,7 @@ def ignore_tokens() -> None:
     """
     from apps.checkpoints import store
     from apps.runs import lifecycle
-    from apps.runs.statements import Statement
+    from apps.storage.statements import Statement
 
     for module in (store, lifecycle):
         for value in vars(module).values():
@@ -57,7 +57,7 @@ def lose_triggers() -> None:
     """One trigger in ten is acknowledged and not kept."""
     from django.db import transaction
 
-    from apps.runs import triggering
+    from apps.runs.trigger import verbs as triggering
 
     count = itertools.count(1)
 

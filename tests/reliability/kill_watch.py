@@ -78,7 +78,7 @@ class Statements:
     def __init__(self, points: Points, database_url: str) -> None:
         self._points = points
         self._database_url = database_url
-        from apps.runs.statements import Statement
+        from apps.storage.statements import Statement
 
         statements = [Statement(path) for path in ROOT.glob("apps/*/sql/*.sql")]
         self._names = {text: each.name for each in statements for text in (each.text, each.waiting_text)}
@@ -88,7 +88,7 @@ class Statements:
     def watch(self) -> None:
         import psycopg
 
-        from apps.queues import claims
+        from apps.queues.claim import claimer as claims
 
         self._connect = psycopg.connect
         self._plain_execute = psycopg.Cursor.execute

@@ -12,12 +12,12 @@ from uuid import uuid4
 import psycopg
 from django.db import connections
 
-from apps.queues.claims import Claimer, promote_due
+from apps.queues.claim.claimer import Claimer, promote_due
 from apps.queues.controls import set_queue, set_task
 from apps.runs.lifecycle import COMPLETE_ATTEMPTS, AttemptEnd, fail_attempts
 from apps.runs.models import Run, RunValue
-from apps.runs.statements import Statement
 from apps.runs.states import FINAL_STATES, Outcome
+from apps.storage.statements import Statement
 from tests.factories import make_deployment, make_task
 
 CONFIRM_SECONDS = 10

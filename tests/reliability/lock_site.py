@@ -11,7 +11,7 @@ import psycopg
 from django.apps import apps
 from trigger_sdk.http_api import ApiError
 
-from apps.runs.ids import parse_public_id
+from apps.storage.ids import parse_public_id
 from tests.acceptance.installation import Installation, installation, until
 
 TASKS = Path(__file__).parent / "lock_tasks"

@@ -15,7 +15,7 @@ from django.db import connection
 from psycopg.rows import dict_row
 
 from apps.checkpoints import store
-from apps.queues import claims
+from apps.queues.claim import claimer as claims
 from apps.runs import lifecycle
 from apps.runs.states import Outcome
 from apps.workers import leases

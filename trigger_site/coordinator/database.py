@@ -9,7 +9,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from apps.runs.statements import HELD
+from apps.storage.statements import HELD
 from trigger_site.edge.database_watch import watched
 
 POOL_MAX_SIZE = 6

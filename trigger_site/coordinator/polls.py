@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from apps.queues import claims
-from apps.runs.broadcast import announce_now
-from apps.runs.ids import public_id
+from apps.live.notify import announce_now
+from apps.queues.claim import claimer as claims
+from apps.storage.ids import public_id
 from apps.workers import leases
 from apps.workers.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
 

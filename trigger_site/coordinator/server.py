@@ -9,11 +9,11 @@ import psycopg
 import uvicorn
 from django.conf import settings
 
-from apps.runs.broadcast import CANCEL_CHANNEL, PENDING_CHANNEL, notifier
+from apps.live.notify import CANCEL_CHANNEL, PENDING_CHANNEL, notifier
+from trigger_site.coordinator.runner import Runner
 from trigger_site.edge.database_watch import DatabaseWatch, watch_django_connections
 from trigger_site.edge.probes import Probes
 from trigger_site.edge.server import guarded
-from trigger_site.runner import Runner
 
 from .app import CoordinatorApi
 from .database import Database

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from apps.runs.stored_values import ValueRefused, check_value
+from apps.storage.values import ValueRefused, check_value
 from apps.workers.protocol import Finish, Result
 
 

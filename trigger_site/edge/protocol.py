@@ -14,8 +14,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from trigger_site.edge.gate import Gate, peer_of
-from trigger_site.problems import (
+from apps.http.problems import (
     AddressTooLong,
     HeadTooLarge,
     RequestMalformed,
@@ -24,6 +23,7 @@ from trigger_site.problems import (
     SiteError,
     problem_response,
 )
+from trigger_site.edge.gate import Gate, peer_of
 
 LINGER_SECONDS = 2.0
 """How long what is still coming is read and dropped after a refusal: closed at once, it would lose the answer."""

@@ -9,8 +9,8 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from apps.live.routing import websocket_urlpatterns
 from apps.runs.models import Run
-from apps.runs.routing import websocket_urlpatterns
 from tests.factories import bearer, make_checkpoint, make_run, make_task, make_user
 from tests.integration.access.test_permissions import MATRIX
 

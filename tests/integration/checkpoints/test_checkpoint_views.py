@@ -9,8 +9,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from apps.checkpoints.inspector.queries import FOUND_SHOWN, PAGE_SIZE
 from apps.checkpoints.models import Checkpoint, Kind
-from apps.checkpoints.queries import FOUND_SHOWN, PAGE_SIZE
 from apps.runs.models import Run
 from tests.factories import make_checkpoint, make_run, make_user
 

@@ -9,11 +9,11 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.checkpoints.errors import CheckpointNotFound
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.replay import ReplayRequest, replay
+from apps.checkpoints.replay.verbs import ReplayRequest, replay
 from apps.runs.errors import RunNotFound
-from apps.runs.ids import uuid7
 from apps.runs.models import BUMPED_PRIORITY, Run, RunValue
 from apps.runs.states import RunState
+from apps.storage.ids import uuid7
 from tests.factories import make_checkpoint, make_run
 from tests.integration.checkpoints.orders import EXACT, again, deploy, order_with, original_run
 

@@ -6,8 +6,8 @@ import pytest
 
 from apps.checkpoints.errors import DeploymentNotFound, ReplayRefused
 from apps.runs.errors import PayloadInvalid
-from apps.runs.ids import public_id, uuid7
 from apps.runs.models import Run, Task
+from apps.storage.ids import public_id, uuid7
 from tests.factories import make_deployment, make_run, make_task
 from tests.integration.checkpoints.orders import POINTS, TASK, again, deploy, order_with, original_run, point
 

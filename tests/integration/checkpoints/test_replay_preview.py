@@ -8,11 +8,11 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.checkpoints.errors import CheckpointNotFound, DeploymentNotFound
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.preview import ReplayPreview, preview
-from apps.checkpoints.replay import ReplayRequest, replay
+from apps.checkpoints.replay.preview import ReplayPreview, preview
+from apps.checkpoints.replay.verbs import ReplayRequest, replay
 from apps.runs.errors import RunNotFound
-from apps.runs.ids import uuid7
 from apps.runs.models import Run
+from apps.storage.ids import uuid7
 from tests.factories import make_attempt, make_checkpoint, make_run
 from tests.integration.checkpoints.orders import POINTS, TASK, deploy, order_with, original_run, point
 

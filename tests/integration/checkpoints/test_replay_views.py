@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.replay_page import EDITOR_BYTES, FOLD_SHOWN
+from apps.checkpoints.replay.page import EDITOR_BYTES, FOLD_SHOWN
 from apps.runs.models import Run, RunValue
 from tests.factories import make_checkpoint, make_run, make_task, make_user
 from tests.integration.checkpoints.orders import POINTS, deploy, original_run, point

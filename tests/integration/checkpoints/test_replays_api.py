@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
 from apps.checkpoints.schemas import ReplayPreviewOut
+from apps.runs.api.schemas import RunOut, RunPage
 from apps.runs.models import Run
-from apps.runs.schemas import RunOut, RunPage
 from tests.factories import bearer, make_run
 from tests.integration.checkpoints.orders import EXACT, deploy, original_run
 

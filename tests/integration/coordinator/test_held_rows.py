@@ -11,10 +11,10 @@ import pytest
 from django.db import OperationalError
 
 from apps.queues.controls import set_task
-from apps.runs.ids import uuid7
 from apps.runs.lifecycle import cancel, trigger
 from apps.runs.models import Attempt, Run, Task, TaskControl
-from apps.runs.statements import is_held
+from apps.storage.ids import uuid7
+from apps.storage.statements import is_held
 from apps.workers import leases
 from apps.workers import protocol as wire
 from apps.workers.models import Worker

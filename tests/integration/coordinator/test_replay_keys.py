@@ -1,6 +1,6 @@
 """A replay counts under the limits of its own concurrency key, in the real claim."""
 
-from apps.checkpoints.replay import ReplayRequest, replay
+from apps.checkpoints.replay.verbs import ReplayRequest, replay
 from tests.factories import make_run, make_task
 from tests.integration.coordinator.claiming import claimed_ids
 

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 
-from apps.checkpoints import replay as replays
-from apps.checkpoints.replay import ReplayRequest, replay
-from apps.queues.dead_letters import requeue
+from apps.checkpoints.replay.verbs import ReplayRequest, replay
+from apps.checkpoints.replay.verbs import verbs as replays
+from apps.queues.dead_letters.one import requeue
 from apps.runs.errors import IllegalMove
 from apps.runs.lifecycle import cancel, trigger
 from apps.runs.models import Attempt, Run

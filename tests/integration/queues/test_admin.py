@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
 from apps.queues import admin as dead_letter_admin
-from apps.runs.ids import uuid7
 from apps.runs.models import Run, RunValue
+from apps.storage.ids import uuid7
 from tests.factories import make_attempt, make_run, make_user
 from tests.integration.checkpoints.orders import deploy, original_run, point
 from tests.integration.queues.letters import letter, some_letters

@@ -7,16 +7,16 @@ import pytest
 from django.test import Client
 
 from apps.access.models import AuditEntry
+from apps.live import notify as broadcast
+from apps.live.notify import PENDING_CHANNEL
 from apps.queues.controls import lift_cooldown, set_queue, set_task
 from apps.queues.errors import LimitInvalid
 from apps.queues.models import Queue
 from apps.queues.schemas import QueueOut, QueuePage
-from apps.runs import broadcast
-from apps.runs.broadcast import PENDING_CHANNEL
+from apps.runs.api.schemas import TaskDetailOut
 from apps.runs.errors import TaskNotFound
-from apps.runs.ids import uuid7
 from apps.runs.models import TaskControl
-from apps.runs.schemas import TaskDetailOut
+from apps.storage.ids import uuid7
 from tests.factories import bearer, make_run, make_task
 
 pytestmark = pytest.mark.django_db

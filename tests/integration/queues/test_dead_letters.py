@@ -9,14 +9,14 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
 from apps.checkpoints.errors import DeploymentNotFound
-from apps.queues.dead_letters import requeue, requeue_preview
+from apps.queues.dead_letters.one import requeue, requeue_preview
 from apps.queues.errors import RequeueRefused
 from apps.queues.schemas import RequeuePreviewOut
+from apps.runs.api.schemas import RunOut
 from apps.runs.errors import IllegalMove, RunNotFound
-from apps.runs.ids import uuid7
 from apps.runs.models import Run, Task
-from apps.runs.schemas import RunOut
 from apps.runs.states import RunState
+from apps.storage.ids import uuid7
 from tests.factories import bearer, make_attempt, make_run
 from tests.integration.checkpoints.orders import TASK, deploy, original_run, point
 

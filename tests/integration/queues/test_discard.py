@@ -7,15 +7,15 @@ from django.test import Client
 
 from apps.access.models import AuditEntry
 from apps.access.permissions import Actor
-from apps.queues.bulk import Selection, discard_many
-from apps.queues.dead_letters import discard
+from apps.queues.dead_letters.many import Selection, discard_many
+from apps.queues.dead_letters.one import discard
+from apps.queues.dead_letters.selection import DeadLetterFilter
 from apps.queues.errors import NoteInvalid
-from apps.queues.selection import DeadLetterFilter
+from apps.runs.api.schemas import RunOut
 from apps.runs.errors import IllegalMove, RunNotFound
-from apps.runs.ids import uuid7
 from apps.runs.models import Run
-from apps.runs.schemas import RunOut
 from apps.runs.states import RunState
+from apps.storage.ids import uuid7
 from tests.factories import make_run
 from tests.integration.queues.letters import letter, post, states
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from apps.queues.dead_letters import requeue
+from apps.queues.dead_letters.one import requeue
 from apps.runs.lifecycle import AttemptEnd, fail_attempts
 from apps.runs.models import Run
 from apps.runs.states import Outcome, RunState

@@ -83,7 +83,7 @@ def test_groups_are_the_largest_first(client: Client, monkeypatch: pytest.Monkey
     letter("other")
 
     groups = DeadLetterGroupsOut.model_validate(get(client, "/dead-letters/groups").json())
-    monkeypatch.setattr("apps.queues.selection.GROUPED_LIMIT", 2)
+    monkeypatch.setattr("apps.queues.dead_letters.selection.GROUPED_LIMIT", 2)
     cut = DeadLetterGroupsOut.model_validate(get(client, "/dead-letters/groups").json())
 
     assert [(group.task, group.error_type, group.count) for group in groups.items] == [

@@ -11,11 +11,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from trigger_sdk import Client as SdkClient
 
+from apps.runs.api.schemas import BatchOut
 from apps.runs.errors import BatchInvalid, PayloadInvalid, PayloadTooLarge, RunsError, TaskNotFound
 from apps.runs.lifecycle import trigger_batch
 from apps.runs.models import IdempotencyKey, Run, RunValue
-from apps.runs.payloads import PAYLOAD_MAX_BYTES
-from apps.runs.schemas import BatchOut
+from apps.runs.trigger.payloads import PAYLOAD_MAX_BYTES
 from tests.factories import ORDER_SCHEMA, bearer, make_task
 from tests.live_server import LiveServer, running_server
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from apps.runs.broadcast import PENDING_CHANNEL, RUNS_CHANNEL, Notifier
+from apps.live.notify import PENDING_CHANNEL, RUNS_CHANNEL, Notifier
 
 DEADLINE_SECONDS = 20.0
 

@@ -12,9 +12,9 @@ from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import User
 from django.test import Client
 
-from apps.runs import consumers
-from apps.runs.broadcast import announce_now
-from apps.runs.hub import hub
+from apps.live import sockets as consumers
+from apps.live.hub import hub
+from apps.live.notify import announce_now
 from apps.runs.models import Run
 from tests.factories import make_run, make_user
 from trigger_site.asgi import application

@@ -8,9 +8,9 @@ from django.db import connection
 
 from apps.access.models import AuditEntry
 from apps.access.permissions import Actor
-from apps.runs.deployments import Registration, register
 from apps.runs.errors import DeploymentRefused
 from apps.runs.models import Deployment, Task, TaskVersion
+from apps.runs.tasks.deployments import Registration, register
 from tests.factories import make_run
 
 ACTOR = Actor.of_console("test")

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
-from apps.runs import hub as hub_module
-from apps.runs.broadcast import RUNS_CHANNEL, Notifier
-from apps.runs.hub import ALL_RUNS, Change, Hub, Subscription, hub
+from apps.live import hub as hub_module
+from apps.live.hub import ALL_RUNS, Change, Hub, Subscription, hub
+from apps.live.notify import RUNS_CHANNEL, Notifier
 
 pytestmark = pytest.mark.asyncio
 

@@ -13,12 +13,12 @@ from django.test import Client
 from apps.queues.bump import bump
 from apps.queues.errors import QueueFull
 from apps.queues.models import Queue
+from apps.runs.api.schemas import BatchOut, TriggeredOut
 from apps.runs.errors import IdempotencyConflict, PayloadInvalid
-from apps.runs.idempotency import drop_expired_keys
 from apps.runs.lifecycle import cancel, trigger, trigger_batch
 from apps.runs.models import IdempotencyKey, Run, RunValue
-from apps.runs.schemas import BatchOut, TriggeredOut
 from apps.runs.states import RunState
+from apps.runs.trigger.idempotency import drop_expired_keys
 from tests.factories import bearer, make_run, make_task
 
 pytestmark = pytest.mark.django_db

@@ -44,13 +44,13 @@ def waiting_count() -> int:
 
 
 def _subscribers() -> list[object]:
-    from apps.runs.hub import _hubs
+    from apps.live.hub import _hubs
 
     return [one for hub in list(_hubs.values()) for several in hub._subscriptions.values() for one in several]
 
 
 def listening() -> bool:
-    from apps.runs.hub import _hubs
+    from apps.live.hub import _hubs
 
     return any(hub.is_listening.is_set() for hub in list(_hubs.values()))
 

@@ -3,10 +3,10 @@ from uuid import UUID
 import pytest
 from django.http import QueryDict
 
-from apps.runs.filters import RunFilter
-from apps.runs.ids import public_id
-from apps.runs.queries import PAGE_SIZE, neighbours, newer_count, run_lines, run_page, task_lines
-from apps.runs.run_page import log_page, read_cursor, run_summary
+from apps.runs.list.filters import RunFilter
+from apps.runs.list.queries import PAGE_SIZE, neighbours, newer_count, run_lines, run_page, task_lines
+from apps.runs.run_page.summary import log_page, read_cursor, run_summary
+from apps.storage.ids import public_id
 from tests.factories import make_attempt, make_checkpoint, make_log_line, make_run, make_task, make_worker
 
 pytestmark = pytest.mark.django_db

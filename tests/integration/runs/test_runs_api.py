@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from apps.runs import schemas
+from apps.runs.api.handlers import schemas
 from apps.runs.models import Run
 from apps.runs.states import RunState
 from tests.factories import (

@@ -16,9 +16,9 @@ from pytest_django import Settings
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from apps.runs import socket_watch
-from apps.runs.broadcast import announce_now
-from apps.runs.socket_watch import NOT_ALLOWED, NOT_SIGNED_IN
+from apps.live import socket_watch
+from apps.live.notify import announce_now
+from apps.live.socket_watch import NOT_ALLOWED, NOT_SIGNED_IN
 from tests.factories import make_run, make_user
 from tests.live_server import LiveServer, running_server
 

@@ -8,10 +8,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from apps.http.requests import BODY_MAX_BYTES
+from apps.runs.api.schemas import TriggeredOut
 from apps.runs.models import Run, RunValue
-from apps.runs.payloads import PAYLOAD_MAX_BYTES
-from apps.runs.requests import BODY_MAX_BYTES
-from apps.runs.schemas import TriggeredOut
+from apps.runs.trigger.payloads import PAYLOAD_MAX_BYTES
 from tests.factories import ORDER_SCHEMA, bearer, make_deployment, make_task
 
 pytestmark = pytest.mark.django_db

@@ -10,10 +10,10 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.test import Client
 
+from apps.runs.api.schemas import TriggeredOut
 from apps.runs.errors import PayloadInvalid
 from apps.runs.lifecycle import trigger
 from apps.runs.models import IdempotencyKey, Run, RunValue
-from apps.runs.schemas import TriggeredOut
 from tests.factories import ORDER_SCHEMA, bearer, make_run, make_task
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -11,12 +11,12 @@ from trigger_sdk import Client as SdkClient
 from trigger_sdk.cli import EXIT_OK, EXIT_REFUSED, EXIT_USAGE, execute
 from trigger_sdk.client import ApiError
 
+from apps.runs.api.schemas import BatchItemIn
+from apps.runs.api.schemas import TriggerOptions as Documented
 from apps.runs.errors import OptionInvalid
 from apps.runs.lifecycle import trigger, trigger_batch
 from apps.runs.models import IdempotencyKey, Run, RunValue
-from apps.runs.schemas import BatchItemIn
-from apps.runs.schemas import TriggerOptions as Documented
-from apps.runs.trigger_options import HTTP, METADATA_MAX_BYTES, PYTHON, TriggerOptions
+from apps.runs.trigger.options import HTTP, METADATA_MAX_BYTES, PYTHON, TriggerOptions
 from tests.factories import bearer, make_task
 from tests.live_server import LiveServer, running_server
 

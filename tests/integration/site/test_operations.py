@@ -10,10 +10,10 @@ from trigger_sdk import AsyncClient, Client
 from trigger_sdk.cli import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE, execute
 from trigger_sdk.client import ApiError
 
-from apps.queues import bulk
+from apps.queues.dead_letters.one import many as bulk
 from apps.queues.models import Queue
-from apps.runs.ids import uuid7
 from apps.runs.models import Run, TaskControl
+from apps.storage.ids import uuid7
 from tests.factories import bearer, make_run, make_task
 from tests.integration.queues.letters import letter
 from tests.live_server import running_server

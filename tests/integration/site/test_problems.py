@@ -14,13 +14,13 @@ from django.test import Client
 
 from apps.access.errors import AccessError, TooManyTries
 from apps.checkpoints import errors as checkpoints_errors
+from apps.http.problems import NAMED_ERRORS, STATUSES, SiteError, problem_response, problem_type
 from apps.queues import errors as queues
 from apps.runs import errors as runs
 from apps.runs.errors import RunsError
-from apps.runs.trigger_options import HTTP
+from apps.runs.trigger.options import HTTP
 from tests.factories import bearer, make_user
-from trigger_site.api import api
-from trigger_site.problems import NAMED_ERRORS, STATUSES, SiteError, problem_response, problem_type
+from trigger_site.web.api import api
 
 DOCS = Path(settings.BASE_DIR) / "docs" / "problems.md"
 
@@ -84,7 +84,7 @@ def test_database_away_is_a_503_that_says_when_to_come_back(
     client: Client, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     headers = bearer("viewer")
-    monkeypatch.setattr("apps.runs.listing.run_page", _raising(error))
+    monkeypatch.setattr("apps.runs.api.reads.run_page", _raising(error))
 
     response = client.get("/api/v1/runs", headers=headers)
 
@@ -98,7 +98,7 @@ def test_a_fault_of_ours_says_only_where_the_log_has_it(
     client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = bearer("viewer")
-    monkeypatch.setattr("apps.runs.listing.run_page", _raising(RuntimeError("password=hunter2")))
+    monkeypatch.setattr("apps.runs.api.reads.run_page", _raising(RuntimeError("password=hunter2")))
 
     with caplog.at_level(logging.ERROR):
         response = client.get("/api/v1/runs", headers=headers)

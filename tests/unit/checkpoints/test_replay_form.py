@@ -3,8 +3,8 @@ from uuid import uuid4
 import pytest
 from django.http import QueryDict
 
-from apps.checkpoints.forms import FieldNote, TypedReplay, notes_of
-from apps.checkpoints.replay import UNCHANGED
+from apps.checkpoints.replay.forms import FieldNote, TypedReplay, notes_of
+from apps.checkpoints.replay.verbs import UNCHANGED
 from apps.runs.errors import FieldError
 
 RUN = uuid4()

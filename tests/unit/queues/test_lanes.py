@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from apps.queues.lanes import FIND_PAUSE_SECONDS, LANE_LIMIT, START, Lanes, Place
-from apps.queues.shares import Lane
+from apps.queues.claim.lanes import FIND_PAUSE_SECONDS, LANE_LIMIT, START, Lanes, Place
+from apps.queues.claim.shares import Lane
 
 A, B, C = (Lane("q", "t", key) for key in "abc")
 PLACE = Place(0, UUID(int=7))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.queues.rates import Rate, parse_rate
+from apps.queues.claim.rates import Rate, parse_rate
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.queues.shares import Bound, Group, Lane, Room, Terms, plan, terms_of
+from apps.queues.claim.shares import Bound, Group, Lane, Room, Terms, plan, terms_of
 
 ROW: dict[str, Any] = {
     "queue": "q", "task_id": "t", "concurrency_key": "",

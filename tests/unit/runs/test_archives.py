@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from apps.runs.archives import ARCHIVE_MAX_BYTES, build_archive
 from apps.runs.errors import DeploymentRefused
+from apps.runs.tasks.archives import ARCHIVE_MAX_BYTES, build_archive
 from apps.workers.node.deployments import extract
 
 

@@ -3,8 +3,8 @@ from uuid import UUID
 
 import pytest
 
-from apps.runs import ids
-from apps.runs.ids import ALPHABET, parse_public_id, public_id, uuid7
+from apps.storage import ids
+from apps.storage.ids import ALPHABET, parse_public_id, public_id, uuid7
 
 
 def test_uuid7_says_its_version_and_its_time() -> None:

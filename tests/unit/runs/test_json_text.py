@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from apps.runs.json_text import pretty, pretty_entries
-from apps.runs.json_tree import parse
+from apps.runs.values.text import pretty, pretty_entries
+from apps.runs.values.tree import parse
 
 
 @pytest.mark.parametrize(

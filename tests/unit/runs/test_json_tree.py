@@ -2,7 +2,17 @@ import json
 
 import pytest
 
-from apps.runs.json_tree import CHILDREN_SHOWN, NODES_SHOWN, Node, PathInvalid, branch, excerpt, full_text, parse, tree
+from apps.runs.values.tree import (
+    CHILDREN_SHOWN,
+    NODES_SHOWN,
+    Node,
+    PathInvalid,
+    branch,
+    excerpt,
+    full_text,
+    parse,
+    tree,
+)
 
 
 def nodes(node: Node) -> list[Node]:

@@ -11,9 +11,9 @@ from trigger_sdk.options import TaskOptions
 from trigger_sdk.tasks import registry
 
 from apps.runs.errors import DeploymentRefused, PayloadInvalid
-from apps.runs.manifests import read_manifest
-from apps.runs.payload_schemas import validator_of
-from apps.runs.payloads import validate_payload
+from apps.runs.tasks.manifests import read_manifest
+from apps.runs.trigger.payload_schemas import validator_of
+from apps.runs.trigger.payloads import validate_payload
 
 POINT = {"key": "fetched", "line": 9, "names": ["order"]}
 

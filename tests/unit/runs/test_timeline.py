@@ -3,8 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from apps.runs.timeline import SEGMENTS_SHOWN, STEPS_DRAWN, layout
-from apps.runs.timeline_parts import Boundary, Course, Row, StepSpan, Timeline, Try
+from apps.runs.run_page.timeline import SEGMENTS_SHOWN, STEPS_DRAWN, layout
+from apps.runs.run_page.timeline_parts import Boundary, Course, Row, StepSpan, Timeline, Try
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

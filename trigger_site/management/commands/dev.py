@@ -11,10 +11,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.workers.models import Worker
-from trigger_site.development import USERNAME, Development, DevelopmentError, Options, seconds_since_start
-from trigger_site.local import LocalStateError
-from trigger_site.postgres_binaries import PostgresError
-from trigger_site.supervisor import ChildDiedError, StopRequestedError
+from trigger_site.development.binaries import PostgresError
+from trigger_site.development.local import LocalStateError
+from trigger_site.development.run import USERNAME, Development, DevelopmentError, Options, seconds_since_start
+from trigger_site.development.supervisor import ChildDiedError, StopRequestedError
 
 
 class Command(BaseCommand):

@@ -1,0 +1,141 @@
+"""Which dead letters are meant: by filter or by ids; their list and their groups. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Max, Min
+from django.db.models.fields.json import KeyTextTransform
+
+from apps.http.cursors import write_run_cursor
+from apps.queues.errors import SelectionInvalid
+from apps.runs.api.rows import run_summary, timestamp
+from apps.runs.errors import FieldError
+from apps.runs.models import Run
+from apps.runs.querysets import RunQuerySet
+
+MANY_LIMIT = 10_000
+"""Dead letters per call that moves many."""
+
+FACETS_LIMIT = 1000
+
+GROUPED_LIMIT = 10_000
+"""The newest so many are grouped: their errors are read for it, each with its stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """All that is given must fit; `since` and `until` are about when the run became a dead letter."""
+
+    task: str | None = None
+    error_type: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    search: str | None = None
+
+    def apply(self, runs: RunQuerySet) -> RunQuerySet:
+        """Dead letters only, whatever else was filtered."""
+        found = {
+            "task_id": self.task,
+            "value__error__type": self.error_type,
+            "queue": self.queue,
+            "tags__contains": None if self.tag is None else [self.tag],
+            "finished_at__gte": self.since,
+            "finished_at__lt": self.until,
+            "value__error__message__icontains": self.search or None,
+        }
+        return runs.dead_letters().filter(**{lookup: value for lookup, value in found.items() if value is not None})
+
+    def refuse_unstorable(self) -> None:
+        """Raises SelectionInvalid for texts that no column could hold."""
+        found = tuple(
+            FieldError(f"filter.{field.name}", "contains NUL")
+            for field in fields(self)
+            if "\x00" in str(getattr(self, field.name))
+        )
+        if found:
+            raise SelectionInvalid("; ".join(f"{error.path}: {error.message}" for error in found), found)
+
+
+def with_errors(runs: RunQuerySet) -> Any:
+    """Annotated with `error_type`, `error_message` and `error_reason`, without reading the stack."""
+    return runs.annotate(
+        error_type=KeyTextTransform("type", "value__error"),
+        error_message=KeyTextTransform("message", "value__error"),
+        error_reason=KeyTextTransform("reason", "value__error"),
+    )
+
+
+def dead_letter_page(
+    chosen: DeadLetterFilter, *, before: UUID | None, limit: int
+) -> tuple[Sequence[dict[str, Any]], str | None]:
+    """The newest that fit, older than `before`, and the cursor of the page after them."""
+    runs = chosen.apply(Run.objects.newest_first())
+    if before is not None:
+        runs = runs.filter(id__lt=before)
+    found = list(with_errors(runs)[: limit + 1])
+    page = found[:limit]
+    cursor = write_run_cursor("dead-letters", page[-1].id) if len(found) > limit else None
+    return [_dead_letter_row(run) for run in page], cursor
+
+
+def _dead_letter_row(run: Any) -> dict[str, Any]:
+    return {
+        **run_summary(run),
+        "error_type": run.error_type,
+        "error_message": run.error_message,
+        "reason": run.error_reason,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterGroups:
+    """`is_complete` is false where only the newest of them were grouped."""
+
+    items: Sequence[dict[str, Any]]
+    is_complete: bool
+
+
+def dead_letter_groups(chosen: DeadLetterFilter) -> DeadLetterGroups:
+    """How many dead letters each task has of each type of error, the largest group first."""
+    newest = list(chosen.apply(Run.objects.newest_first()).values_list("id", flat=True)[: GROUPED_LIMIT + 1])
+    grouped = (
+        Run.objects.filter(id__in=newest[:GROUPED_LIMIT])
+        .annotate(error_type=KeyTextTransform("type", "value__error"))
+        .values("task_id", "error_type")
+        .annotate(count=Count("id"), first=Min("finished_at"), last=Max("finished_at"))
+        .order_by("-count", "task_id", "error_type")
+    )
+    items = [
+        {
+            "task": row["task_id"],
+            "error_type": row["error_type"],
+            "count": row["count"],
+            "first_at": timestamp(row["first"]),
+            "last_at": timestamp(row["last"]),
+        }
+        for row in grouped
+    ]
+    return DeadLetterGroups(items, is_complete=len(newest) <= GROUPED_LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """What the newest dead letters have: choices for a filter, none of them of ones that are not there."""
+
+    tasks: Sequence[str]
+    queues: Sequence[str]
+    error_types: Sequence[str]
+
+
+def recent_facets() -> Facets:
+    newest = with_errors(Run.objects.dead_letters().newest_first())
+    rows = list(newest.values_list("task_id", "queue", "error_type")[:FACETS_LIMIT])
+    tasks, queues, types = ({row[place] for row in rows} for place in range(3))
+    return Facets(sorted(tasks), sorted(queues), sorted(filter(None, types)))

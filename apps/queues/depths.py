@@ -1,0 +1,48 @@
+"""Reads of queues: what waits and runs in them, beside what is set for them. Dead letters are in `selection.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apps.http.cursors import read_cursor, write_cursor
+from apps.queues.errors import QueueNotFound
+from apps.runs.api.rows import timestamp
+from apps.storage.statements import statement
+
+QUEUE_LINES = statement(__file__, "queue_lines")
+
+
+def queue_page(*, cursor: str, limit: int) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+    """Queues by name after the cursor (empty: from the first), and the cursor of the page after them."""
+    after = read_cursor("queues", cursor, str)[0] if cursor else ""
+    rows = QUEUE_LINES.run(name=None, after=after, limit=limit + 1)
+    page = [_queue_row(row) for row in rows[:limit]]
+    return page, write_cursor("queues", rows[limit - 1].name) if len(rows) > limit else None
+
+
+def queue_line(name: str) -> Mapping[str, Any]:
+    """Raises QueueNotFound where nothing names it."""
+    rows = QUEUE_LINES.run(name=name, after="", limit=1)
+    if not rows:
+        raise QueueNotFound(f"There is no queue {name[:128]!r}: no task, no run and no setting names it.")
+    return _queue_row(rows[0])
+
+
+def _queue_row(row: Any) -> dict[str, Any]:
+    waited = None if row.oldest_at is None else max(0.0, (row.now - row.oldest_at).total_seconds())
+    return {
+        "name": row.name,
+        "is_paused": row.is_paused,
+        "max_concurrency": row.max_concurrency,
+        "rate_limit": row.rate_limit or None,
+        "max_depth": row.max_depth,
+        "depth": row.pending_count + row.delayed_count,
+        "pending_count": row.pending_count,
+        "delayed_count": row.delayed_count,
+        "retrying_count": row.retrying_count,
+        "running_count": row.running_count,
+        "oldest_wait_seconds": waited,
+        "oldest_triggered_at": timestamp(row.oldest_at),
+        "tasks": row.tasks,
+    }

@@ -1,0 +1,101 @@
+"""The door for payloads: size, JSON rules and the task's own schema. Nothing is stored that this module refused."""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from trigger_sdk import codec
+
+from apps.runs.errors import FieldError, PayloadInvalid, PayloadMalformed, PayloadTooLarge
+from apps.runs.trigger.payload_schemas import validator_of
+from apps.storage.values import nesting
+
+PAYLOAD_MAX_BYTES = codec.MAX_VALUE_BYTES
+
+_write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+ERRORS_SHOWN = 20
+
+
+def encode_payload(payload: Any) -> str:
+    """The payload as JSON text; raises PayloadInvalid with the path of what JSON or the limits do not allow."""
+    return read_payload(payload)[0]
+
+
+def read_payload(payload: Any, *, is_parsed: bool = False) -> tuple[str, Any]:
+    """The payload's text, and the value that the text is read as; None stands for no parameters.
+
+    `is_parsed` says that it comes from `parse_json`, so that only its size and depth are left to be judged.
+    """
+    return encode_json({} if payload is None else payload, root="payload", is_parsed=is_parsed)
+
+
+def encode_json(
+    value: Any, *, root: str, max_bytes: int = PAYLOAD_MAX_BYTES, is_parsed: bool = False
+) -> tuple[str, Any]:
+    """As `read_payload`, for any value; `root` opens the paths of the errors."""
+    try:
+        text = _write(value)
+        raw = text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PayloadInvalid(f"The {root} is not JSON: {error}", (FieldError(root, str(error)),)) from error
+    if len(raw) > max_bytes:
+        raise PayloadTooLarge(f"The {root} has {len(raw):,} bytes; the limit is {max_bytes:,}.")
+    if is_parsed and nesting(raw) <= codec.MAX_DEPTH:
+        return text, value
+    return text, parse_json(raw, root=root)
+
+
+def parse_json(raw: bytes, *, root: str = "", envelope_depth: int = 0) -> Any:
+    """The value of a JSON text under the codec's rules; `root` opens the paths of the errors.
+
+    `envelope_depth` is how many levels of the text stand around the value that is to be stored; the caller bounds its
+    bytes.
+    """
+    try:
+        return codec.parse_payload(raw, max_depth=codec.MAX_DEPTH + envelope_depth, max_bytes=len(raw))
+    except codec.MalformedJson as error:
+        raise PayloadMalformed(f"The {root or 'body'} is not JSON: {error}") from error
+    except codec.CodecError as error:
+        path = (root + error.path.removeprefix("$")).removeprefix(".")
+        raise PayloadInvalid(f"{path}: {error.message}", (FieldError(path, error.message),)) from error
+
+
+def load_stored(text: str, *, root: str = "payload") -> Any:
+    """The value of stored JSON text; raises PayloadInvalid for what Python cannot read.
+
+    Older versions stored values that are nested more deeply than its parser goes.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        message = "is stored, but nested too deeply to be read"
+        raise PayloadInvalid(f"{root} {message}", (FieldError(root, message),)) from None
+
+
+def validate_payload(payload: Any, payload_schema: str) -> None:
+    """Raises PayloadInvalid naming each field that does not fit the task's annotations (a JSON Schema's text)."""
+    try:
+        validator = _validator(payload_schema)
+    except ValueError as refused:  # of a deployment that was registered when more was allowed
+        message = f"cannot be checked, deploy the task again: {str(refused).splitlines()[0]:.200}"
+        raise PayloadInvalid(f"The payload {message}", (FieldError("payload", message),)) from None
+    value = {} if payload is None else payload
+    if validator.is_valid(value):  # a third of what listing no errors costs
+        return
+    found = []
+    for error in validator.iter_errors(value):
+        found.append(FieldError(_path(error.instance_path), error.message))
+        if len(found) == ERRORS_SHOWN:
+            break
+    if found:
+        first = found[0]
+        raise PayloadInvalid(f"{first.path}: {first.message}", tuple(found))
+
+
+@lru_cache(maxsize=512)
+def _validator(schema: str) -> Any:
+    return validator_of(json.loads(schema))
+
+
+def _path(parts: list[str | int]) -> str:
+    return "payload" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
