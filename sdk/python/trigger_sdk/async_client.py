@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from trigger_sdk.async_operations import AsyncOperations
 from trigger_sdk.client import Client, Run, RunData, id_of, step_of
-from trigger_sdk.triggering import TriggerOptions
+from trigger_sdk.trigger_options import TriggerOptions
 
 WAIT_STEP_SECONDS = 5.0
 """Shorter than the client's own, because a cancelled wait holds its thread until the step is over."""

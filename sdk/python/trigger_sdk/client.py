@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from trigger_sdk.http_api import ApiError, ClientError, HttpApi, NotConfigured, Unreachable, find_server
 from trigger_sdk.operations import Operations
-from trigger_sdk.triggering import TriggerOptions, batch_body, is_repeatable, trigger_body
+from trigger_sdk.trigger_options import TriggerOptions
+from trigger_sdk.triggering import batch_body, is_repeatable, trigger_body
 
 if TYPE_CHECKING:
     from trigger_sdk.async_client import AsyncClient

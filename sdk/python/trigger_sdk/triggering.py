@@ -1,34 +1,18 @@
-"""What a client sends to trigger runs: the options by their Python names, and the bodies of the requests.
+"""The bodies of the requests that trigger runs, from options by their names in Python.
 
 Only names and zones are checked here; the limits are the server's, which names what is wrong.
 """
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any
+
+from trigger_sdk.trigger_options import TRIGGER_OPTIONS
 
 BATCH_LIMIT = 1000
 
-_SECONDS = {"delay": "delay_seconds", "ttl": "ttl_seconds", "idempotency_key_ttl": "idempotency_key_ttl_seconds"}
 _ITEM_FIELDS = ("task", "payload", "options")
-
-
-class TriggerOptions(TypedDict, total=False):
-    """None counts as not given. Durations are seconds or a timedelta; `run_at` has a zone, or is RFC 3339 text."""
-
-    queue: str | None
-    priority: int | None
-    concurrency_key: str | None
-    delay: float | timedelta | None
-    run_at: datetime | str | None
-    ttl: float | timedelta | None
-    idempotency_key: str | None
-    idempotency_key_ttl: float | timedelta | None
-    tags: Collection[str] | None
-    max_attempts: int | None
-    metadata: Mapping[str, Any] | None
-    traceparent: str | None
 
 
 def trigger_body(payload: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,11 +44,11 @@ def _item_body(place: int, item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sent_name(name: str) -> str:
-    known = TriggerOptions.__annotations__
-    if name not in known:
-        near = difflib.get_close_matches(name.removesuffix("_seconds"), known, n=1)
+    known = TRIGGER_OPTIONS.get(name)
+    if known is None:
+        near = difflib.get_close_matches(name.removesuffix("_seconds"), TRIGGER_OPTIONS, n=1)
         raise TypeError(f"{name!r} is no trigger option{f'; did you mean {near[0]!r}?' if near else ''}")
-    return _SECONDS.get(name, name)
+    return known.wire_name
 
 
 def _sent_value(name: str, value: Any) -> Any:
