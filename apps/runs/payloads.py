@@ -4,7 +4,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.runs.errors import FieldError, PayloadInvalid, PayloadMalformed, PayloadTooLarge
 from apps.runs.payload_schemas import validator_of

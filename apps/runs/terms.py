@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
-from trigger_sdk.strict_json import text_problem
+from trigger_sdk.values.strict_json import text_problem
 
 from apps.runs.errors import FieldError, PayloadInvalid, TaskNotFound, TaskRetired
 from apps.runs.models import CONCURRENCY_KEY_MAX_LENGTH, TASK_ID_MAX_LENGTH, Task

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from trigger_sdk.cli.errors import UsageError
 from trigger_sdk.cli.triggering import add_arguments, trigger_options
+from trigger_sdk.client.triggering import trigger_body
 from trigger_sdk.trigger_options import (
     TRIGGER_OPTIONS,
     Duration,
@@ -20,7 +21,6 @@ from trigger_sdk.trigger_options import (
     Texts,
     TriggerOptions,
 )
-from trigger_sdk.triggering import trigger_body
 
 PYTHON_TYPES: dict[type, Any] = {
     Integer: int,

@@ -8,7 +8,7 @@ from typing import NoReturn
 from trigger_sdk.cli import checking, commands, dead_letters, queues, triggering
 from trigger_sdk.cli.display import Display
 from trigger_sdk.cli.errors import UsageError
-from trigger_sdk.http_api import ApiError, NotConfigured, Unreachable
+from trigger_sdk.client.http_api import ApiError, NotConfigured, Unreachable
 
 EXIT_OK = 0
 EXIT_FAILED = 1

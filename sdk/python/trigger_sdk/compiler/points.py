@@ -13,7 +13,7 @@ from typing import Any
 from trigger_sdk.compiler.names import Comprehension, Function, children, names_in, outer_names, own_scope, parameters
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.errors import Problem
-from trigger_sdk.strict_json import text_problem
+from trigger_sdk.values.strict_json import text_problem
 
 MAX_KEY_LENGTH = 200
 

@@ -5,7 +5,8 @@ Owns the rules; where the steps stand is `step_calls.py`'s. Keys that are comput
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from trigger_sdk.compiler.flow import Graph, Node
 from trigger_sdk.compiler.names import Comprehension, Function, own_scope
@@ -13,12 +14,12 @@ from trigger_sdk.compiler.points import MAX_KEY_LENGTH, Finder, local_names
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.compiler.step_calls import Loop, Scope, StepCalls, Use, literal, value_of
 from trigger_sdk.errors import Problem
-from trigger_sdk.strict_json import text_problem
+from trigger_sdk.values.strict_json import text_problem
 
 
-def check_steps(source: Source, finder: Finder) -> Iterator[Problem]:
-    """The problems of a task's steps; `finder` has its checkpoints, which share the keys."""
-    uses = StepCalls(source).find()
+def check_steps(source: Source, finder: Finder, step: Callable[..., Any]) -> Iterator[Problem]:
+    """The problems of a task's uses of `step`; `finder` has its checkpoints, which share the keys."""
+    uses = StepCalls(source, step).find()
     for use in uses:
         yield from _key_problems(source, use)
         if _is_lost_coroutine(source, use):
