@@ -5,7 +5,6 @@ part is `run/step_execution.py`'s.
 """
 
 import functools
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -13,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from trigger_sdk.errors import CodecError, StepError
 from trigger_sdk.options import Retry
+from trigger_sdk.run.digests import digest_of
 from trigger_sdk.run.step_call import StepCall, StepOptions, is_async, step_annotations
 from trigger_sdk.run.step_execution import execute
 from trigger_sdk.values import codec
@@ -110,7 +110,7 @@ def _key_of(function: Callable[..., Any], template: str | None, given: Mapping[s
         raise StepError(f'{message}; give it a key: @step("{function.__name__}-{{…}}")') from None
     text = b",".join(parts).decode()
     key = f"{function.__name__}({text})"
-    return key if len(key) <= KEY_MAX_LENGTH else f"{function.__name__}({hashlib.sha256(text.encode()).hexdigest()})"
+    return key if len(key) <= KEY_MAX_LENGTH else f"{function.__name__}({digest_of(text)})"
 
 
 def _call(call: StepCall) -> Any:

@@ -6,9 +6,8 @@ server's to enforce. A new option is one line in `TriggerOptions` and one in `TR
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from trigger_sdk.options import MAX_ATTEMPTS
 
@@ -39,16 +38,14 @@ class TriggerOptions(TypedDict, total=False):
     traceparent: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Integer:
+class Integer(NamedTuple):
     """A whole number; both ends are allowed, as in all kinds."""
 
     least: int
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A text of so many characters; where there is a `pattern`, it says more than the lengths."""
 
     least: int
@@ -56,29 +53,25 @@ class Text:
     pattern: re.Pattern[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(NamedTuple):
     """A collection of different texts, at most so many."""
 
     most: int
     each: Text
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(NamedTuple):
     """A length of time in seconds; its name ends in `_seconds` wherever it is a plain number."""
 
     least: float
     most: float = LONGEST_SECONDS
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """A time with a zone, as `times` reads it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(NamedTuple):
     """A JSON object of so many bytes."""
 
     max_bytes: int
@@ -87,8 +80,7 @@ class Object:
 Kind = Integer | Text | Texts | Duration | Moment | Object
 
 
-@dataclass(frozen=True, slots=True)
-class TriggerOption:
+class TriggerOption(NamedTuple):
     """One option. `doc` is a sentence for the API's description and the command line's help."""
 
     name: str

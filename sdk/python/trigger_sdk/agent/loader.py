@@ -115,7 +115,7 @@ def _prepare(tasks: "list[Task]") -> None:
 
     if any(task.is_async for task in tasks):
         importlib.import_module("asyncio")
-    for name in ("trigger_sdk.values.lowering", "_signal"):
+    for name in ("trigger_sdk.values.lowering", "_signal", "hashlib"):
         importlib.import_module(name)
     for task in tasks:
         parameters_of(task.function)

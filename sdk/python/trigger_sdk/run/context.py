@@ -4,12 +4,12 @@ The agent and `testing.run` implement `Runtime`; without an active run a task is
 process, so a module global holds it: threads and event loops of the task see the same run.
 """
 
-import hashlib
 import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
+from trigger_sdk.run.digests import digest_of
 from trigger_sdk.run.step_results import StepResults
 from trigger_sdk.run.stored import Resume
 
@@ -96,7 +96,7 @@ def idempotency_key(name: str) -> str:
     In a direct call it is new each time: no two of them may be taken for one.
     """
     scope = _active.runtime.idempotency_scope if _active is not None else os.urandom(16).hex()
-    return hashlib.sha256(f"{scope}\0{name}".encode()).hexdigest()
+    return digest_of(f"{scope}\0{name}")
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Calls a step's function until it succeeds or may not be tried again: pauses, time limits, and what is not retried."""
 
 import inspect
-import random
 import time
 import traceback
 from typing import Any
@@ -79,6 +78,8 @@ def _pause(run: ActiveRun, call: StepCall, number: int, error: Exception) -> flo
             # So long a pause is the run's, which holds no process meanwhile.
             return None
     else:
+        import random
+
         seconds = retry.delay_seconds(number, random.random())  # noqa: S311 - jitter
     shown = "".join(traceback.format_exception_only(error)).strip()
     message = f"step {call.key!r} failed, try {number} of {retry.max_attempts}; again in {seconds:.1f} s: {shown}"
