@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
+from trigger_sdk.compiler.points import KEY_MAX_LENGTH
 from trigger_sdk.errors import CodecError, StepError
 from trigger_sdk.options import Retry
 from trigger_sdk.run.digests import digest_of
 from trigger_sdk.run.step_call import StepCall, StepOptions, is_async, step_annotations
-from trigger_sdk.run.step_execution import execute
+from trigger_sdk.run.step_execution import execute_step
 from trigger_sdk.values import codec
 from trigger_sdk.values.strict_json import text_problem
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-KEY_MAX_LENGTH = 200
 TIMEOUT_MAX_SECONDS = 7 * 86_400
 _ONCE = Retry(max_attempts=1)
 
@@ -115,7 +115,7 @@ def _key_of(function: Callable[..., Any], template: str | None, given: Mapping[s
 
 def _call(call: StepCall) -> Any:
     _check_key(call.key)
-    return execute(call)
+    return execute_step(call)
 
 
 def _check_key(key: str) -> None:

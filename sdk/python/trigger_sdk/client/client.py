@@ -3,9 +3,8 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Unpack
-from urllib.parse import quote
 
-from trigger_sdk.client.http_api import HttpApi, find_server
+from trigger_sdk.client.http_api import HttpApi, find_server, path_part
 from trigger_sdk.client.operations import Operations
 from trigger_sdk.client.run_data import RunData, id_of, step_of
 from trigger_sdk.client.triggering import batch_body, is_repeatable, trigger_body
@@ -67,7 +66,7 @@ class Client(Operations):
         for a payload or option that does not fit, 429 for a full queue (`retry_after`); Unreachable leaves it open.
         """
         body = trigger_body(payload, options)
-        return Run(self, self.api.post(f"/tasks/{_part(task)}/runs", body, is_repeatable=is_repeatable(body)))
+        return Run(self, self.api.post(f"/tasks/{path_part(task)}/runs", body, is_repeatable=is_repeatable(body)))
 
     def trigger_batch(self, items: Iterable[Mapping[str, Any]]) -> list[Run]:
         """Starts up to 1,000 runs, all or none; they come in the order of the items, without their values.
@@ -106,10 +105,10 @@ class Client(Operations):
 
     def bump(self, run: "Run | str") -> Run:
         """Puts a pending run before all others of its queue; ApiError 409 unless it is pending."""
-        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/bump", {}))
+        return Run(self, self.api.post(f"/runs/{path_part(id_of(run))}/bump", {}))
 
     def cancel(self, run: "Run | str") -> Run:
-        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/cancellation", {}))
+        return Run(self, self.api.post(f"/runs/{path_part(id_of(run))}/cancellation", {}))
 
     def replay(
         self,
@@ -128,7 +127,7 @@ class Client(Operations):
         deployment that is not there, 422 with the reasons where the replay could not continue.
         """
         body = replay_body(from_checkpoint, payload, checkpoint_data, deployment, new_idempotency_keys)
-        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/replays", body))
+        return Run(self, self.api.post(f"/runs/{path_part(id_of(run))}/replays", body))
 
     def preview_replay(
         self,
@@ -142,35 +141,35 @@ class Client(Operations):
     ) -> dict[str, Any]:
         """What that replay would reuse and run again, on which code and keys; `refusals` say why it cannot be made."""
         body = replay_body(from_checkpoint, payload, checkpoint_data, deployment, new_idempotency_keys)
-        shown: dict[str, Any] = self.api.post(f"/runs/{_part(id_of(run))}/replays/preview", body)
+        shown: dict[str, Any] = self.api.post(f"/runs/{path_part(id_of(run))}/replays/preview", body)
         return shown
 
     def requeue(self, run: "Run | str", *, deployment: str = "original") -> Run:
         """The same run, pending again from its last checkpoint with a fresh budget; ApiError 409 unless it is a dead
         letter."""
-        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/requeue", {"deployment": deployment}))
+        return Run(self, self.api.post(f"/runs/{path_part(id_of(run))}/requeue", {"deployment": deployment}))
 
     def discard(self, run: "Run | str", *, note: str) -> Run:
         """Closes a dead letter; the note says why. ApiError 409 unless it is one."""
-        return Run(self, self.api.post(f"/runs/{_part(id_of(run))}/discard", {"note": note}))
+        return Run(self, self.api.post(f"/runs/{path_part(id_of(run))}/discard", {"note": note}))
 
     def read(self, run_id: str, *, wait_seconds: float = 0) -> dict[str, Any]:
         """The run's fields; with `wait_seconds` the answer comes when the run is final or that time is over."""
         query = {"wait_seconds": wait_seconds or None}
-        answer: dict[str, Any] = self.api.get(f"/runs/{_part(run_id)}", query, wait_seconds=wait_seconds)
+        answer: dict[str, Any] = self.api.get(f"/runs/{path_part(run_id)}", query, wait_seconds=wait_seconds)
         return answer
 
     def log_page(self, run_id: str, *, after: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         """Log lines after a cursor, and the cursor to go on from (the same one when there are none yet)."""
-        page = self.api.get(f"/runs/{_part(run_id)}/logs", {"after": after, "limit": 1000})
+        page = self.api.get(f"/runs/{path_part(run_id)}/logs", {"after": after, "limit": 1000})
         return page["items"], page["next_cursor"] or after
 
     def attempts(self, run_id: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.api.get(f"/runs/{_part(run_id)}/attempts")["items"]
+        items: list[dict[str, Any]] = self.api.get(f"/runs/{path_part(run_id)}/attempts")["items"]
         return items
 
     def checkpoints(self, run_id: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.api.get(f"/runs/{_part(run_id)}/checkpoints")["items"]
+        items: list[dict[str, Any]] = self.api.get(f"/runs/{path_part(run_id)}/checkpoints")["items"]
         return items
 
     def close(self) -> None:
@@ -199,7 +198,3 @@ def replay_body(
     if new_idempotency_keys:
         body["new_idempotency_keys"] = True
     return body
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")

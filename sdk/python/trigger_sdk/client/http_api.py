@@ -1,6 +1,6 @@
 """HTTP to a trigger-site server: finds its address and key, keeps connections, and turns problems into exceptions.
 
-Standard library only. Knows nothing of what is asked: `client.py` does.
+Standard library only. Knows nothing of what is asked: `client.py` and `operations.py` do.
 """
 
 import http.client
@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 API_PATH = "/api/v1"
 TIMEOUT_SECONDS = 30.0
@@ -184,3 +184,8 @@ def _answer(response: http.client.HTTPResponse, content: bytes) -> Any:
 def _seconds(text: str | None) -> float | None:
     """None also for a date, which proxies may write there."""
     return float(text) if text and text.isascii() and text.isdigit() else None
+
+
+def path_part(name: str) -> str:
+    """A name as one part of an address."""
+    return quote(name, safe="")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict, Unpack
 from urllib.parse import quote
 
-from trigger_sdk.client.http_api import HttpApi
+from trigger_sdk.client.http_api import HttpApi, path_part
 
 PAGE_SIZE = 200
 
@@ -60,15 +60,15 @@ class Operations:
 
     def task(self, task: str) -> dict[str, Any]:
         """A task with its options, its limits (declared, override, effective), and how it fails."""
-        return self._dict(self.api.get(f"/tasks/{_part(task)}"))
+        return self._dict(self.api.get(f"/tasks/{path_part(task)}"))
 
     def set_task(self, task: str, **changes: Unpack[TaskChanges]) -> dict[str, Any]:
         """Pauses or resumes a task, overrides its limits; ApiError 422 names a wrong field."""
-        return self._dict(self.api.patch(f"/tasks/{_part(task)}", changes))
+        return self._dict(self.api.patch(f"/tasks/{path_part(task)}", changes))
 
     def lift_cooldown(self, task: str) -> dict[str, Any]:
         """Ends the task's cool-down; the task as it is then."""
-        return self._dict(self.api.delete(f"/tasks/{_part(task)}/cool-down"))
+        return self._dict(self.api.delete(f"/tasks/{path_part(task)}/cool-down"))
 
     def dead_letters(self, *, limit: int | None = None, **chosen: Unpack[DeadLetterFilter]) -> Iterator[dict[str, Any]]:
         """Dead letters with what they died of, newest first."""
@@ -132,10 +132,6 @@ class Operations:
 
     def _dict(self, answer: Any) -> dict[str, Any]:
         return dict(answer)
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")
 
 
 def _path(name: str) -> str:

@@ -14,7 +14,7 @@ from trigger_sdk.values import codec
 from trigger_sdk.values.shapes import restore
 
 
-def execute(call: StepCall) -> Any:
+def execute_step(call: StepCall) -> Any:
     """The result; for an `async def` function what is to be awaited for it. Outside a run nothing is stored."""
     return _run_async(call) if is_async(call.function) else _run(call)
 
