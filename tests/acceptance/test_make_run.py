@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from trigger_site.development.local import socket_dir, worker_dir
+from tests.databases import copy_cluster
+from trigger_site.development.local import prepare_var, socket_dir, worker_dir
 from trigger_site.development.processes import own_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -90,6 +91,16 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
+def made_cluster(folder: Path) -> None:
+    """The database is there already: making it is most of a first start, which one test is about."""
+    prepare_var(folder / "var")
+    copy_cluster(folder / "var" / "postgres")
+
+
+WITH_CLUSTER = pytest.mark.usefixtures("made_cluster")
+
+
+@pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., MakeRun]]:
     runs: list[MakeRun] = []
 
@@ -150,6 +161,7 @@ def test_first_start_second_start_and_a_clean_stop(start: Callable[..., MakeRun]
     assert "deploy" not in second.output
 
 
+@WITH_CLUSTER
 def test_worker_has_neither_database_nor_secret_key(start: Callable[..., MakeRun]) -> None:
     info = start().wait_until_healthy()
 
@@ -160,6 +172,7 @@ def test_worker_has_neither_database_nor_secret_key(start: Callable[..., MakeRun
     assert not {"TRIGGER_DATABASE_URL", "TRIGGER_SECRET_KEY", "DJANGO_SETTINGS_MODULE"} & set(environment)
 
 
+@WITH_CLUSTER
 def test_child_that_dies_ends_everything_with_its_reason(start: Callable[..., MakeRun]) -> None:
     run = start()
     info = run.wait_until_healthy()
@@ -172,6 +185,7 @@ def test_child_that_dies_ends_everything_with_its_reason(start: Callable[..., Ma
     assert_all_end(processes, STOP_SECONDS)
 
 
+@WITH_CLUSTER
 def test_database_that_dies_ends_everything_with_its_reason(start: Callable[..., MakeRun]) -> None:
     run = start()
     info = run.wait_until_healthy()
@@ -184,6 +198,7 @@ def test_database_that_dies_ends_everything_with_its_reason(start: Callable[...,
     assert_all_end(processes, STOP_SECONDS)
 
 
+@WITH_CLUSTER
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_killed_supervisor_leaves_no_process_and_the_next_start_works(start: Callable[..., MakeRun]) -> None:
     run = start()
@@ -197,6 +212,7 @@ def test_killed_supervisor_leaves_no_process_and_the_next_start_works(start: Cal
     assert start().wait_until_healthy()["api_key"] == info["api_key"]
 
 
+@WITH_CLUSTER
 def test_second_start_on_the_same_folder_names_the_first(start: Callable[..., MakeRun]) -> None:
     run = start()
     info = run.wait_until_healthy()
@@ -232,6 +248,7 @@ def test_folder_of_another_version_is_refused(start: Callable[..., MakeRun], fol
     assert "Traceback" not in run.output
 
 
+@WITH_CLUSTER
 def test_fresh_begins_with_an_empty_database(start: Callable[..., MakeRun]) -> None:
     run = start()
     info = run.wait_until_healthy()

@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.conftest import chosen_binaries
+from tests.databases import chosen_binaries
 from trigger_site.development.binaries import Binaries, PostgresError, account_for, find_binaries
 from trigger_site.development.postgres import EmbeddedPostgres
 

@@ -14,7 +14,14 @@ from apps.checkpoints.inspector.views import parse_run_id
 from apps.checkpoints.models import Checkpoint
 from apps.checkpoints.replay.forms import FORM, FieldNote, TypedReplay
 from apps.checkpoints.replay.forms import data_field as field_name
-from apps.checkpoints.replay.page import EDITOR_BYTES, ReplayPage, data_editor, first_page, payload_editor, typed_page
+from apps.checkpoints.replay.page import (
+    EDITOR_BYTES,
+    ReplayPage,
+    data_editor,
+    first_page,
+    payload_editor,
+    typed_page,
+)
 from apps.checkpoints.replay.rows import audit_details
 from apps.checkpoints.replay.verbs import replay
 from apps.http.errors import Refusal

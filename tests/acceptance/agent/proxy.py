@@ -98,7 +98,7 @@ class Attempt:
     def end(self, seconds: float = DEADLINE_SECONDS) -> Frame:
         """Waits until agent and child have both said all, and returns the `exited` frame."""
         exited = self.wait("exited", seconds)
-        if self.of("ticket"):
+        if self.peer is not None:
             assert self.has_closed.wait(seconds), "the child's connection stayed open"
         return exited
 

@@ -9,9 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from tests.reliability.model_search import Result, search
-from tests.reliability.slot_model import Model
-from tests.reliability.slot_state import WEAKENINGS, Change, Kind, Rate, Size
+from tests.models.model_search import Result, search
+from tests.models.slot_model import Model
+from tests.models.slot_state import WEAKENINGS, Change, Kind, Rate, Size
 
 STATE_COUNT_MIN = 150_000
 

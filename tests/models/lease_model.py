@@ -7,7 +7,7 @@ carried out at any later moment and any number of times; each reply may be lost.
 
 from collections.abc import Iterator
 
-from tests.reliability.lease_state import (
+from tests.models.lease_state import (
     ACTIVE,
     FINAL,
     WEAKENINGS,
@@ -21,7 +21,7 @@ from tests.reliability.lease_state import (
     put_node,
     without_the_past,
 )
-from tests.reliability.model_search import Violation
+from tests.models.model_search import Violation
 
 
 class Model:

@@ -9,9 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from tests.reliability.lease_model import Model
-from tests.reliability.lease_state import WEAKENINGS, Size
-from tests.reliability.model_search import Result, search
+from tests.models.lease_model import Model
+from tests.models.lease_state import WEAKENINGS, Size
+from tests.models.model_search import Result, search
 
 STATE_COUNT_MIN = 500_000
 

@@ -8,9 +8,9 @@ A coordinator may die at any step, which rolls its transaction back. Promotion i
 
 from collections.abc import Iterator
 
-from tests.reliability.model_search import Violation
-from tests.reliability.slot_plan import Planner, rate_free, widest_window
-from tests.reliability.slot_state import (
+from tests.models.model_search import Violation
+from tests.models.slot_plan import Planner, rate_free, widest_window
+from tests.models.slot_state import (
     AGE_MAX,
     BUDGETS,
     FINAL,

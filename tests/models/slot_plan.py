@@ -3,7 +3,7 @@
 Pure functions of a state; knows no transaction.
 """
 
-from tests.reliability.slot_state import Rate, Size, State
+from tests.models.slot_state import Rate, Size, State
 
 
 class Planner:

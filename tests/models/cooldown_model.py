@@ -7,8 +7,8 @@ its commit, so a transaction's writes are carried out as it commits, with the cl
 
 from collections.abc import Iterator
 
-from tests.reliability.cooldown_rules import Rules
-from tests.reliability.cooldown_state import (
+from tests.models.cooldown_rules import Rules
+from tests.models.cooldown_state import (
     AGE_MAX,
     FAILING_MIN,
     FINAL,
@@ -21,7 +21,7 @@ from tests.reliability.cooldown_state import (
     is_quiet,
     put_claim,
 )
-from tests.reliability.cooldown_writers import Writers
+from tests.models.cooldown_writers import Writers
 
 
 class Model:

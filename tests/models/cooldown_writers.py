@@ -6,8 +6,8 @@ Knows no claim; what a commit means for the control rows is in `cooldown_rules.p
 from collections.abc import Iterator
 from itertools import combinations
 
-from tests.reliability.cooldown_rules import Rules
-from tests.reliability.cooldown_state import (
+from tests.models.cooldown_rules import Rules
+from tests.models.cooldown_state import (
     AGE_MAX,
     State,
     Step,

@@ -1,6 +1,6 @@
 """What failures, successes and claims do to the control rows, and the ghosts that judge it. Knows no transaction."""
 
-from tests.reliability.cooldown_state import (
+from tests.models.cooldown_state import (
     AGE_LONG,
     FAILING_MAX,
     FAILING_MIN,
@@ -12,7 +12,7 @@ from tests.reliability.cooldown_state import (
     State,
     interval,
 )
-from tests.reliability.model_search import Violation
+from tests.models.model_search import Violation
 
 
 class Rules:
