@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from django.db import transaction
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.errors import ReplayRefused
 from apps.checkpoints.replay.plan import ReplayPlan, ReplayRequest, payload_errors, plan_replay

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.errors import CheckpointNotFound
 from apps.checkpoints.replay.edits import Edits, edit_entries, hidden_payload_fields, same_value

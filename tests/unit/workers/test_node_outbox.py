@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from trigger_sdk.agent.output import clean_text
+from trigger_sdk.agent.reports.output import clean_text
 
 from apps.workers.node import outbox
 from apps.workers.node.attempts import Attempt
