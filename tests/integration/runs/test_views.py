@@ -7,6 +7,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
+from apps.http.cursors import write_cursor
 from apps.runs.models import Run
 from tests.factories import (
     make_attempt,
@@ -254,11 +255,18 @@ def test_log_lines_are_appended_after_the_cursor(viewer: Client) -> None:
     make_log_line(run, "first")
     make_log_line(run, "second")
 
-    fragment = viewer.get(f"/runs/{run.public_id}/log-lines", {"after": "1.1"}, headers=HTMX).text
+    fragment = viewer.get(f"/runs/{run.public_id}/log-lines", {"after": write_cursor("logs", 1, 1)}, headers=HTMX).text
 
     assert "second" in fragment
     assert "first" not in fragment
-    assert "after=1.2" in fragment
+    assert f"after={write_cursor('logs', 1, 2)}" in fragment
+
+
+def test_unreadable_place_in_the_log_shows_all_lines(viewer: Client) -> None:
+    run = make_run(state="running")
+    make_log_line(run, "the first line")
+
+    assert "the first line" in viewer.get(f"/runs/{run.public_id}/log-lines", {"after": "1.1"}, headers=HTMX).text
 
 
 def test_values_are_exact(viewer: Client) -> None:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from apps.checkpoints.replay.plan import UNCHANGED, ReplayRequest
 from apps.checkpoints.replay.preview import ReplayPreview
-from apps.checkpoints.replay.verbs import UNCHANGED, ReplayRequest
-from apps.runs.models import Deployment, Run
+from apps.runs.models import Run
+from apps.runs.shown.deployment import deployment_row
 
 EDITED_KEYS_SHOWN = 20
 
@@ -41,7 +42,3 @@ def preview_row(shown: ReplayPreview) -> dict[str, Any]:
         "warnings": shown.warnings,
         "refusals": shown.refusals,
     }
-
-
-def deployment_row(deployment: Deployment) -> dict[str, Any]:
-    return {"id": deployment.public_id, "version": deployment.version}

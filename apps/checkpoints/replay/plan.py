@@ -1,7 +1,4 @@
-"""Replay: a new run from any point of an earlier one, with a person's edits, on the deployment that they choose.
-
-The original never changes and may still be running. What a person sees beforehand is `preview.py`, by the same plan.
-"""
+"""What a replay will be, judged before anything is written: where it begins, its edits, its payload, its code."""
 
 from __future__ import annotations
 
@@ -11,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from trigger_sdk.values import codec
 
-from apps.checkpoints.errors import CheckpointNotFound, ReplayRefused
+from apps.checkpoints.errors import CheckpointNotFound
 from apps.checkpoints.replay.edits import Edits, edit_entries, hidden_payload_fields, same_value
 from apps.checkpoints.resume import (
     KEYS_SHOWN,
@@ -22,19 +18,15 @@ from apps.checkpoints.resume import (
     Choice,
     SavedEntry,
     choose_deployment,
-    find_earlier_run,
     resume_refusals,
     saved_entries,
 )
 from apps.checkpoints.store import STORED_MAX_BYTES
 from apps.http.errors import FieldError, PayloadInvalid, Refusal
-from apps.live.notify import announce_runs
-from apps.runs.models import PRIORITY_RANGE, Run, RunValue, TaskVersion
+from apps.runs.models import Run, RunValue, TaskVersion
+from apps.runs.reads import find_run
 from apps.runs.tasks.terms import concurrency_key_at, key_path_of
 from apps.runs.trigger.payloads import encode_payload, load_stored, validate_payload
-from apps.storage.statements import statement
-
-COPIED_OPTIONS = ("task_id", "queue", "max_attempts", "tags")
 
 
 class _Unchanged:
@@ -44,9 +36,6 @@ class _Unchanged:
 
 UNCHANGED: Any = _Unchanged()
 """Stands for the original's payload where no other is given."""
-
-COPY_CHECKPOINTS = statement(__file__, "copy_checkpoints")
-COPY_PAYLOAD = statement(__file__, "copy_payload")
 
 
 @dataclass(frozen=True)
@@ -84,43 +73,12 @@ class ReplayPlan:
         return self.edits.entries
 
 
-def replay(request: ReplayRequest) -> Run:
-    """A new pending run, committed before this returns.
-
-    Raises RunNotFound, CheckpointNotFound naming the keys that there are, DeploymentNotFound, ReplayRefused with every
-    reason, and PayloadInvalid or PayloadTooLarge where the payload alone is wrong.
-    """
-    with transaction.atomic():
-        plan = plan_replay(request)
-        _refuse(plan)
-        original, last = plan.original, plan.reused[-1] if plan.reused else None
-        copy = Run(
-            replay_of_id=original.id,
-            replay_from="" if last is None else last.key,
-            deployment=plan.choice.deployment,
-            idempotency_scope=(original.idempotency_scope or original.id) if plan.uses_original_keys else None,
-            concurrency_key=plan.concurrency_key,
-            priority=min(original.priority, PRIORITY_RANGE[1]),  # a bump is the original's own
-            **{name: getattr(original, name) for name in COPIED_OPTIONS},
-        )
-        copy.save(force_insert=True)
-        if plan.payload_json is None:
-            COPY_PAYLOAD.run(original_id=original.id, replay_id=copy.id)
-        else:
-            metadata = RunValue.objects.values_list("metadata", flat=True).get(run_id=original.id)
-            RunValue.objects.create(run=copy, payload=plan.payload_json, metadata=metadata)
-        if last is not None:
-            _copy(plan, copy, last.index)
-        announce_runs([copy.id], is_pending=True)
-    return copy
-
-
 def plan_replay(request: ReplayRequest) -> ReplayPlan:
     """Reads the run and judges the request; writes nothing.
 
     Raises RunNotFound, CheckpointNotFound and DeploymentNotFound; whatever else is wrong is in the plan.
     """
-    original = find_earlier_run(request.run_id)
+    original = find_run(request.run_id, Run.objects.with_deployments())
     entries = saved_entries(original.id)
     count = 0 if request.from_checkpoint is None else 1 + _place(original, entries, request.from_checkpoint)
     choice = choose_deployment(original, request.deployment)
@@ -156,15 +114,6 @@ def _size_refusals(edits: Edits) -> list[FieldError]:
         return []
     message = f"what is reused has {size:,} bytes; a run may store {STORED_MAX_BYTES:,}"
     return [FieldError("checkpoint_data" if edits.edits else "from_checkpoint", message)]
-
-
-def _refuse(plan: ReplayPlan) -> None:
-    errors = plan.refusals
-    if errors:
-        errors = (*errors, *payload_errors(plan))
-        raise ReplayRefused("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors)
-    if plan.payload_refusal is not None:
-        raise plan.payload_refusal
 
 
 def payload_errors(plan: ReplayPlan) -> tuple[FieldError, ...]:
@@ -232,19 +181,3 @@ def _concurrency_key(original: Run, choice: Choice, stored: Any, value: Any) -> 
 
 def _schema(choice: Choice) -> str:
     return json.dumps(choice.version.payload_schema)
-
-
-def _copy(plan: ReplayPlan, copy: Run, last_index: int) -> None:
-    edits = plan.edits.edits
-    COPY_CHECKPOINTS.run(
-        original_id=plan.original.id,
-        replay_id=copy.id,
-        last_index=last_index,
-        keys=[edit.entry.key for edit in edits],
-        datas=[edit.data for edit in edits],
-        carrieds=[edit.carried for edit in edits],
-        binds=[json.dumps(list(edit.entry.binds)) for edit in edits],
-        hashes=[edit.content_hash for edit in edits],
-        sizes=[edit.entry.size_bytes for edit in edits],
-        codec=codec.VERSION,
-    )
