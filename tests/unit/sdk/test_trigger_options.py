@@ -17,6 +17,7 @@ from trigger_sdk.trigger_options import (
     Integer,
     Moment,
     Object,
+    Pattern,
     Text,
     Texts,
     TriggerOptions,
@@ -25,6 +26,7 @@ from trigger_sdk.trigger_options import (
 PYTHON_TYPES: dict[type, Any] = {
     Integer: int,
     Text: str,
+    Pattern: str,
     Texts: Collection[str],
     Duration: float | timedelta,
     Moment: datetime | str,

@@ -11,7 +11,7 @@ from trigger_sdk.client import ApiError, Unreachable
 from trigger_sdk.client.http_api import HttpApi
 from trigger_sdk.client.triggering import batch_body, is_repeatable, trigger_body
 
-from tests.unit.sdk.peer import Peer
+from tests.unit.sdk.client.peer import Peer
 
 RUN = {"id": "run_1", "task": "t", "state": "pending", "attempt_count": 0}
 KEY = {"idempotency_key": "k"}

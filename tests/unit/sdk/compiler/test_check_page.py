@@ -15,7 +15,7 @@ from trigger_sdk.agent.inspection import manifest_of
 from trigger_sdk.compiler.points import _PLACES
 from trigger_sdk.tasks import registry
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SDK = ROOT / "sdk" / "python" / "trigger_sdk"
 HEAD = "from trigger_sdk import checkpoint, step, task\n"
 PAGE = (ROOT / "docs" / "check.md").read_text()

@@ -15,7 +15,7 @@ from trigger_sdk import AsyncClient, Client
 from trigger_sdk.client import ApiError, NotConfigured, Unreachable
 from trigger_sdk.client.http_api import find_server
 
-from tests.unit.sdk.peer import Peer
+from tests.unit.sdk.client.peer import Peer
 
 RUN = {"id": "run_1", "task": "t", "state": "pending", "attempt_count": 0}
 

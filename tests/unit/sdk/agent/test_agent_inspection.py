@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from trigger_sdk import cli
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 GOOD = """from trigger_sdk import task, checkpoint, Retry
 print("printed while importing")
 

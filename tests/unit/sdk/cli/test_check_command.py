@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from trigger_sdk import cli
 
-SDK = Path(__file__).parents[3] / "sdk" / "python"
+SDK = Path(__file__).parents[4] / "sdk" / "python"
 HEAD = "from trigger_sdk import checkpoint, step, task\n"
 GOOD = "@task(id='{0}')\ndef {0}(x: int = 1):\n    return x\n"
 LOSES = "@task(id='{0}')\ndef {0}():\n    client = object()\n    checkpoint('k')\n    return client\n"
