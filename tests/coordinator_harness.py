@@ -16,12 +16,12 @@ import psycopg
 import pytest
 from django.db import connection
 
+from apps import protocol as wire
 from apps.live import notify as broadcast
 from apps.live.notify import Notifier
 from apps.runs.lifecycle import trigger
 from apps.runs.models import Run
 from apps.workers import leases
-from apps.workers import protocol as wire
 from tests.factories import make_task
 from trigger_site.coordinator.app import CoordinatorApi
 from trigger_site.coordinator.database import Database

@@ -9,10 +9,10 @@ import msgspec
 from django.db import OperationalError, transaction
 from psycopg import AsyncConnection
 
+from apps.protocol import LEASE_SECONDS, SUSPECT_SECONDS, Lease, Registration
 from apps.runs.lifecycle import AttemptEnd, fail_attempts
 from apps.runs.states import Outcome
 from apps.storage.statements import is_held, statement
-from apps.workers.protocol import LEASE_SECONDS, SUSPECT_SECONDS, Lease, Registration
 
 PULSE_SILENCE_SECONDS = 15
 """Coordinators stamp the pulse every 5 s; three missed ones mean that the database was away."""

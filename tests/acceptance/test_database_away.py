@@ -14,7 +14,7 @@ import psutil
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from tests.acceptance.installation import DEADLINE_SECONDS, ROOT, Installation, until
 from tests.conftest import chosen_binaries
 from trigger_site.development.postgres import EmbeddedPostgres

@@ -115,7 +115,7 @@ PLANTS: dict[str, Callable[[], None]] = {
 def work(plant: str, arguments: list[str]) -> NoReturn:
     """The worker, which has a part in one of the bugs only."""
     from apps.workers.node import __main__ as node
-    from apps.workers.node.attempts import Attempt
+    from apps.workers.node.attempts.attempt import Attempt
     from tests.acceptance.installation import hand_token_over
 
     if plant == "ignore-tokens":

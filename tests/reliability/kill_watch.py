@@ -248,7 +248,7 @@ class Requests:
 
 
 def _request_name(url: str, body: bytes | None) -> str:
-    from apps.workers import protocol as wire
+    from apps import protocol as wire
 
     first = url.removeprefix(COORDINATOR_PATH).split("/")[0]
     if first == "runs":
@@ -261,6 +261,6 @@ def _request_name(url: str, body: bytes | None) -> str:
 
 def _is_news(status: int, raw: bytes) -> bool:
     """Whether a poll brought a run."""
-    from apps.workers import protocol as wire
+    from apps import protocol as wire
 
     return status == 200 and bool(wire.decode(raw, wire.PollReply).claims)

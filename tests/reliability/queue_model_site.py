@@ -15,12 +15,12 @@ from django.db import connection
 from psycopg.rows import dict_row
 
 from apps.checkpoints import store
+from apps.protocol import Lease
 from apps.queues.claim import claimer as claims
 from apps.runs import lifecycle
 from apps.runs.states import Outcome
 from apps.workers import leases
 from apps.workers.models import Worker
-from apps.workers.protocol import Lease
 from tests.factories import make_deployment, make_task
 from tests.reliability.queue_model_terms import WORKERS, Attempt
 

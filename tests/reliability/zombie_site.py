@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psutil
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from tests.acceptance.installation import Installation
 
 TASKS = Path(__file__).parent / "zombie_tasks"

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import msgspec
 
+from apps import protocol as wire
 from apps.checkpoints import store
 from apps.workers import deployments, leases
-from apps.workers import protocol as wire
 
 from .database import Database, DatabaseAwayError, HeldError
 from .polls import Dispatcher

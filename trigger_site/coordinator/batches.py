@@ -15,7 +15,7 @@ from uuid import UUID
 
 import psycopg
 
-from apps.workers.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
+from apps.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
 
 from .database import TOO_MUCH, Connection, Database, HeldError
 

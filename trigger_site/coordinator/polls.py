@@ -9,10 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from apps.live.notify import announce_now
+from apps.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
 from apps.queues.claim import claimer as claims
 from apps.storage.ids import public_id
 from apps.workers import leases
-from apps.workers.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
 
 from .database import Connection, Database, DatabaseAwayError, HeldError
 

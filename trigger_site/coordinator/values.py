@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from apps.protocol import Finish, Result
 from apps.storage.values import ValueRefused, check_value
-from apps.workers.protocol import Finish, Result
 
 
 def refused_outputs(items: Sequence[Finish]) -> dict[int, Result]:

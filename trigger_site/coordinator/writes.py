@@ -12,13 +12,13 @@ from django.db import DataError, IntegrityError, InterfaceError, OperationalErro
 from apps.checkpoints import store
 from apps.checkpoints.errors import CheckpointRefused
 from apps.live.notify import announce_now
+from apps.protocol import CheckpointItem, Finish, LogBatch, Result, Start
 from apps.runs import logs
 from apps.runs.lifecycle import ATTEMPT_FACTS, COMPLETE_ATTEMPTS, START_ATTEMPTS, Answer, AttemptEnd, fail_attempts
 from apps.runs.logs import storable_error
 from apps.runs.states import Outcome
 from apps.storage.statements import bytes_array, is_held, uuid_array
 from apps.storage.values import storable_fields
-from apps.workers.protocol import CheckpointItem, Finish, LogBatch, Result, Start
 
 from .batches import HELD, HELD_IN_A_ROW, BatchWriter
 from .database import PATIENT_POOL_MAX_SIZE, Connection, Database, DatabaseAwayError

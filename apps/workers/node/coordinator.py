@@ -6,7 +6,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 
 REQUEST_SECONDS = 15.0
 POLL_REQUEST_SECONDS = wire.POLL_SECONDS + 10.0

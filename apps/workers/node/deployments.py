@@ -7,9 +7,8 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
-from apps.workers.protocol import DeploymentReply
-
-from .coordinator import Coordinator, RefusedError
+from apps.protocol import DeploymentReply
+from apps.workers.node.coordinator import Coordinator, RefusedError
 
 
 class DeploymentError(Exception):

@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from apps.workers.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
-
-from .coordinator import CoordinatorError, DatabaseAwayError, RefusedError, UnreachableError
+from apps.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
+from apps.workers.node.coordinator import CoordinatorError, DatabaseAwayError, RefusedError, UnreachableError
 
 BACKOFF_SECONDS = (0.1, 5.0)
 

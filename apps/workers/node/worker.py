@@ -7,15 +7,14 @@ import signal
 import time
 from uuid import UUID, uuid4
 
-from apps.workers import protocol as wire
-
-from .attempts import Attempt
-from .config import Config
-from .coordinator import Coordinator, CoordinatorError, DatabaseAwayError, RefusedError
-from .deployments import Deployments
-from .executors.base import Executor
-from .outbox import Sender
-from .runs import LEASE_REASONS, AttemptRun, Tools
+from apps import protocol as wire
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.attempts.run import LEASE_REASONS, AttemptRun, Tools
+from apps.workers.node.config import Config
+from apps.workers.node.coordinator import Coordinator, CoordinatorError, DatabaseAwayError, RefusedError
+from apps.workers.node.deployments import Deployments
+from apps.workers.node.executors.base import Executor
+from apps.workers.node.outbox import Sender
 
 CONFIRM_AFTER_SECONDS = 2.0
 """A claim that still runs after this time is confirmed by an early heartbeat; a shorter one by its finish."""

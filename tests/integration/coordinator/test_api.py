@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from apps.workers.models import Worker
 from tests.coordinator_harness import (
     TOKEN,

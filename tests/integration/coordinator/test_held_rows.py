@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from django.db import OperationalError
 
+from apps import protocol as wire
 from apps.queues.controls import set_task
 from apps.runs.lifecycle import cancel, trigger
 from apps.runs.models import Attempt, Run, Task, TaskControl
 from apps.storage.ids import uuid7
 from apps.storage.statements import is_held
 from apps.workers import leases
-from apps.workers import protocol as wire
 from apps.workers.models import Worker
 from tests.coordinator_harness import (
     Clock,

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from psycopg import errors
 
+from apps import protocol as wire
 from apps.checkpoints import store
 from apps.checkpoints.models import Checkpoint
-from apps.workers import protocol as wire
 from tests.coordinator_harness import Coordinator, checkpoint_of, start_of
 
 BATCHES = 15

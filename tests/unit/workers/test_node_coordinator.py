@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
+from apps.protocol import Heartbeat, Problem, encode
 from apps.workers.node.coordinator import (
     Coordinator,
     CoordinatorError,
@@ -14,7 +15,6 @@ from apps.workers.node.coordinator import (
     RefusedError,
     UnreachableError,
 )
-from apps.workers.protocol import Heartbeat, Problem, encode
 
 
 @asynccontextmanager

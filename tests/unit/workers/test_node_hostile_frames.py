@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from apps.workers.node.attempts import Attempt
+from apps.protocol import CheckpointItem, Claim, DeploymentReply, Finish, LogBatch, Result
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.attempts.run import AttemptRun, Tools
 from apps.workers.node.executors.process import ProcessExecutor
 from apps.workers.node.outbox import Sender
-from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import CheckpointItem, Claim, DeploymentReply, Finish, LogBatch, Result
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
 SOURCE = '''

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, FrameBuffer, encode_frame
 
-from apps.workers.node.attempts import ProcessEnd
-from apps.workers.node.connections import FIRST_FRAME_MAX_BYTES, ChildConnection
-from apps.workers.node.hosts import STRANGERS_MAX, Host, HostError
+from apps.workers.node.attempts.attempt import ProcessEnd
+from apps.workers.node.hosts.connections import FIRST_FRAME_MAX_BYTES, ChildConnection
+from apps.workers.node.hosts.host import STRANGERS_MAX, Host, HostError
 
 
 class Peer:

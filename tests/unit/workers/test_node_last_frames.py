@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from apps.workers.node.attempts import Attempt
-from apps.workers.node.connections import IN_FLIGHT_MAX
+from apps.protocol import Claim, DeploymentReply, Finish, Result, StoredCheckpoint, StoredCheckpoints
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.attempts.run import AttemptRun, Tools
+from apps.workers.node.hosts.connections import IN_FLIGHT_MAX
 from apps.workers.node.outbox import Sender
-from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import Claim, DeploymentReply, Finish, Result, StoredCheckpoint, StoredCheckpoints
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
 COUNT = IN_FLIGHT_MAX + 8

@@ -8,12 +8,12 @@ from uuid import uuid4
 import pytest
 from trigger_sdk.agent.output import clean_text
 
+from apps.protocol import BATCH_MAX_ITEMS, Claim, LogBatch, Result, encode
 from apps.workers.node import outbox
-from apps.workers.node.attempts import Attempt
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.attempts.logs import LogBuffer
 from apps.workers.node.coordinator import DatabaseAwayError, RefusedError, UnreachableError
-from apps.workers.node.logs import LogBuffer
 from apps.workers.node.outbox import Sender
-from apps.workers.protocol import BATCH_MAX_ITEMS, Claim, LogBatch, Result, encode
 
 OK = Result(200)
 
@@ -189,7 +189,7 @@ async def test_line_with_a_bad_time_gets_the_present_one(at: object) -> None:
 
 @pytest.mark.asyncio
 async def test_cut_log_ends_with_one_marker_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apps.workers.node.logs.ATTEMPT_MAX_LINES", 3)
+    monkeypatch.setattr("apps.workers.node.attempts.logs.ATTEMPT_MAX_LINES", 3)
     sink = Sink()
     for number in range(10):
         sink.buffer.add({"message": f"line {number}"})
@@ -204,7 +204,7 @@ async def test_cut_log_ends_with_one_marker_that_counts(monkeypatch: pytest.Monk
 
 @pytest.mark.asyncio
 async def test_log_is_bounded_by_bytes_and_lines_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apps.workers.node.logs.ATTEMPT_MAX_BYTES", 100_000)
+    monkeypatch.setattr("apps.workers.node.attempts.logs.ATTEMPT_MAX_BYTES", 100_000)
     sink = Sink()
     for _ in range(3):
         sink.buffer.add({"message": "x" * 200_000})

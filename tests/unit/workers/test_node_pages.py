@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from apps.workers.node.connections import ChildConnection
+from apps.protocol import StoredCheckpoint, StoredCheckpoints
 from apps.workers.node.coordinator import RefusedError
-from apps.workers.protocol import StoredCheckpoint, StoredCheckpoints
+from apps.workers.node.hosts.connections import ChildConnection
 from tests.unit.workers.test_node_allowance import a_child
 from tests.unit.workers.test_node_hostile_frames import Node, opened
 from tests.unit.workers.test_node_hosts import Listener

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from apps.protocol import Problem, encode
 from apps.workers.node.config import ConfigError, read_config
-from apps.workers.protocol import Problem, encode
 
 ROOT = Path(__file__).resolve().parents[3]
 BARRED = ("django", "psycopg", "psycopg_pool", "ninja", "channels", "trigger_site", "apps.runs", "apps.workers.models")

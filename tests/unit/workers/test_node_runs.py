@@ -8,15 +8,15 @@ from uuid import uuid4
 import pytest
 from trigger_sdk.wire import Frame
 
-from apps.workers.node import runs
-from apps.workers.node.attempts import Attempt, ProcessEnd
+from apps.protocol import Claim, DeploymentReply, Finish, Result, TaskOptions
+from apps.workers.node.attempts import run as runs
+from apps.workers.node.attempts.attempt import Attempt, ProcessEnd
+from apps.workers.node.attempts.run import AttemptRun, Tools
 from apps.workers.node.coordinator import UnreachableError
 from apps.workers.node.deployments import Deployments
 from apps.workers.node.executors.base import Place, StartFailedError
-from apps.workers.node.hosts import Host
+from apps.workers.node.hosts.host import Host
 from apps.workers.node.outbox import Sender
-from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import Claim, DeploymentReply, Finish, Result, TaskOptions
 
 
 class Node:

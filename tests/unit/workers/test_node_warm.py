@@ -14,14 +14,7 @@ import msgspec
 import psutil
 import pytest
 
-from apps.workers.node.attempts import Attempt
-from apps.workers.node.executors import warm
-from apps.workers.node.executors.base import Executor, Place, PoolKey
-from apps.workers.node.executors.warm import WarmPool
-from apps.workers.node.hosts import Host
-from apps.workers.node.outbox import Sender
-from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import (
+from apps.protocol import (
     Claim,
     DeploymentReply,
     Finish,
@@ -31,6 +24,13 @@ from apps.workers.protocol import (
     StoredCheckpoints,
     TaskOptions,
 )
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.attempts.run import AttemptRun, Tools
+from apps.workers.node.executors import pool as warm
+from apps.workers.node.executors.base import Executor, Place, PoolKey
+from apps.workers.node.executors.pool import WarmPool
+from apps.workers.node.hosts.host import Host
+from apps.workers.node.outbox import Sender
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
 SOURCE = """

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from apps.workers.node.hosts import Host
-from apps.workers.protocol import DeploymentReply, TaskOptions
+from apps.protocol import DeploymentReply, TaskOptions
+from apps.workers.node.hosts.host import Host
 
 
 class StartFailedError(Exception):

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from apps.protocol import DeploymentReply, TaskOptions
 from apps.workers.node.deployments import DeploymentError, unpack
 from apps.workers.node.executors.base import Place, StartFailedError, lock_folder, pool_key, socket_folder
 from apps.workers.node.executors.orphans import Orphans
-from apps.workers.node.executors.warm import WarmPool
-from apps.workers.node.hosts import Host, HostError
-from apps.workers.protocol import DeploymentReply, TaskOptions
+from apps.workers.node.executors.pool import WarmPool
+from apps.workers.node.hosts.host import Host, HostError
 
 READY_SECONDS = 60.0
 IDLE_SECONDS = 300.0

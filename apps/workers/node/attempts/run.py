@@ -10,17 +10,16 @@ from typing import Any, TypeVar
 import msgspec
 from trigger_sdk.wire import Frame, encode_frame
 
-from apps.workers import protocol as wire
-
-from .attempts import Attempt, ProcessEnd, storable
-from .connections import ChildConnection
-from .coordinator import CoordinatorError, RefusedError
-from .deployments import DeploymentError, Deployments
-from .executors.base import Executor, Place, StartFailedError
-from .headers import CheckpointHeader, LoadHeader, header_of
-from .hosts import HostError
-from .logs import LogBuffer
-from .outbox import BACKOFF_SECONDS, Sender
+from apps import protocol as wire
+from apps.workers.node.attempts.attempt import Attempt, ProcessEnd, storable
+from apps.workers.node.attempts.headers import CheckpointHeader, LoadHeader, header_of
+from apps.workers.node.attempts.logs import LogBuffer
+from apps.workers.node.coordinator import CoordinatorError, RefusedError
+from apps.workers.node.deployments import DeploymentError, Deployments
+from apps.workers.node.executors.base import Executor, Place, StartFailedError
+from apps.workers.node.hosts.connections import ChildConnection
+from apps.workers.node.hosts.host import HostError
+from apps.workers.node.outbox import BACKOFF_SECONDS, Sender
 
 STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0

@@ -1,6 +1,6 @@
 """The container engine as the worker uses it: typed calls on a few threads. The only module that imports `docker`.
 
-It decides nothing: how a container looks is `docker_containers.py`'s, what its image holds `docker_images.py`'s. The
+It decides nothing: how a container looks is `containers.py`'s, what its image holds `images.py`'s. The
 library is imported when a connection is made, so that a worker without containers never pays for it.
 """
 

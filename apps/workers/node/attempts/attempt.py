@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from apps.workers.protocol import (
+from apps.protocol import (
     CONFIRM_SECONDS,
     SELF_KILL_SECONDS,
     Claim,

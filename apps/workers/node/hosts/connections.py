@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from trigger_sdk.wire import Frame, FrameBuffer, WireError, encode_frame
 
-from .allowance import TURN_UNITS, Allowance, cost_of
-from .attempts import ProcessEnd
+from apps.workers.node.attempts.attempt import ProcessEnd
+from apps.workers.node.hosts.allowance import TURN_UNITS, Allowance, cost_of
 
 if TYPE_CHECKING:
-    from .hosts import Host
+    from apps.workers.node.hosts.host import Host
 
 IN_FLIGHT_MAX = 32
 """Frames of one child that wait for an answer before nothing more of it is heard."""

@@ -2,7 +2,7 @@
 
 A container whose task keeps its process (`warm_start="same_process"`) waits for that task's next run instead.
 
-Owns the containers' life on this node. How they look is `docker_containers.py`'s, what is in them `docker_images.py`'s;
+Owns the containers' life on this node. How they look is `containers.py`'s, what is in them `images.py`'s;
 what goes over their sockets is the host's.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from trigger_sdk.wire import SOCKET_NAME
 
-from apps.workers.node.attempts import ProcessEnd
+from apps.protocol import DeploymentReply, TaskOptions
+from apps.workers.node.attempts.attempt import ProcessEnd
 from apps.workers.node.config import Config
-from apps.workers.node.executors import docker_containers as containers
 from apps.workers.node.executors.base import (
     ExecutorUnavailableError,
     Place,
@@ -27,11 +27,11 @@ from apps.workers.node.executors.base import (
     pool_key,
     socket_folder,
 )
-from apps.workers.node.executors.docker_engine import Engine, EngineError
-from apps.workers.node.executors.docker_images import Images
-from apps.workers.node.executors.warm import WarmPool
-from apps.workers.node.hosts import Host, HostError
-from apps.workers.protocol import DeploymentReply, TaskOptions
+from apps.workers.node.executors.docker import containers
+from apps.workers.node.executors.docker.engine import Engine, EngineError
+from apps.workers.node.executors.docker.images import Images
+from apps.workers.node.executors.pool import WarmPool
+from apps.workers.node.hosts.host import Host, HostError
 
 READY_SECONDS = 60.0
 EXIT_SECONDS = 5.0

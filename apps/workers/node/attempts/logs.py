@@ -8,10 +8,9 @@ from typing import Any
 
 from trigger_sdk.times import TimeRefused, read_time
 
-from apps.workers.protocol import LogBatch, LogItem
-
-from .attempts import Attempt, storable
-from .outbox import Sender
+from apps.protocol import LogBatch, LogItem
+from apps.workers.node.attempts.attempt import Attempt, storable
+from apps.workers.node.outbox import Sender
 
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024

@@ -15,8 +15,8 @@ from typing import Any
 
 from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, WireError
 
-from .attempts import ProcessEnd
-from .connections import ChildConnection, Connection, ControlConnection, RunListener
+from apps.workers.node.attempts.attempt import ProcessEnd
+from apps.workers.node.hosts.connections import ChildConnection, Connection, ControlConnection, RunListener
 
 PING_SECONDS = 10.0
 AGENT_SILENCE_SECONDS = 45.0
