@@ -73,12 +73,12 @@ def lose_triggers() -> None:
 
 def release_lost_attempts() -> None:
     """An attempt whose lease ended is said to have never begun."""
-    from apps.runs.lifecycle import AttemptEnd
+    from apps.protocol import Finish
     from apps.runs.states import Outcome
     from apps.workers import leases
 
-    def end_of(row: Any) -> AttemptEnd:
-        return AttemptEnd(row.run_id, row.token, Outcome.RELEASED)
+    def end_of(row: Any) -> Finish:
+        return Finish(row.run_id, row.token, Outcome.RELEASED)
 
     leases._end_of = end_of
 

@@ -254,7 +254,7 @@ def _request_name(url: str, body: bytes | None) -> str:
     if first == "runs":
         return "stored"
     if first == "checkpoints" and body is not None:
-        items = wire.decode(body, wire.Checkpoints).items
+        items = wire.CHECKPOINTS.read(body)
         return f"checkpoints {items[0].key}" if len(items) == 1 else first
     return first
 

@@ -13,8 +13,7 @@ from apps.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
 from apps.queues.claim import claimer as claims
 from apps.storage.ids import public_id
 from apps.workers import leases
-
-from .database import Connection, Database, DatabaseAwayError, HeldError
+from trigger_site.coordinator.database import Connection, Database, DatabaseAwayError, HeldError
 
 SWEEP_SECONDS = 1.0
 """How often due runs are promoted and the tables are asked without a notification: a lost one costs at most this."""

@@ -9,12 +9,13 @@ from uuid import UUID, uuid4
 
 from apps import protocol as wire
 from apps.workers.node.attempts.attempt import Attempt
-from apps.workers.node.attempts.run import LEASE_REASONS, AttemptRun, Tools
+from apps.workers.node.attempts.run import LEASE_REASONS, AttemptRun
+from apps.workers.node.attempts.tools import Tools
 from apps.workers.node.config import Config
-from apps.workers.node.coordinator import Coordinator, CoordinatorError, DatabaseAwayError, RefusedError
+from apps.workers.node.coordinator import CallRefusedError, Coordinator, CoordinatorError, DatabaseUnavailableError
 from apps.workers.node.deployments import Deployments
 from apps.workers.node.executors.base import Executor
-from apps.workers.node.outbox import Sender
+from apps.workers.node.outbox import Outbox
 
 CONFIRM_AFTER_SECONDS = 2.0
 """A claim that still runs after this time is confirmed by an early heartbeat; a shorter one by its finish."""
@@ -37,15 +38,7 @@ class Worker:
         self._tools = Tools(
             deployments=Deployments(coordinator),
             executor=executor,
-            starts=Sender("starts", coordinator.start, lambda _: 200),
-            checkpoints=Sender(
-                "checkpoints",
-                coordinator.checkpoint,
-                lambda item: len(item.data) + len(item.carried or b""),
-                coalesce_seconds=COALESCE_SECONDS,
-            ),
-            logs=Sender("logs", coordinator.log, lambda batch: sum(len(line.message) for line in batch.lines)),
-            finishes=Sender("finishes", coordinator.finish, lambda item: len(item.output or b"")),
+            outbox=Outbox(coordinator.write),
             load_checkpoints=coordinator.stored_checkpoints,
             load_data=coordinator.stored_data,
         )
@@ -110,7 +103,7 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 await self._coordinator.register(registration)
-            except RefusedError:
+            except CallRefusedError:
                 raise
             except CoordinatorError as error:
                 # At the start of all processes together, the coordinator's absence is no news for a second or two.
@@ -149,7 +142,7 @@ class Worker:
         while True:
             try:
                 reply = await self._coordinator.poll(poll)
-            except RefusedError as error:
+            except CallRefusedError as error:
                 if error.kind != "unknown-worker":
                     raise
                 await self._register()
@@ -241,11 +234,11 @@ class Worker:
         sent_at = time.monotonic()
         try:
             reply = await self._coordinator.beat(wire.Heartbeat(self.id, [run.attempt.lease for run in runs]))
-        except DatabaseAwayError as error:
+        except DatabaseUnavailableError as error:
             self._away_since, self._away_heard_at = self._away_since or sent_at, sent_at
             logger.warning("worker.beat: the database is away: %s", error)
             return False
-        except RefusedError as error:
+        except CallRefusedError as error:
             logger.warning("worker.beat: %s", error)
             if error.kind == "unknown-worker":
                 await self._register()

@@ -6,7 +6,8 @@ from uuid import uuid4
 import pytest
 
 from apps.protocol import CONFIRM_SECONDS, LEASE_SECONDS, Claim, Finish, decode, encode
-from apps.workers.node.attempts.attempt import Attempt, ProcessEnd
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.hosts.ends import ProcessEnd
 
 FAILED = {"error": {"type": "CardDeclined", "message": "no", "stack": "s"}, "is_abort": False}
 

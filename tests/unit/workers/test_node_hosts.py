@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, FrameBuffer, encode_frame
 
-from apps.workers.node.attempts.attempt import ProcessEnd
-from apps.workers.node.hosts.connections import FIRST_FRAME_MAX_BYTES, ChildConnection
-from apps.workers.node.hosts.host import STRANGERS_MAX, Host, HostError
+from apps.workers.node.hosts.connection import FIRST_FRAME_MAX_BYTES
+from apps.workers.node.hosts.ends import ProcessEnd
+from apps.workers.node.hosts.host import Host, HostError
+from apps.workers.node.hosts.roles import ChildConnection
+from apps.workers.node.hosts.strangers import STRANGERS_MAX
 
 
 class Peer:

@@ -12,8 +12,9 @@ from apps.protocol import BATCH_MAX_ITEMS, Claim, LogBatch, Result, encode
 from apps.workers.node import outbox
 from apps.workers.node.attempts.attempt import Attempt
 from apps.workers.node.attempts.logs import LogBuffer
-from apps.workers.node.coordinator import DatabaseAwayError, RefusedError, UnreachableError
+from apps.workers.node.coordinator import CallRefusedError, DatabaseUnavailableError, UnreachableError
 from apps.workers.node.outbox import Sender
+from tests.unit.workers.outboxes import outbox_to
 
 OK = Result(200)
 
@@ -79,7 +80,8 @@ async def test_batch_is_bounded_by_items_and_by_bytes() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    "failure", [UnreachableError("gone"), DatabaseAwayError("away"), RefusedError(500, "internal-error", "oops")]
+    "failure",
+    [UnreachableError("gone"), DatabaseUnavailableError("away"), CallRefusedError(500, "internal-error", "oops")],
 )
 async def test_unanswered_batch_is_repeated(failure: Exception) -> None:
     other = Recorder(failure, failure)
@@ -92,7 +94,7 @@ async def test_unanswered_batch_is_repeated(failure: Exception) -> None:
 
 @pytest.mark.asyncio
 async def test_refused_batch_is_not_repeated() -> None:
-    other = Recorder(RefusedError(401, "worker-token-wrong", "no"))
+    other = Recorder(CallRefusedError(401, "worker-token-wrong", "no"))
 
     results = await together(other.sender(), ["a", "b"])
 
@@ -144,8 +146,8 @@ async def test_answer_with_another_number_of_results_hangs_nobody() -> None:
 class Sink:
     def __init__(self) -> None:
         self.batches: list[LogBatch] = []
-        self.sender: Sender[LogBatch] = Sender("logs", self.send, lambda _: 1)
-        self.buffer = LogBuffer(Attempt(Claim(uuid4(), "run_1", 2, b"t", "t", uuid4(), b"{}", 3)), self.sender)
+        claim = Claim(uuid4(), "run_1", 2, b"t", "t", uuid4(), b"{}", 3)
+        self.buffer = LogBuffer(Attempt(claim), outbox_to(logs=self.send))
 
     async def send(self, items: list[LogBatch]) -> list[Result]:
         encode(items)

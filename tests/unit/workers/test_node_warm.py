@@ -25,12 +25,13 @@ from apps.protocol import (
     TaskOptions,
 )
 from apps.workers.node.attempts.attempt import Attempt
-from apps.workers.node.attempts.run import AttemptRun, Tools
+from apps.workers.node.attempts.run import AttemptRun
+from apps.workers.node.attempts.tools import Tools
 from apps.workers.node.executors import pool as warm
-from apps.workers.node.executors.base import Executor, Place, PoolKey
+from apps.workers.node.executors.base import Executor, PoolKey, RunPlace
 from apps.workers.node.executors.pool import WarmPool
 from apps.workers.node.hosts.host import Host
-from apps.workers.node.outbox import Sender
+from tests.unit.workers.outboxes import outbox_to
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
 SOURCE = """
@@ -85,14 +86,11 @@ class Node:
         return StoredCheckpoints(self.stored)
 
     def begin(self, **payload: Any) -> tuple[AttemptRun, "asyncio.Task[None]"]:
-        def sender(send: Any) -> "Sender[Any]":
-            return Sender("test", send, lambda _: 1)
-
         tools = Tools(
             deployments=self,  # type: ignore[arg-type]
             executor=self.executor,
-            starts=sender(self.save), checkpoints=sender(self.save), logs=sender(self.log),
-            finishes=sender(self.finish), load_checkpoints=self.checkpoints, load_data=self.save,
+            outbox=outbox_to(starts=self.save, checkpoints=self.save, logs=self.log, finishes=self.finish),
+            load_checkpoints=self.checkpoints, load_data=self.save,
         )  # fmt: skip
         run_id = uuid4()
         data = json.dumps(payload).encode()
@@ -299,11 +297,11 @@ class Pool:
         self.ended: list[str] = []
         self.pool = WarmPool(self.end)
 
-    async def end(self, place: Place) -> None:
+    async def end(self, place: RunPlace) -> None:
         self.ended.append(place.ticket)
 
     def put(self, ticket: str, key: PoolKey, *, is_reusable: bool = True) -> bool:
-        return self.pool.put(Place(self.host, "c", "cold", pool_key=key, ticket=ticket, is_reusable=is_reusable))
+        return self.pool.put(RunPlace(self.host, "c", "cold", pool_key=key, ticket=ticket, is_reusable=is_reusable))
 
     def surplus(self, seconds: float) -> list[str]:
         now = asyncio.get_running_loop().time()
@@ -342,7 +340,7 @@ async def test_what_is_not_reusable_does_not_wait(tmp_path: Path) -> None:
 
     assert not pool.put("a", key(), is_reusable=False)
     assert not pool.put("gone", key())
-    assert not pool.pool.put(Place(pool.host, "c", "cold", ticket="b", is_reusable=True))
+    assert not pool.pool.put(RunPlace(pool.host, "c", "cold", ticket="b", is_reusable=True))
 
 
 @pytest.mark.asyncio

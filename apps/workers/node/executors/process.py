@@ -18,7 +18,7 @@ from uuid import UUID
 
 from apps.protocol import DeploymentReply, TaskOptions
 from apps.workers.node.deployments import DeploymentError, unpack
-from apps.workers.node.executors.base import Place, StartFailedError, lock_folder, pool_key, socket_folder
+from apps.workers.node.executors.base import RunPlace, StartFailedError, lock_folder, pool_key, socket_folder
 from apps.workers.node.executors.orphans import Orphans
 from apps.workers.node.executors.pool import WarmPool
 from apps.workers.node.hosts.host import Host, HostError
@@ -78,7 +78,9 @@ class ProcessExecutor:
         self._sweeping = asyncio.create_task(self._end_idle(), name="end-idle-agents")
         self._warm.open()
 
-    async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
+    async def acquire(
+        self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
+    ) -> RunPlace:
         key = pool_key(deployment, task, options)
         if (waiting := self._warm.take(key)) is not None:
             waiting.folder = self._new_folder(attempt_name)
@@ -98,9 +100,9 @@ class ProcessExecutor:
         # A process of its own has the code, but nothing that an earlier run has put into its modules.
         kind = "warm" if is_warm and key is None else "cold"
         folder = self._new_folder(attempt_name)
-        return Place(zygote.host, f"process {zygote.process.pid}", kind, folder, pool_key=key)
+        return RunPlace(zygote.host, f"process {zygote.process.pid}", kind, folder, pool_key=key)
 
-    async def release(self, place: Place) -> None:
+    async def release(self, place: RunPlace) -> None:
         folder, place.folder = place.folder, None
         if not self._warm.put(place):
             place.host.retire(place.ticket)
@@ -118,7 +120,7 @@ class ProcessExecutor:
         os.mkdir(folder, mode=0o700)
         return folder
 
-    async def _retire(self, place: Place) -> None:
+    async def _retire(self, place: RunPlace) -> None:
         place.host.retire(place.ticket)
 
     async def close(self) -> None:

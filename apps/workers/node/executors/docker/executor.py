@@ -17,11 +17,10 @@ from pathlib import Path
 from trigger_sdk.wire import SOCKET_NAME
 
 from apps.protocol import DeploymentReply, TaskOptions
-from apps.workers.node.attempts.attempt import ProcessEnd
 from apps.workers.node.config import Config
 from apps.workers.node.executors.base import (
     ExecutorUnavailableError,
-    Place,
+    RunPlace,
     StartFailedError,
     lock_folder,
     pool_key,
@@ -31,6 +30,7 @@ from apps.workers.node.executors.docker import containers
 from apps.workers.node.executors.docker.engine import Engine, EngineError
 from apps.workers.node.executors.docker.images import Images
 from apps.workers.node.executors.pool import WarmPool
+from apps.workers.node.hosts.ends import ProcessEnd
 from apps.workers.node.hosts.host import Host, HostError
 
 READY_SECONDS = 60.0
@@ -107,7 +107,9 @@ class DockerExecutor:
         self._reaping = asyncio.create_task(self._reap_forever(), name="reap-containers")
         self._warm.open()
 
-    async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
+    async def acquire(
+        self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
+    ) -> RunPlace:
         """A container in which the task's process waits, else a new one."""
         key = pool_key(deployment, task, options)
         if (waiting := self._warm.take(key)) is not None:
@@ -125,13 +127,13 @@ class DockerExecutor:
         except BaseException:
             await asyncio.shield(self._discard(container))
             raise
-        return Place(host, container.id[:SHORT_ID], "cold", pool_key=key)
+        return RunPlace(host, container.id[:SHORT_ID], "cold", pool_key=key)
 
-    async def release(self, place: Place) -> None:
+    async def release(self, place: RunPlace) -> None:
         if not self._warm.put(place):
             await self._discard_place(place)
 
-    async def _discard_place(self, place: Place) -> None:
+    async def _discard_place(self, place: RunPlace) -> None:
         for container in list(self._containers.values()):
             if container.host is place.host:
                 await self._discard(container)
