@@ -18,12 +18,13 @@ from apps.checkpoints.replay.lineage import replay_page
 from apps.checkpoints.replay.preview import preview
 from apps.checkpoints.replay.rows import audit_details, preview_row
 from apps.checkpoints.replay.verbs import UNCHANGED, ReplayRequest, replay
+from apps.http.answers import json_response, raw_value, timestamp
+from apps.http.errors import FieldError, PayloadInvalid
+from apps.http.openapi import body_of
 from apps.http.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
-from apps.runs.api.handlers import body_of
 from apps.runs.api.reads import find_run, require_run, run_id_of
-from apps.runs.api.rows import json_response, raw_value, run_detail, run_summary, timestamp
+from apps.runs.api.rows import run_detail, run_summary
 from apps.runs.api.schemas import RunOut, RunPage
-from apps.runs.errors import FieldError, PayloadInvalid
 
 DATA_ENVELOPE_DEPTH = 2
 """A checkpoint's data stands below `checkpoint_data` and its key."""

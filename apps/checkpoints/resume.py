@@ -12,7 +12,8 @@ from uuid import UUID
 
 from apps.checkpoints.errors import DeploymentNotFound
 from apps.checkpoints.models import Kind
-from apps.runs.errors import FieldError, RunNotFound
+from apps.http.errors import FieldError
+from apps.runs.errors import RunNotFound
 from apps.runs.models import Deployment, Run, Task, TaskVersion
 from apps.storage.ids import parse_public_id
 from apps.storage.statements import statement

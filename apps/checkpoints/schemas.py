@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from apps.checkpoints.models import Kind
-from apps.runs.api.schemas import PAGE_DEFAULT, PAGE_LIMIT, FieldErrorOut, Strict
+from apps.http.schemas import PAGE_DEFAULT, PAGE_LIMIT, FieldErrorOut, Strict
 
 
 class CheckpointSummaryOut(Strict):

@@ -8,8 +8,7 @@ from uuid import UUID
 
 from django.core import signing
 
-from apps.http.requests import RequestInvalid
-from apps.runs.errors import FieldError
+from apps.http.errors import FieldError, RequestInvalid
 from apps.storage.ids import parse_public_id, public_id
 
 MAX_CHARACTERS = 1_000

@@ -1,7 +1,6 @@
-"""Every refusal over HTTP: the status of each error class, and how it is written (`application/problem+json`).
+"""Every refusal over HTTP, as `application/problem+json`, and what only the HTTP layer itself refuses.
 
-The one place that knows both the errors of all apps and HTTP. The problem type is the class's name in kebab case;
-`docs/problems.md` describes each.
+The problem type is the class's name in kebab case; `docs/problems.md` describes each.
 """
 
 import logging
@@ -13,126 +12,87 @@ import msgspec
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
-from apps.access.errors import AccessError, KeyRefused, NotAllowed, SignInBusy, TooManyTries
-from apps.checkpoints.errors import CheckpointNotFound, CheckpointRefused, DeploymentNotFound, ReplayRefused
-from apps.http.requests import BodyTooLarge, RequestInvalid
-from apps.queues import errors as queues
-from apps.runs import errors as runs
+from apps.access.errors import AccessError, KeyRefused
+from apps.http.errors import Refusal
 from apps.storage.statements import is_held
 
 CONTENT_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = "2"
+RETRY_AFTER_SECONDS = 2
+
+NamedError = Refusal | AccessError
+NAMED_ERRORS = (Refusal, AccessError)
+"""The bases of all refusals; whatever else is raised is a fault of ours."""
 
 logger = logging.getLogger(__name__)
 
 
-class SiteError(Exception):
-    """Base of what only the HTTP layer itself refuses."""
-
-    title = "Refused"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-
-
-class RouteNotFound(SiteError):
+class RouteNotFound(Refusal):
     title = "No such address"
+    status = 404
 
 
-class MethodNotAllowed(SiteError):
+class MethodNotAllowed(Refusal):
     title = "The address does not know this method"
+    status = 405
 
 
-class HostRefused(SiteError):
+class HostRefused(Refusal):
     title = "The site does not have this name"
+    status = 400
 
 
-class RequestRefused(SiteError):
+class RequestRefused(Refusal):
     title = "The request was refused"
+    status = 400
 
 
-class RequestMalformed(SiteError):
+class RequestMalformed(Refusal):
     title = "This is no valid HTTP"
+    status = 400
 
 
-class AddressTooLong(SiteError):
+class AddressTooLong(Refusal):
     title = "The address is too long"
+    status = 414
 
 
-class HeadTooLarge(SiteError):
+class HeadTooLarge(Refusal):
     title = "The headers are too large or too many"
+    status = 431
 
 
-class RequestTooSlow(SiteError):
+class RequestTooSlow(Refusal):
     title = "The request came too slowly"
+    status = 408
 
 
-class ServerFull(SiteError):
+class ServerFull(Refusal):
     title = "The server is full"
+    status = 503
+    retry_after_seconds = RETRY_AFTER_SECONDS
 
 
-class DatabaseAway(SiteError):
+class DatabaseAway(Refusal):
     title = "The database is away"
+    status = 503
+    retry_after_seconds = RETRY_AFTER_SECONDS
 
 
-class NotReady(SiteError):
+class NotReady(Refusal):
     title = "Not ready"
+    status = 503
+    retry_after_seconds = RETRY_AFTER_SECONDS
 
 
-class Busy(SiteError):
+class Busy(Refusal):
     title = "Held by another transaction"
+    status = 503
+    retry_after_seconds = RETRY_AFTER_SECONDS
 
 
-class InternalError(SiteError):
+class InternalError(Refusal):
     title = "Something went wrong here"
-
-
-STATUSES: dict[type[Exception], int] = {
-    KeyRefused: 401,
-    NotAllowed: 403,
-    TooManyTries: 429,
-    SignInBusy: 503,
-    runs.TaskNotFound: 404,
-    runs.TaskRetired: 409,
-    runs.PayloadMalformed: 400,
-    runs.PayloadInvalid: 422,
-    runs.PayloadTooLarge: 413,
-    runs.OptionInvalid: 422,
-    runs.BatchInvalid: 422,
-    runs.IdempotencyConflict: 409,
-    runs.RunNotFound: 404,
-    runs.IllegalMove: 409,
-    runs.DeploymentRefused: 422,
-    RequestInvalid: 422,
-    BodyTooLarge: 413,
-    CheckpointNotFound: 404,
-    CheckpointRefused: 422,
-    DeploymentNotFound: 404,
-    ReplayRefused: 422,
-    queues.RequeueRefused: 422,
-    queues.LimitInvalid: 422,
-    queues.NoteInvalid: 422,
-    queues.SelectionInvalid: 422,
-    queues.QueueNotFound: 404,
-    queues.QueueFull: 429,
-    RouteNotFound: 404,
-    MethodNotAllowed: 405,
-    HostRefused: 400,
-    RequestRefused: 400,
-    RequestMalformed: 400,
-    AddressTooLong: 414,
-    HeadTooLarge: 431,
-    RequestTooSlow: 408,
-    ServerFull: 503,
-    DatabaseAway: 503,
-    NotReady: 503,
-    Busy: 503,
-    InternalError: 500,
-}
-
-NAMED_ERRORS = (AccessError, runs.RunsError, SiteError)
-"""The bases of the errors in the table; whatever else is raised is a fault of ours."""
+    status = 500
 
 
 def problem_type(error: type[Exception]) -> str:
@@ -148,15 +108,12 @@ def problem_response(error: Exception) -> HttpResponse:
     elif isinstance(error, (OperationalError, InterfaceError)):
         logger.warning("api.database_away: %s", str(error).strip())
         error = DatabaseAway("The database does not answer at present. Nothing is known to be saved; try again.")
-    elif type(error) not in STATUSES:
-        error = _logged(error)
-    response = _write(error)
-    if isinstance(error, KeyRefused):
+    named = error if isinstance(error, NAMED_ERRORS) else _logged(error)
+    response = _write(named)
+    if isinstance(named, KeyRefused):
         response["WWW-Authenticate"] = 'Bearer realm="trigger-site"'
-    if isinstance(error, DatabaseAway | NotReady | ServerFull | Busy):
-        response["Retry-After"] = RETRY_AFTER_SECONDS
-    if isinstance(error, queues.QueueFull | TooManyTries | SignInBusy):
-        response["Retry-After"] = str(error.retry_after_seconds)
+    if named.retry_after_seconds is not None:
+        response["Retry-After"] = str(named.retry_after_seconds)
     return response
 
 
@@ -166,20 +123,16 @@ def _logged(error: Exception) -> InternalError:
     return InternalError(f"The log of the web process has the reason under the id {identifier}.")
 
 
-def _write(error: Any) -> HttpResponse:
-    status = STATUSES[type(error)]
+def _write(error: NamedError) -> HttpResponse:
     problem = {
         "type": problem_type(type(error)),
         "title": error.title,
-        "status": status,
+        "status": error.status,
         "detail": error.detail,
         "errors": [{"path": field.path, "message": field.message} for field in getattr(error, "errors", ())],
+        **getattr(error, "members", {}),
     }
-    if isinstance(error, runs.IllegalMove):
-        problem["state"] = error.state
-    if isinstance(error, runs.IdempotencyConflict):
-        problem["run"] = error.run or None
-    return HttpResponse(msgspec.json.encode(_storable(problem)), status=status, content_type=CONTENT_TYPE)
+    return HttpResponse(msgspec.json.encode(_storable(problem)), status=error.status, content_type=CONTENT_TYPE)
 
 
 def _storable(value: Any) -> Any:

@@ -11,8 +11,8 @@ from django.http.request import UnreadablePostError
 from pydantic import BaseModel, ValidationError
 
 from apps.access.permissions import Actor
-from apps.runs.errors import FieldError, PayloadMalformed, RunsError
-from apps.runs.trigger.payloads import parse_json
+from apps.http.errors import BodyTooLarge, FieldError, PayloadMalformed, RequestInvalid
+from apps.http.values import parse_json
 
 BODY_MAX_BYTES = 3 * 1024 * 1024
 """A payload of 3,000,000 bytes and 140 KB for the rest, as they were sent."""
@@ -21,20 +21,6 @@ BATCH_BODY_MAX_BYTES = 8 * 1024 * 1024
 """As much as the site takes of any request."""
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class RequestInvalid(RunsError):
-    """A body or a query parameter that does not fit; `errors` name the fields."""
-
-    title = "The request is not valid"
-
-    @classmethod
-    def at(cls, errors: tuple[FieldError, ...]) -> "RequestInvalid":
-        return cls("; ".join(f"{error.path}: {error.message}" for error in errors[:3]), errors)
-
-
-class BodyTooLarge(RunsError):
-    title = "The request body is too large"
 
 
 def actor_of(request: HttpRequest) -> Actor:

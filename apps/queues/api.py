@@ -9,18 +9,21 @@ from ninja import Query, Router
 from apps.access import audit
 from apps.access.permissions import Action, require
 from apps.checkpoints.replay.rows import deployment_row
+from apps.http.answers import json_response
+from apps.http.openapi import body_of
 from apps.http.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
+from apps.http.schemas import Strict
 from apps.queues import schemas
 from apps.queues.bump import bump
 from apps.queues.controls import lift_cooldown, set_queue, set_task
 from apps.queues.dead_letters.api import router as bulk_router
 from apps.queues.dead_letters.one import discard, requeue, requeue_preview
 from apps.queues.depths import queue_line, queue_page
-from apps.runs.api.handlers import body_of, task_detail
 from apps.runs.api.handlers import router as runs_router
+from apps.runs.api.handlers import task_detail
 from apps.runs.api.reads import find_run, run_id_of
-from apps.runs.api.rows import json_response, run_detail
-from apps.runs.api.schemas import RunOut, Strict, TaskDetailOut
+from apps.runs.api.rows import run_detail
+from apps.runs.api.schemas import RunOut, TaskDetailOut
 
 router = Router()
 router.add_router("", bulk_router)

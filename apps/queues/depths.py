@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from apps.http.answers import timestamp
 from apps.http.cursors import read_cursor, write_cursor
 from apps.queues.errors import QueueNotFound
-from apps.runs.api.rows import timestamp
 from apps.storage.statements import statement
 
 QUEUE_LINES = statement(__file__, "queue_lines")

@@ -6,8 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from apps.checkpoints.schemas import DeploymentOut
-from apps.runs.api.schemas import PAGE_DEFAULT, PAGE_LIMIT, FieldErrorOut, RunSummaryOut, Strict
-from apps.storage.times import Moment
+from apps.http.moments import Moment
+from apps.http.schemas import PAGE_DEFAULT, PAGE_LIMIT, FieldErrorOut, Strict
+from apps.runs.api.schemas import RunSummaryOut
 
 Rate = Annotated[str | None, Field(description="As 100/m: per s, m, h or d, evenly spaced, in bursts of a tenth.")]
 

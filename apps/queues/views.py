@@ -12,10 +12,11 @@ from apps.access import audit
 from apps.access.guards import actor_of, requires
 from apps.access.permissions import Action
 from apps.checkpoints.resume import ORIGINAL, find_earlier_run
+from apps.http.errors import Refusal
 from apps.queues.controls import lift_cooldown, set_task
 from apps.queues.dead_letters.forms import requeue_form_of
 from apps.queues.dead_letters.one import requeue
-from apps.runs.errors import IllegalMove, RunNotFound, RunsError, TaskNotFound
+from apps.runs.errors import IllegalMove, RunNotFound, TaskNotFound
 from apps.storage.ids import parse_public_id
 
 
@@ -50,7 +51,7 @@ def requeue_run(request: HttpRequest, run_id: str) -> HttpResponse:
         raise Http404(error.detail) from error
     except IllegalMove as error:
         messages.error(request, error.detail)
-    except RunsError as error:
+    except Refusal as error:
         return _refused(request, run_id, wanted, error)
     else:
         messages.success(request, f"Requeued: it goes on with {find_earlier_run(run.id).deployment}.")
@@ -95,7 +96,7 @@ def lift_task_cooldown(request: HttpRequest, task_id: str) -> HttpResponse:
     return redirect("runs:tasks")
 
 
-def _refused(request: HttpRequest, run_id: str, wanted: str, refusal: RunsError) -> HttpResponse:
+def _refused(request: HttpRequest, run_id: str, wanted: str, refusal: Refusal) -> HttpResponse:
     try:
         form = requeue_form_of(_parse(run_id), wanted, refusal.detail)
     except IllegalMove as error:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from apps.runs.api.rows import timestamp
+from apps.http.answers import timestamp
 from apps.runs.states import RunState
 
 WAITING_STATES = frozenset({RunState.DELAYED, RunState.PENDING, RunState.RETRYING, RunState.WAITING})

@@ -1,12 +1,11 @@
-"""Times from outside at the doors of Django, and the bounds of those that are stored.
+"""The bounds of stored times, and how those are read that Python's calendar lacks.
 
-`trigger_sdk.times` reads them, for all doors alike; the database holds the same in check constraints.
+`trigger_sdk.times` holds the bounds at the doors; the database holds the same in check constraints.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
 
 import psycopg
 from django.conf import settings
@@ -14,9 +13,6 @@ from django.db.backends.postgresql.psycopg_any import get_adapters_template
 from django.db.models import Q
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
-from pydantic import BeforeValidator
-from pydantic_core import PydanticCustomError
-from trigger_sdk.times import TimeRefused, check_time, read_time
 
 STORED_FROM = datetime(2000, 1, 1, tzinfo=UTC)
 STORED_UNTIL = datetime(2200, 1, 1, tzinfo=UTC)
@@ -25,17 +21,6 @@ STORED_UNTIL = datetime(2200, 1, 1, tzinfo=UTC)
 UNREADABLE_BEFORE = datetime(1, 1, 2, tzinfo=UTC)
 UNREADABLE_AFTER = datetime(9999, 12, 30, tzinfo=UTC)
 """What stands for a stored time that no calendar here has; a day from the ends, so that any zone can show it."""
-
-
-def _moment(value: object) -> datetime:
-    try:
-        return check_time(value) if isinstance(value, datetime) else read_time(value)
-    except TimeRefused as refused:
-        raise PydanticCustomError("time", "{reason}", {"reason": str(refused)}) from None
-
-
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-"""A field of a query or a body; in strict models too, where a text would not be taken for a time."""
 
 
 def stored_times(*names: str) -> Q:

@@ -80,7 +80,7 @@ class Statements:
         self._database_url = database_url
         from apps.storage.statements import Statement
 
-        statements = [Statement(path) for path in ROOT.glob("apps/*/sql/*.sql")]
+        statements = [Statement(path) for path in ROOT.glob("apps/**/sql/*.sql")]
         self._names = {text: each.name for each in statements for text in (each.text, each.waiting_text)}
         self._unit = contextvars.ContextVar("unit", default="unit")
         self._thread = threading.local()

@@ -26,6 +26,7 @@ from apps.access.key_brake import find_key_of_peer
 from apps.access.peers import peer_of
 from apps.access.permissions import Actor
 from apps.checkpoints.api import router as checkpoints_router
+from apps.http.errors import RequestInvalid
 from apps.http.problems import (
     MethodNotAllowed,
     RequestRefused,
@@ -33,7 +34,7 @@ from apps.http.problems import (
     problem_response,
     route_not_found,
 )
-from apps.http.requests import RequestInvalid, field_errors
+from apps.http.requests import field_errors
 from apps.queues.api import router as queues_router
 from apps.runs.api.handlers import router as runs_router
 from trigger_site.web.openapi import describe_problems

@@ -7,8 +7,8 @@ All requests together are bounded too: Django keeps the first 2.5 MB of each in 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from apps.http.errors import BodyTooLarge
 from apps.http.problems import ServerFull, problem_response
-from apps.http.requests import BodyTooLarge
 
 BODY_MAX_BYTES = 8 * 1024 * 1024
 """As `DATA_UPLOAD_MAX_MEMORY_SIZE`: no page and no API call takes more."""

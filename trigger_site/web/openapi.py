@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from apps.http.problems import CONTENT_TYPE
-from apps.runs.api.schemas import ProblemOut
+from apps.http.schemas import ProblemOut
 
 REFERENCE = "#/components/schemas/{model}"
 EVERYWHERE = (401, 403, 500, 503)

@@ -16,7 +16,7 @@ from trigger_sdk import codec
 from apps.checkpoints.models import KEY_MAX_LENGTH, Checkpoint
 from apps.checkpoints.resume import Choice, SavedEntry, holders
 from apps.checkpoints.store import DATA_MAX_BYTES, content_hash
-from apps.runs.errors import FieldError
+from apps.http.errors import FieldError
 
 PART_BYTES = 8_000_000
 """How much stored data is compared with edits at a time; a single entry may have more than is left."""

@@ -16,7 +16,7 @@ from trigger_sdk import codec
 from apps.checkpoints.replay.edits import same_value
 from apps.checkpoints.replay.verbs import UNCHANGED, ReplayRequest
 from apps.checkpoints.resume import ORIGINAL
-from apps.runs.errors import FieldError, PayloadInvalid
+from apps.http.errors import FieldError, PayloadInvalid
 from apps.runs.trigger.payloads import load_stored
 
 FROM_FIELD, DEPLOYMENT_FIELD, PAYLOAD_FIELD, FORM = "from", "deployment", "payload", ""

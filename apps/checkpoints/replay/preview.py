@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from apps.checkpoints.replay.code_changes import CodeChanges
 from apps.checkpoints.replay.verbs import ReplayPlan, ReplayRequest, payload_errors, plan_replay
 from apps.checkpoints.resume import Choice, resume_key
-from apps.runs.errors import FieldError
+from apps.http.errors import FieldError
 from apps.runs.models import Deployment
 from apps.runs.states import state_words
 

@@ -27,8 +27,8 @@ from apps.checkpoints.resume import (
     saved_entries,
 )
 from apps.checkpoints.store import STORED_MAX_BYTES
+from apps.http.errors import FieldError, PayloadInvalid, Refusal
 from apps.live.notify import announce_runs
-from apps.runs.errors import FieldError, PayloadInvalid, RunsError
 from apps.runs.models import PRIORITY_RANGE, Run, RunValue, TaskVersion
 from apps.runs.tasks.terms import concurrency_key_at, key_path_of
 from apps.runs.trigger.payloads import encode_payload, load_stored, validate_payload
@@ -77,7 +77,7 @@ class ReplayPlan:
     concurrency_key: str
     uses_original_keys: bool
     refusals: tuple[FieldError, ...]
-    payload_refusal: RunsError | None
+    payload_refusal: Refusal | None
 
     @property
     def reused(self) -> Sequence[SavedEntry]:
@@ -129,7 +129,7 @@ def plan_replay(request: ReplayRequest) -> ReplayPlan:
     payload, payload_refusal = NewPayload(None, original.concurrency_key), None
     try:
         payload = _new_payload(original, request, choice, edits.entries)
-    except RunsError as error:
+    except Refusal as error:
         payload_refusal = error
     refusals += payload.hidden
     refusals += _size_refusals(edits)

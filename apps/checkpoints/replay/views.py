@@ -17,7 +17,8 @@ from apps.checkpoints.replay.forms import data_field as field_name
 from apps.checkpoints.replay.page import EDITOR_BYTES, ReplayPage, data_editor, first_page, payload_editor, typed_page
 from apps.checkpoints.replay.rows import audit_details
 from apps.checkpoints.replay.verbs import replay
-from apps.runs.errors import RunNotFound, RunsError
+from apps.http.errors import Refusal
+from apps.runs.errors import RunNotFound
 from apps.runs.models import RunValue
 
 EDITED_LIMIT = 20
@@ -66,7 +67,7 @@ def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
             audit.record(actor_of(request), Action.RUNS_REPLAY, run_id, **audit_details(wanted, new))
     except RunNotFound as error:
         raise Http404(error.detail) from error
-    except RunsError as error:
+    except Refusal as error:
         page = typed_page(found, typed)
         if not page.refusal_count:
             page.notes[FORM] = [FieldNote(error.detail)]

@@ -6,14 +6,14 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from apps.access.permissions import Action, require
+from apps.http.answers import json_response
 from apps.http.cursors import read_run_cursor
-from apps.http.requests import RequestInvalid, actor_of, read_fields, read_object, refuse_unknown_parameters
+from apps.http.errors import FieldError, RequestInvalid
+from apps.http.openapi import body_of
+from apps.http.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
 from apps.queues import schemas
 from apps.queues.dead_letters.many import Outcome, Refused, Selection, discard_many, requeue_many
 from apps.queues.dead_letters.selection import DeadLetterFilter, dead_letter_groups, dead_letter_page
-from apps.runs.api.handlers import body_of
-from apps.runs.api.rows import json_response
-from apps.runs.errors import FieldError
 from apps.storage.ids import parse_public_id, public_id
 
 REFUSED_SHOWN = 1000

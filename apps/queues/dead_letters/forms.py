@@ -8,8 +8,8 @@ from uuid import UUID
 
 from apps.checkpoints.errors import DeploymentNotFound
 from apps.checkpoints.resume import LATEST, ORIGINAL, find_earlier_run
+from apps.http.errors import FieldError
 from apps.queues.dead_letters.one import requeue_preview
-from apps.runs.errors import FieldError
 from apps.runs.models import Run
 
 

@@ -18,8 +18,9 @@ from apps.access import audit
 from apps.access.permissions import Action, Actor
 from apps.checkpoints.errors import DeploymentNotFound
 from apps.checkpoints.resume import LATEST, ORIGINAL, Choice, choose_deployment, saved_entries_of
+from apps.http.answers import timestamp
 from apps.http.cursors import read_cursor, write_cursor
-from apps.http.requests import RequestInvalid
+from apps.http.errors import FieldError, RequestInvalid
 from apps.live.notify import announce_runs
 from apps.queues.claim.rates import parse_rate
 from apps.queues.dead_letters.one import (
@@ -32,8 +33,6 @@ from apps.queues.dead_letters.one import (
 )
 from apps.queues.dead_letters.selection import MANY_LIMIT, DeadLetterFilter
 from apps.queues.errors import SelectionInvalid
-from apps.runs.api.rows import timestamp
-from apps.runs.errors import FieldError
 from apps.runs.models import Deployment, Run
 from apps.runs.querysets import RunQuerySet
 from apps.storage.ids import parse_public_id, public_id

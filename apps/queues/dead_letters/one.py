@@ -25,9 +25,10 @@ from apps.checkpoints.resume import (
     resume_refusals,
     saved_entries,
 )
+from apps.http.errors import FieldError, PayloadInvalid
 from apps.live.notify import announce_runs
 from apps.queues.errors import NoteInvalid, RequeueRefused
-from apps.runs.errors import FieldError, IllegalMove, PayloadInvalid, RunNotFound
+from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.models import Deployment, Run, RunValue
 from apps.runs.states import RunState, state_words
 from apps.runs.trigger.payloads import load_stored, validate_payload

@@ -11,10 +11,11 @@ from uuid import UUID
 from django.db.models import Count, Max, Min
 from django.db.models.fields.json import KeyTextTransform
 
+from apps.http.answers import timestamp
 from apps.http.cursors import write_run_cursor
+from apps.http.errors import FieldError
 from apps.queues.errors import SelectionInvalid
-from apps.runs.api.rows import run_summary, timestamp
-from apps.runs.errors import FieldError
+from apps.runs.api.rows import run_summary
 from apps.runs.models import Run
 from apps.runs.querysets import RunQuerySet
 

@@ -9,23 +9,23 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
-from pydantic import BaseModel
 
 from apps.access import audit
 from apps.access.permissions import Action, require
+from apps.http.answers import json_response
+from apps.http.errors import FieldError, RequestInvalid
+from apps.http.openapi import body_of
 from apps.http.requests import (
     BATCH_BODY_MAX_BYTES,
-    RequestInvalid,
     actor_of,
     read_fields,
     read_object,
     refuse_other_fields,
     refuse_unknown_parameters,
 )
+from apps.http.schemas import Strict
 from apps.runs.api import reads, rows, schemas
 from apps.runs.api.long_polls import release_thread, wait_until_final
-from apps.runs.api.rows import json_response
-from apps.runs.errors import FieldError
 from apps.runs.fleet import fleet_reader
 from apps.runs.lifecycle import cancel
 from apps.runs.models import Attempt, TaskControl
@@ -42,24 +42,6 @@ TRIGGER_ENVELOPE_DEPTH = 2
 
 BATCH_ENVELOPE_DEPTH = 4
 """The body, its list, the item and its options around the metadata."""
-
-
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """What the OpenAPI document says of a body that a handler reads itself."""
-    schema = model.model_json_schema()
-    parts = schema.pop("$defs", {})
-    return {"requestBody": {"content": {"application/json": {"schema": _inline(schema, parts)}}}}
-
-
-def _inline(schema: Any, parts: dict[str, Any]) -> Any:
-    """The schema with its references replaced: inside an OpenAPI document they would point nowhere."""
-    if isinstance(schema, list):
-        return [_inline(item, parts) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _inline(parts[schema["$ref"].rpartition("/")[2]], parts)
-    return {key: _inline(value, parts) for key, value in schema.items()}
 
 
 @router.post(
@@ -161,7 +143,7 @@ def cancel_run(request: HttpRequest, run_id: str) -> HttpResponse:
     """Cancel a run: at once while it waits; a running one is asked to stop and ends within seconds."""
     actor = actor_of(request)
     require(actor, Action.RUNS_CANCEL)
-    read_fields(schemas.Strict, read_object(request, is_optional=True))
+    read_fields(Strict, read_object(request, is_optional=True))
     identifier = reads.run_id_of(run_id)
     with transaction.atomic():
         run = cancel(identifier)

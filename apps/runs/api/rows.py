@@ -1,40 +1,12 @@
-"""Rows as the API shows them. Values are JSON text in the database and go out as that text, byte for byte.
+"""Rows of runs, attempts, log lines and tasks as the API shows them."""
 
-Parsing and writing them again would change what a client reads: 1e16, -0.0, 10.10, the order of keys.
-"""
-
-import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from django.http import HttpResponse
-
+from apps.http.answers import json_field, raw_value, timestamp
 from apps.runs.models import Attempt, LogLine, Run, Task, TaskVersion
 from apps.storage.ids import public_id
-
-NULL = msgspec.Raw(b"null")
-
-
-def json_response(value: Any, *, status: int = 200) -> HttpResponse:
-    return HttpResponse(msgspec.json.encode(value), status=status, content_type="application/json")
-
-
-def raw_value(text: str | None) -> msgspec.Raw:
-    """Stored JSON text, to be embedded as it is."""
-    return NULL if text is None else msgspec.Raw(text.encode())
-
-
-def json_field(value: Any) -> msgspec.Raw:
-    """A `jsonb` column's value. The standard library, because it alone writes integers of any size."""
-    return msgspec.Raw(json.dumps(value, ensure_ascii=False).encode())
-
-
-def timestamp(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, always with microseconds, so that texts sort like times."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def run_summary(run: Run) -> dict[str, Any]:

@@ -6,21 +6,16 @@ Answers are written by `rendering.py`, because values must go out byte for byte;
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from apps.http.moments import Moment
+from apps.http.schemas import PAGE_DEFAULT, PAGE_LIMIT, Strict
 from apps.runs.models import MAX_ATTEMPTS_LIMIT, PRIORITY_RANGE, TAG_MAX_LENGTH, TAGS_LIMIT
 from apps.runs.states import Outcome, RunState
 from apps.runs.trigger.options import LONGEST_SECONDS
 from apps.runs.trigger.verbs import BATCH_LIMIT
-from apps.storage.times import Moment
 
-PAGE_LIMIT = 200
-PAGE_DEFAULT = 50
 WAIT_SECONDS_LIMIT = 60
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 Seconds = Annotated[float | None, Field(ge=0, le=LONGEST_SECONDS)]
@@ -250,46 +245,3 @@ class TaskDetailOut(TaskOut):
     failing_count: Annotated[int, Field(description="Distinct runs that have failed since the last success.")]
     cooling_until: Annotated[datetime | None, Field(description="Null where the task does not cool down.")]
     versions: list[TaskVersionOut]
-
-
-class FieldErrorOut(Strict):
-    path: str
-    message: str
-
-
-class ProblemOut(Strict):
-    """RFC 9457, as `application/problem+json`."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "/problems/payload-invalid",
-                    "title": "The payload does not fit the task",
-                    "status": 422,
-                    "detail": 'payload.items[2].price: "ten" is not of type "number"',
-                    "errors": [{"path": "payload.items[2].price", "message": '"ten" is not of type "number"'}],
-                },
-                {
-                    "type": "/problems/illegal-move",
-                    "title": "Not allowed in the present state",
-                    "status": 409,
-                    "detail": "A completed run cannot be canceled.",
-                    "errors": [],
-                    "state": "completed",
-                },
-            ]
-        },
-    )
-
-    type: Annotated[str, Field(pattern=r"^/problems/[a-z0-9-]+$", description="One per kind of refusal.")]
-    title: str
-    status: Annotated[int, Field(ge=400, le=599)]
-    detail: str
-    errors: Annotated[list[FieldErrorOut], Field(description="The fields; empty where none is to blame.")]
-    state: Annotated[str, Field(description="The run's present state; of `/problems/illegal-move` alone.")] = ""
-    run: Annotated[
-        str | None,
-        Field(description="The run that the key stands for; of `/problems/idempotency-conflict` alone."),
-    ] = None

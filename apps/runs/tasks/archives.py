@@ -9,7 +9,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from apps.runs.errors import DeploymentRefused, FieldError
+from apps.http.errors import FieldError
+from apps.runs.errors import DeploymentRefused
 
 ARCHIVE_MAX_BYTES = 20_000_000
 LARGEST_SHOWN = 3

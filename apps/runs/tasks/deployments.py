@@ -12,7 +12,8 @@ from django.db import transaction
 
 from apps.access import audit
 from apps.access.permissions import Action, Actor
-from apps.runs.errors import DeploymentRefused, FieldError
+from apps.http.errors import FieldError
+from apps.runs.errors import DeploymentRefused
 from apps.runs.models import Deployment, Task, TaskVersion
 from apps.runs.tasks.manifests import read_manifest, task_place
 from apps.storage.statements import statement

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from apps.runs.api.rows import timestamp
+from apps.http.answers import timestamp
 from apps.runs.models import TaskControl
 from apps.runs.retry import COOLING_FROM
 

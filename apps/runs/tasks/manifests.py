@@ -14,7 +14,8 @@ from trigger_sdk import codec
 from trigger_sdk.errors import TaskOptionError
 from trigger_sdk.options import TaskOptions, check_task_id
 
-from apps.runs.errors import DeploymentRefused, FieldError
+from apps.http.errors import FieldError
+from apps.runs.errors import DeploymentRefused
 from apps.runs.trigger.payload_schemas import SchemaRefused, check_schema
 
 TASK_SET_MAX_LENGTH = 128

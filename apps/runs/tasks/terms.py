@@ -15,7 +15,8 @@ from uuid import UUID
 
 from trigger_sdk.strict_json import text_problem
 
-from apps.runs.errors import FieldError, PayloadInvalid, TaskNotFound, TaskRetired
+from apps.http.errors import FieldError, PayloadInvalid
+from apps.runs.errors import TaskNotFound, TaskRetired
 from apps.runs.models import CONCURRENCY_KEY_MAX_LENGTH, TASK_ID_MAX_LENGTH, Task
 from apps.storage.statements import statement
 

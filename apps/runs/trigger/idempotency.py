@@ -13,7 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from apps.runs.errors import FieldError, IdempotencyConflict
+from apps.http.errors import FieldError
+from apps.runs.errors import IdempotencyConflict
 from apps.runs.models import BUMPED_PRIORITY, Run
 from apps.runs.trigger.options import IDEMPOTENCY_KEY_TTL_SECONDS
 from apps.runs.trigger.orders import Order

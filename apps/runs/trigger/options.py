@@ -15,7 +15,9 @@ from typing import Any, NoReturn, TypedDict
 from trigger_sdk.strict_json import text_problem
 from trigger_sdk.times import TimeRefused, check_time, read_time
 
-from apps.runs.errors import FieldError, OptionInvalid, RunsError
+from apps.http.errors import FieldError, Refusal
+from apps.http.values import encode_json
+from apps.runs.errors import OptionInvalid
 from apps.runs.models import (
     CONCURRENCY_KEY_MAX_LENGTH,
     IDEMPOTENCY_KEY_MAX_LENGTH,
@@ -25,7 +27,6 @@ from apps.runs.models import (
     TAG_MAX_LENGTH,
     TAGS_LIMIT,
 )
-from apps.runs.trigger.payloads import encode_json
 
 LONGEST_SECONDS = 365 * 86_400.0
 """How far ahead a run may be triggered, how long it may wait to start, and how long a key may be kept."""
@@ -184,7 +185,7 @@ def _metadata(value: Any) -> str:
         raise Wrong(f"must be a JSON object, not {_shown(value)}")
     try:
         text, _ = encode_json(dict(value), root="metadata", max_bytes=METADATA_MAX_BYTES)
-    except RunsError as refused:
+    except Refusal as refused:
         place = refused.errors[0].path.removeprefix("metadata") if refused.errors else ""
         raise Wrong(refused.errors[0].message if refused.errors else refused.detail, place) from refused
     return text

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from apps.runs.errors import FieldError, RunsError
+from apps.http.errors import FieldError, Refusal
 from apps.runs.tasks.terms import Reading, TaskTerms
 from apps.runs.trigger.options import LONGEST_SECONDS, Door, Given, read_options, refuse_options
 from apps.runs.trigger.payloads import read_payload, validate_payload
@@ -79,7 +79,7 @@ def judge(item: Item, run_id: UUID, reading: Reading, door: Door, *, is_parsed: 
         key = given.concurrency_key
         if key is None:
             key = terms.concurrency_key(payload)
-    except RunsError as refusal:
+    except Refusal as refusal:
         if item.place:
             raise refusal.within(item.place) from refusal.__cause__
         raise

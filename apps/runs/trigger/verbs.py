@@ -14,8 +14,9 @@ import msgspec
 from django.db import connection, transaction
 from django.db.models.base import ModelState
 
+from apps.http.errors import FieldError
 from apps.live.notify import announce_runs
-from apps.runs.errors import BatchInvalid, FieldError
+from apps.runs.errors import BatchInvalid
 from apps.runs.models import Run, RunValue
 from apps.runs.states import RunState
 from apps.runs.tasks.terms import read_terms

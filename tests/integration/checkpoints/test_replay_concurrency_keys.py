@@ -7,7 +7,7 @@ from django.test import Client
 
 from apps.checkpoints.replay.preview import preview
 from apps.checkpoints.replay.verbs import ReplayRequest
-from apps.runs.errors import PayloadInvalid
+from apps.http.errors import PayloadInvalid
 from apps.runs.models import Run
 from tests.factories import bearer
 from tests.integration.checkpoints.orders import again, deploy, original_run

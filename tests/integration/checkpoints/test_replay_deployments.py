@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from apps.checkpoints.errors import DeploymentNotFound, ReplayRefused
-from apps.runs.errors import PayloadInvalid
+from apps.http.errors import PayloadInvalid
 from apps.runs.models import Run, Task
 from apps.storage.ids import public_id, uuid7
 from tests.factories import make_deployment, make_run, make_task

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from apps.checkpoints.models import Checkpoint
-from apps.runs.errors import PayloadInvalid, PayloadTooLarge
+from apps.http.errors import PayloadInvalid, PayloadTooLarge
 from apps.runs.models import Run
 from tests.factories import make_checkpoint, make_run
 from tests.integration.checkpoints.orders import TASK, again, deploy, original_run, point, refused

@@ -11,12 +11,12 @@ from django.test.utils import CaptureQueriesContext
 from apps.access.models import AuditEntry
 from apps.access.permissions import Actor
 from apps.checkpoints.errors import DeploymentNotFound
+from apps.http.answers import timestamp
 from apps.http.cursors import write_cursor
 from apps.queues.dead_letters.many import Selection, discard_many, requeue_many
 from apps.queues.dead_letters.one import many as bulk
 from apps.queues.dead_letters.selection import DeadLetterFilter
 from apps.queues.errors import SelectionInvalid
-from apps.runs.api.rows import timestamp
 from apps.runs.models import Run
 from apps.storage.ids import public_id, uuid7
 from tests.factories import make_checkpoint, make_deployment, make_run

@@ -11,11 +11,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from trigger_sdk import Client as SdkClient
 
+from apps.http.errors import PayloadInvalid, PayloadTooLarge, Refusal
+from apps.http.values import VALUE_MAX_BYTES
 from apps.runs.api.schemas import BatchOut
-from apps.runs.errors import BatchInvalid, PayloadInvalid, PayloadTooLarge, RunsError, TaskNotFound
+from apps.runs.errors import BatchInvalid, TaskNotFound
 from apps.runs.lifecycle import trigger_batch
 from apps.runs.models import IdempotencyKey, Run, RunValue
-from apps.runs.trigger.payloads import PAYLOAD_MAX_BYTES
 from tests.factories import ORDER_SCHEMA, bearer, make_task
 from tests.live_server import LiveServer, running_server
 
@@ -80,12 +81,12 @@ def test_a_batch_that_is_none_is_refused(post: Any, items: Any, path: str) -> No
     [
         ({"task": "proces-order"}, TaskNotFound, "items[2]"),
         ({"task": "a\x00"}, TaskNotFound, "items[2]"),
-        ({"task": "process-order", "payload": {"x": "a" * PAYLOAD_MAX_BYTES}}, PayloadTooLarge, "items[2]"),
+        ({"task": "process-order", "payload": {"x": "a" * VALUE_MAX_BYTES}}, PayloadTooLarge, "items[2]"),
         ({"task": "process-order", "payload": {"x": {1: "\x00"}}}, PayloadInvalid, 'items[2].payload.x["1"]'),
         ({"task": "typed", "payload": {"order_id": 5}}, PayloadInvalid, "items[2].payload.order_id"),
     ],
 )
-def test_one_wrong_item_refuses_the_batch(item: Any, error: type[RunsError], path: str) -> None:
+def test_one_wrong_item_refuses_the_batch(item: Any, error: type[Refusal], path: str) -> None:
     make_task()
     make_task("typed", payload_schema=ORDER_SCHEMA)
 

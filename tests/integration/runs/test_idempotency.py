@@ -10,11 +10,12 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.test import Client
 
+from apps.http.errors import PayloadInvalid
 from apps.queues.bump import bump
 from apps.queues.errors import QueueFull
 from apps.queues.models import Queue
 from apps.runs.api.schemas import BatchOut, TriggeredOut
-from apps.runs.errors import IdempotencyConflict, PayloadInvalid
+from apps.runs.errors import IdempotencyConflict
 from apps.runs.lifecycle import cancel, trigger, trigger_batch
 from apps.runs.models import IdempotencyKey, Run, RunValue
 from apps.runs.states import RunState

@@ -9,9 +9,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.http.requests import BODY_MAX_BYTES
+from apps.http.values import VALUE_MAX_BYTES
 from apps.runs.api.schemas import TriggeredOut
 from apps.runs.models import Run, RunValue
-from apps.runs.trigger.payloads import PAYLOAD_MAX_BYTES
 from tests.factories import ORDER_SCHEMA, bearer, make_deployment, make_task
 
 pytestmark = pytest.mark.django_db
@@ -201,8 +201,8 @@ def test_payload_at_the_limit_is_accepted_and_one_byte_more_is_not(post: Any) ->
     make_task()
     frame = len('{"x":""}')
 
-    refused(post({"payload": {"x": "a" * (PAYLOAD_MAX_BYTES - frame + 1)}}), 413, "payload-too-large")
-    assert post({"payload": {"x": "a" * (PAYLOAD_MAX_BYTES - frame)}}).status_code == 201
+    refused(post({"payload": {"x": "a" * (VALUE_MAX_BYTES - frame + 1)}}), 413, "payload-too-large")
+    assert post({"payload": {"x": "a" * (VALUE_MAX_BYTES - frame)}}).status_code == 201
 
 
 def test_body_over_the_limit_is_refused(post: Any) -> None:

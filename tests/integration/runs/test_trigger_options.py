@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.test import Client
 
+from apps.http.errors import PayloadInvalid
 from apps.runs.api.schemas import TriggeredOut
-from apps.runs.errors import PayloadInvalid
 from apps.runs.lifecycle import trigger
 from apps.runs.models import IdempotencyKey, Run, RunValue
 from tests.factories import ORDER_SCHEMA, bearer, make_run, make_task

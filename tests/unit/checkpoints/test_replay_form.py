@@ -5,7 +5,7 @@ from django.http import QueryDict
 
 from apps.checkpoints.replay.forms import FieldNote, TypedReplay, notes_of
 from apps.checkpoints.replay.verbs import UNCHANGED
-from apps.runs.errors import FieldError
+from apps.http.errors import FieldError
 
 RUN = uuid4()
 KEYS = {0: "order-fetched", 1: "a.b", 2: "a"}

@@ -10,7 +10,8 @@ from trigger_sdk import Retry, task
 from trigger_sdk.options import TaskOptions
 from trigger_sdk.tasks import registry
 
-from apps.runs.errors import DeploymentRefused, PayloadInvalid
+from apps.http.errors import PayloadInvalid
+from apps.runs.errors import DeploymentRefused
 from apps.runs.tasks.manifests import read_manifest
 from apps.runs.trigger.payload_schemas import validator_of
 from apps.runs.trigger.payloads import validate_payload
