@@ -244,7 +244,7 @@ class Requests:
         aiohttp.ClientSession._request = watched  # type: ignore[method-assign, assignment]
 
     def _is_for_run(self, point: str) -> bool:
-        return point == "workers" or bool(self._worker is not None and self._worker._runs)
+        return point == "workers" or bool(self._worker is not None and self._worker._running)
 
 
 def _request_name(url: str, body: bytes | None) -> str:

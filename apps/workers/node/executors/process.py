@@ -10,7 +10,6 @@ import logging
 import os
 import secrets
 import shutil
-import sys
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from uuid import UUID
 from apps.protocol import DeploymentReply, TaskOptions
 from apps.workers.node.deployments import DeploymentError, unpack
 from apps.workers.node.executors.base import RunPlace, StartFailedError, lock_folder, pool_key, socket_folder
+from apps.workers.node.executors.environments import prepare_environment
 from apps.workers.node.executors.orphans import Orphans
 from apps.workers.node.executors.pool import WarmPool
 from apps.workers.node.hosts.host import Host, HostError
@@ -201,39 +201,6 @@ class ProcessExecutor:
                 if is_idle or not zygote.host.is_alive:
                     del self._zygotes[deployment_id]
                     await self._end(zygote)
-
-
-def prepare_environment(folder: Path, tasks: Path, orphans: Orphans | None = None) -> Path:
-    """The interpreter of a virtual environment with the SDK and the folder's requirements; made once per content.
-
-    Raises DeploymentError with the installer's words.
-    """
-    import hashlib
-    import venv
-
-    import trigger_sdk
-
-    requirements = tasks / "requirements.txt"
-    text = requirements.read_bytes() if requirements.is_file() else b""
-    sdk = Path(trigger_sdk.__file__).parent.parent
-    key = hashlib.sha256(b"\x00".join([sys.version.encode(), str(sdk).encode(), text])).hexdigest()[:16]
-    target = folder / key
-    python = target / "bin" / "python"
-    if (target / ".complete").exists():
-        return python
-    shutil.rmtree(target, ignore_errors=True)
-    venv.create(target, with_pip=False, symlinks=True)
-    packages = next((target / "lib").glob("python3*")) / "site-packages"
-    (packages / "trigger_sdk.pth").write_text(f"{sdk}\n")
-    if text.strip():
-        import uv
-
-        command = [uv.find_uv_bin(), "pip", "install", "--python", str(python), "--requirement", str(requirements)]
-        done = (orphans or Orphans()).run(command)
-        if done.returncode:
-            raise DeploymentError(f"requirements.txt could not be installed:\n{done.stderr[-2000:]}")
-    (target / ".complete").touch()
-    return python
 
 
 async def _start_agent(python: Path, socket_dir: Path, tasks: Path) -> asyncio.subprocess.Process:

@@ -5,7 +5,8 @@ import os
 
 from apps.workers.node.config import Config
 from apps.workers.node.executors.base import Executor, ExecutorUnavailableError
-from apps.workers.node.executors.docker.engine import Engine, EngineError
+from apps.workers.node.executors.docker.answers import EngineError
+from apps.workers.node.executors.docker.engine import Engine
 from apps.workers.node.executors.docker.executor import DockerExecutor
 from apps.workers.node.executors.docker.probe import Probe, ProbeError
 from apps.workers.node.executors.process import ProcessExecutor

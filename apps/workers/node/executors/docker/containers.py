@@ -6,7 +6,8 @@ Not here: starting one (`executor.py`), and the network's rules against the node
 from dataclasses import dataclass
 from typing import Any
 
-from apps.workers.node.executors.docker.engine import Engine, EngineError
+from apps.workers.node.executors.docker.answers import EngineError
+from apps.workers.node.executors.docker.engine import Engine
 from apps.workers.node.executors.docker.image_setup import USER_ID, WORK_FOLDER
 
 SOCKET_FOLDER = "/trigger/socket"

@@ -27,7 +27,8 @@ from apps.workers.node.executors.base import (
     socket_folder,
 )
 from apps.workers.node.executors.docker import containers
-from apps.workers.node.executors.docker.engine import Engine, EngineError
+from apps.workers.node.executors.docker.answers import EngineError
+from apps.workers.node.executors.docker.engine import Engine
 from apps.workers.node.executors.docker.images import Images
 from apps.workers.node.executors.pool import WarmPool
 from apps.workers.node.hosts.ends import ProcessEnd
