@@ -285,9 +285,11 @@ def clock(committed: str) -> Iterator[Clock]:
 
 
 @contextmanager
-def a_coordinator(url: str, patience_seconds: float = DEADLINE_SECONDS) -> Iterator[Coordinator]:
+def a_coordinator(
+    url: str, patience_seconds: float = DEADLINE_SECONDS, kinds: Sequence[Kind[Any]] = KINDS
+) -> Iterator[Coordinator]:
     """More patient than in production: races are to be decided by who comes first."""
-    coordinator = Coordinator(url, patience_seconds)
+    coordinator = Coordinator(url, patience_seconds, kinds)
     try:
         yield coordinator
     finally:
