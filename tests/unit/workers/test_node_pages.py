@@ -11,9 +11,9 @@ import pytest
 from apps.protocol import StoredCheckpoint, StoredCheckpoints
 from apps.workers.node.coordinator import CallRefusedError
 from apps.workers.node.hosts.roles import ChildConnection
+from tests.unit.workers.host_peers import Listener
 from tests.unit.workers.test_node_allowance import a_child
 from tests.unit.workers.test_node_hostile_frames import Node, opened
-from tests.unit.workers.test_node_hosts import Listener
 from tests.unit.workers.test_node_process_executor import deployment
 
 COUNT = 30
