@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.errors import CheckpointRefused
 from apps.checkpoints.models import KEY_MAX_LENGTH, Kind

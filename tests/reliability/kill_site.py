@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from trigger_sdk.http_api import ApiError
+from trigger_sdk.client.http_api import ApiError
 
 from tests.acceptance.installation import ROOT, Installation, _answers, until
 from tests.reliability.kill_points import Fuse, read_fuses, write_fuses

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import QueryDict
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.replay.edits import same_value
 from apps.checkpoints.replay.verbs import UNCHANGED, ReplayRequest

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.errors import CheckpointNotFound, ReplayRefused
 from apps.checkpoints.replay.edits import Edits, edit_entries, hidden_payload_fields, same_value

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypedDict
 
-from trigger_sdk.strict_json import text_problem
 from trigger_sdk.times import TimeRefused, check_time, read_time
+from trigger_sdk.values.strict_json import text_problem
 
 from apps.http.errors import FieldError, Refusal
 from apps.http.values import encode_json

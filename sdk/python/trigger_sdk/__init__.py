@@ -7,7 +7,6 @@ In task code: `from trigger_sdk import task, checkpoint`. Outside: `from trigger
 from typing import TYPE_CHECKING, Any
 
 from trigger_sdk import log
-from trigger_sdk.context import RunInfo, current_run, idempotency_key
 from trigger_sdk.errors import (
     AbortRun,
     CheckpointMisplaced,
@@ -22,6 +21,7 @@ from trigger_sdk.errors import (
     StepTimedOut,
 )
 from trigger_sdk.options import Retry
+from trigger_sdk.run.context import RunInfo, current_run, idempotency_key
 from trigger_sdk.steps import step
 from trigger_sdk.tasks import Task, checkpoint, registry, task
 

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import Any
 
 import pytest
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.replay.edits import PART_BYTES
 from apps.checkpoints.store import DATA_MAX_BYTES, content_hash

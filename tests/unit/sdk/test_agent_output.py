@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trigger_sdk.agent.memory import OutOfMemoryCounter
-from trigger_sdk.agent.output import (
+from trigger_sdk.agent.reports.output import (
     LINE_MAX_BYTES,
     LineSplitter,
     LogCap,
@@ -16,6 +15,7 @@ from trigger_sdk.agent.output import (
     now_text,
     plain_fields,
 )
+from trigger_sdk.agent.system.memory import OutOfMemoryCounter
 
 
 @given(st.lists(st.binary(max_size=50)))

@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from trigger_sdk.agent.stored import Stored
-from trigger_sdk.context import StoredCheckpoint, restore
+from trigger_sdk.agent.child.stored import Stored
+from trigger_sdk.run.stored import StoredCheckpoint, resume_of
 
 NAMES = st.sampled_from("abcde")
 VALUES = st.dictionaries(NAMES, st.integers(0, 9), max_size=3)
@@ -32,7 +32,7 @@ def kept(entries: list[StoredCheckpoint]) -> list[StoredCheckpoint]:
 def test_a_resume_restores_the_same_from_what_is_kept(drawn: list[tuple[Any, Any, bool]]) -> None:
     entries = [entry(n, bound, carried, is_step=is_step) for n, (bound, carried, is_step) in enumerate(drawn)]
 
-    assert restore(kept(entries)) == restore(entries)
+    assert resume_of(kept(entries)) == resume_of(entries)
     assert [each.key for each in kept(entries)] == [each.key for each in entries]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from trigger_sdk import AsyncClient, Client
 from trigger_sdk.client import ApiError, NotConfigured, Unreachable
-from trigger_sdk.http_api import find_server
+from trigger_sdk.client.http_api import find_server
 
 from tests.unit.sdk.peer import Peer
 

@@ -12,8 +12,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from trigger_sdk import codec, errors
-from trigger_sdk.codec import decode, encode, encode_entries, parse_payload
+from trigger_sdk import errors
+from trigger_sdk.values import codec
+from trigger_sdk.values.codec import decode, encode, encode_entries, parse_payload
 
 
 def test_forms_are_those_of_the_contract() -> None:

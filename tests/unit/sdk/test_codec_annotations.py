@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from trigger_sdk import errors
-from trigger_sdk.codec import decode, encode
-from trigger_sdk.shapes import restore
 from trigger_sdk.testing import run
+from trigger_sdk.values.codec import decode, encode
+from trigger_sdk.values.shapes import restore
 
 
 class Custom:

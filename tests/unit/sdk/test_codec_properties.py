@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trigger_sdk import errors
-from trigger_sdk.codec import decode, encode, encode_entries
-from trigger_sdk.shapes import restore
-from trigger_sdk.strict_json import path_of
+from trigger_sdk.values.codec import decode, encode, encode_entries
+from trigger_sdk.values.shapes import restore
+from trigger_sdk.values.strict_json import path_of
 
 from tests.stored_values import keys, same, scalars, text, values
 

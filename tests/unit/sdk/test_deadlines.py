@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from trigger_sdk.deadlines import TimeLimitReached, call_within
+from trigger_sdk.run.deadlines import TimeLimitReached, call_within
 
 arrived: list[float] = []
 

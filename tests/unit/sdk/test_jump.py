@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from trigger_sdk import checkpoint, task
-from trigger_sdk.context import StoredCheckpoint, run_task
 from trigger_sdk.errors import ResumeRefused
+from trigger_sdk.run.attempt import run_task
+from trigger_sdk.run.stored import StoredCheckpoint
 from trigger_sdk.tasks import registry
 from trigger_sdk.testing import run
 

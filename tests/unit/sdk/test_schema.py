@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, NewType, NotRequired, Optional, Type
 import jsonschema_rs
 import pytest
 from trigger_sdk.errors import PayloadError, RegistrationError
-from trigger_sdk.schema import bind_payload, payload_schema
 from trigger_sdk.tasks import registry, task
+from trigger_sdk.values.schema import bind_payload, payload_schema
 
 OrderId = NewType("OrderId", str)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from trigger_sdk import AsyncClient, Client
 from trigger_sdk.client import ApiError, Unreachable
-from trigger_sdk.http_api import HttpApi
-from trigger_sdk.triggering import batch_body, is_repeatable, trigger_body
+from trigger_sdk.client.http_api import HttpApi
+from trigger_sdk.client.triggering import batch_body, is_repeatable, trigger_body
 
 from tests.unit.sdk.peer import Peer
 
@@ -26,7 +26,7 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture
 def client(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setattr("trigger_sdk.http_api.RETRY_DELAYS_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("trigger_sdk.client.http_api.RETRY_DELAYS_SECONDS", (0.01, 0.01))
     with Client(peer.url, "tr_key") as connected:
         yield connected
 

@@ -20,7 +20,7 @@ from tests.unit.workers.test_node_process_executor import deployment, opened
 SOURCE = '''
 import time
 from trigger_sdk import step, task
-from trigger_sdk.context import active_run
+from trigger_sdk.run.context import active_run
 from trigger_sdk.wire import encode_frame
 
 def own_socket():

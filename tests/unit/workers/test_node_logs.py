@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from trigger_sdk.agent.output import clean_text
+from trigger_sdk.agent.reports.output import clean_text
 
 from apps.protocol import Claim, LogBatch, Result, encode
 from apps.workers.node.attempts.attempt import Attempt
