@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from apps.workers.node.executors.base import Place, PoolKey
+from apps.workers.node.executors.base import PoolKey, RunPlace
 
 IDLE_SECONDS = 60.0
 TASK_MAX = 5
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 class WarmPool:
     """Idle places, the one that was used last going first."""
 
-    def __init__(self, end: Callable[[Place], Awaitable[None]]) -> None:
+    def __init__(self, end: Callable[[RunPlace], Awaitable[None]]) -> None:
         """`end` ends the process of a place that leaves the pool without a run."""
         self._end = end
-        self._idle: OrderedDict[int, tuple[float, PoolKey, Place]] = OrderedDict()
+        self._idle: OrderedDict[int, tuple[float, PoolKey, RunPlace]] = OrderedDict()
         """In the order of their last use, oldest first."""
-        self._by_key: dict[PoolKey, list[Place]] = {}
+        self._by_key: dict[PoolKey, list[RunPlace]] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -46,7 +46,7 @@ class WarmPool:
         self._idle.clear()
         self._by_key.clear()
 
-    def take(self, key: PoolKey | None) -> Place | None:
+    def take(self, key: PoolKey | None) -> RunPlace | None:
         """A place whose process waits, the most recently used one; None if there is none."""
         places = self._by_key.get(key) if key is not None else None
         while places:
@@ -58,7 +58,7 @@ class WarmPool:
             self._discard(place)
         return None
 
-    def put(self, place: Place) -> bool:
+    def put(self, place: RunPlace) -> bool:
         """True if the place waits from now on; it stays the caller's otherwise."""
         if place.pool_key is None or not place.is_reusable or not place.host.has_idle(place.ticket):
             return False
@@ -66,9 +66,9 @@ class WarmPool:
         self._by_key.setdefault(place.pool_key, []).append(place)
         return True
 
-    def surplus(self, now: float) -> list[Place]:
+    def surplus(self, now: float) -> list[RunPlace]:
         """What has waited for too long, is gone, or is more than may wait; the oldest first."""
-        leaving: list[Place] = []
+        leaving: list[RunPlace] = []
         idle = [entry for entry in self._idle.values() if now - entry[0] >= SWEEP_SECONDS]
         count, counts = len(idle), _count_tasks(idle)
         for since, key, place in idle:
@@ -91,26 +91,26 @@ class WarmPool:
                     self._remove(place)
                     await self._end_safely(place)
 
-    def _remove(self, place: Place) -> None:
+    def _remove(self, place: RunPlace) -> None:
         _, key, _ = self._idle.pop(id(place))
         places = self._by_key[key]
         places.remove(place)
         if not places:
             del self._by_key[key]
 
-    def _discard(self, place: Place) -> None:
+    def _discard(self, place: RunPlace) -> None:
         task = asyncio.create_task(self._end_safely(place), name="end-place")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def _end_safely(self, place: Place) -> None:
+    async def _end_safely(self, place: RunPlace) -> None:
         try:
             await self._end(place)
         except Exception:  # the others must not wait for ever for one that cannot be ended
             logger.exception("worker.end_place container=%s", place.container)
 
 
-def _count_tasks(idle: list[tuple[float, PoolKey, Place]]) -> dict[tuple[UUID, str], int]:
+def _count_tasks(idle: list[tuple[float, PoolKey, RunPlace]]) -> dict[tuple[UUID, str], int]:
     counts: dict[tuple[UUID, str], int] = {}
     for _, (deployment, task, _memory), _place in idle:
         counts[deployment, task] = counts.get((deployment, task), 0) + 1

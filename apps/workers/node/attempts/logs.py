@@ -8,10 +8,9 @@ from typing import Any
 
 from trigger_sdk.times import TimeRefused, read_time
 
-from apps.workers.protocol import LogBatch, LogItem
-
-from .attempts import Attempt, storable
-from .outbox import Sender
+from apps.protocol import LOGS, LogBatch, LogItem
+from apps.workers.node.attempts.attempt import Attempt, storable
+from apps.workers.node.outbox import Outbox
 
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024
@@ -30,9 +29,9 @@ ATTEMPT_MAX_LINES = 50_000
 class LogBuffer:
     """Keeps what was written until the next flush; beyond the attempt's caps it counts and drops."""
 
-    def __init__(self, attempt: Attempt, sender: Sender[LogBatch]) -> None:
+    def __init__(self, attempt: Attempt, outbox: Outbox) -> None:
         self._attempt = attempt
-        self._sender = sender
+        self._outbox = outbox
         self._lines: list[LogItem] = []
         self._waiting_bytes = 0
         self._line_count = 0
@@ -102,7 +101,7 @@ class LogBuffer:
         task.add_done_callback(self._flushing.discard)
 
     async def _deliver(self, batch: LogBatch) -> None:
-        await self._sender.submit(batch)
+        await self._outbox.submit(LOGS, batch)
 
 
 def _message(value: Any) -> str:

@@ -17,10 +17,11 @@ from typing import Any
 from trigger_sdk.wire import SOCKET_NAME
 
 from apps.workers.node.config import Config
-from apps.workers.node.executors import docker_containers as containers
 from apps.workers.node.executors.base import socket_folder
-from apps.workers.node.executors.docker_engine import Engine, EngineError
-from apps.workers.node.executors.image_setup import PYTHON_MIN
+from apps.workers.node.executors.docker import containers
+from apps.workers.node.executors.docker.answers import EngineError
+from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.docker.image_setup import PYTHON_MIN
 
 MEMORY_BYTES = 64 * 1024 * 1024
 ERROR_LINES = 5

@@ -2,7 +2,7 @@
 
 A container whose task keeps its process (`warm_start="same_process"`) waits for that task's next run instead.
 
-Owns the containers' life on this node. How they look is `docker_containers.py`'s, what is in them `docker_images.py`'s;
+Owns the containers' life on this node. How they look is `containers.py`'s, what is in them `images.py`'s;
 what goes over their sockets is the host's.
 """
 
@@ -16,22 +16,23 @@ from pathlib import Path
 
 from trigger_sdk.wire import SOCKET_NAME
 
-from apps.workers.node.attempts import ProcessEnd
+from apps.protocol import DeploymentReply, TaskOptions
 from apps.workers.node.config import Config
-from apps.workers.node.executors import docker_containers as containers
 from apps.workers.node.executors.base import (
     ExecutorUnavailableError,
-    Place,
+    RunPlace,
     StartFailedError,
     lock_folder,
     pool_key,
     socket_folder,
 )
-from apps.workers.node.executors.docker_engine import Engine, EngineError
-from apps.workers.node.executors.docker_images import Images
-from apps.workers.node.executors.warm import WarmPool
-from apps.workers.node.hosts import Host, HostError
-from apps.workers.protocol import DeploymentReply, TaskOptions
+from apps.workers.node.executors.docker import containers
+from apps.workers.node.executors.docker.answers import EngineError
+from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.docker.images import Images
+from apps.workers.node.executors.pool import WarmPool
+from apps.workers.node.hosts.ends import ProcessEnd
+from apps.workers.node.hosts.host import Host, HostError
 
 READY_SECONDS = 60.0
 EXIT_SECONDS = 5.0
@@ -107,7 +108,9 @@ class DockerExecutor:
         self._reaping = asyncio.create_task(self._reap_forever(), name="reap-containers")
         self._warm.open()
 
-    async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
+    async def acquire(
+        self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
+    ) -> RunPlace:
         """A container in which the task's process waits, else a new one."""
         key = pool_key(deployment, task, options)
         if (waiting := self._warm.take(key)) is not None:
@@ -125,13 +128,13 @@ class DockerExecutor:
         except BaseException:
             await asyncio.shield(self._discard(container))
             raise
-        return Place(host, container.id[:SHORT_ID], "cold", pool_key=key)
+        return RunPlace(host, container.id[:SHORT_ID], "cold", pool_key=key)
 
-    async def release(self, place: Place) -> None:
+    async def release(self, place: RunPlace) -> None:
         if not self._warm.put(place):
             await self._discard_place(place)
 
-    async def _discard_place(self, place: Place) -> None:
+    async def _discard_place(self, place: RunPlace) -> None:
         for container in list(self._containers.values()):
             if container.host is place.host:
                 await self._discard(container)

@@ -3,55 +3,38 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from trigger_sdk.wire import Frame, encode_frame
 
-from apps.workers import protocol as wire
-
-from .attempts import Attempt, ProcessEnd, storable
-from .connections import ChildConnection
-from .coordinator import CoordinatorError, RefusedError
-from .deployments import DeploymentError, Deployments
-from .executors.base import Executor, Place, StartFailedError
-from .headers import CheckpointHeader, LoadHeader, header_of
-from .hosts import HostError
-from .logs import LogBuffer
-from .outbox import BACKOFF_SECONDS, Sender
+from apps import protocol as wire
+from apps.workers.node.attempts.attempt import Attempt, storable
+from apps.workers.node.attempts.headers import CheckpointHeader, LoadHeader, header_of
+from apps.workers.node.attempts.logs import LogBuffer
+from apps.workers.node.attempts.reads import read_for
+from apps.workers.node.attempts.requests import OK, Requests
+from apps.workers.node.attempts.restore import last_point, options_of, start_frame, stored_frame
+from apps.workers.node.attempts.tools import Tools
+from apps.workers.node.coordinator import CallRefusedError, CoordinatorError
+from apps.workers.node.deployments import DeploymentError
+from apps.workers.node.executors.base import RunPlace, StartFailedError
+from apps.workers.node.hosts.ends import ProcessEnd
+from apps.workers.node.hosts.host import HostError
+from apps.workers.node.hosts.roles import ChildConnection
 
 STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0
 KEY_MAX_LENGTH = 200
-CHECKPOINT = "checkpoint"
 LEASE_REASONS = ("stale", "expired")
 """For the task both are the same: it must not act any more."""
 
 GO = encode_frame("go")
-OK = 200
 UNSTORABLE = (413, 422)
 TELL_START_SECONDS = 0.05
 """A run that ends sooner tells its start with its finish."""
 
 logger = logging.getLogger(__name__)
-
-Read = TypeVar("Read")
-
-
-@dataclass(slots=True)
-class Tools:
-    """What every attempt of this node shares."""
-
-    deployments: Deployments
-    executor: Executor
-    starts: Sender[wire.Start]
-    checkpoints: Sender[wire.CheckpointItem]
-    logs: Sender[wire.LogBatch]
-    finishes: Sender[wire.Finish]
-    load_checkpoints: Callable[..., Any]
-    load_data: Callable[..., Any]
 
 
 class AttemptRun:
@@ -60,11 +43,11 @@ class AttemptRun:
     def __init__(self, attempt: Attempt, tools: Tools) -> None:
         self.attempt = attempt
         self._tools = tools
-        self._place: Place | None = None
+        self._place: RunPlace | None = None
         self._ticket = ""
         self._ended: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
-        self._log = LogBuffer(attempt, tools.logs)
-        self._writes: set[asyncio.Task[None]] = set()
+        self._log = LogBuffer(attempt, tools.outbox)
+        self._requests = Requests(attempt, tools, judge=self._judge, has_ended=lambda: self._ended.done())
         self._limit: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
         self._is_overdue = False
@@ -100,12 +83,12 @@ class AttemptRun:
                 self._limit.cancel()
 
     async def _deliver(self, finish: wire.Finish) -> None:
-        result = await self._tools.finishes.submit(finish)
+        result = await self._tools.outbox.submit(wire.FINISHES, finish)
         if result.status in UNSTORABLE and finish.outcome == "completed":
             error = {"type": "OutputRefused", "message": f"The output cannot be stored: {result.message}", "stack": ""}
             # No later attempt could end otherwise, and what the task does must not be done again.
             failed = msgspec.structs.replace(finish, outcome="failed", output=None, error=error, is_abort=True)
-            result = await self._tools.finishes.submit(failed)
+            result = await self._tools.outbox.submit(wire.FINISHES, failed)
         if result.status != OK:
             if self._place is not None:
                 self._place.is_reusable = False
@@ -122,10 +105,10 @@ class AttemptRun:
 
     async def _execute(self) -> wire.Finish:
         claim = self.attempt.claim
-        deployment = await self._read(self._tools.deployments.get, claim.deployment_id)
-        self.attempt.options = _options_of(deployment, claim)
+        deployment = await read_for(self.attempt, self._tools.deployments.get, claim.deployment_id)
+        self.attempt.options = options_of(deployment, claim)
         if claim.has_checkpoints:
-            page = await self._read(self._tools.load_checkpoints, claim.run_id, claim.token)
+            page = await read_for(self.attempt, self._tools.load_checkpoints, claim.run_id, claim.token)
             self.attempt.stored, self._next_page = page.items, page.next_after
         end = await self._run_process(deployment)
         while self._place is not None and self._place.is_warm and self._is_unbegun(end):
@@ -133,8 +116,7 @@ class AttemptRun:
             await self._give_back()
             self._forget_beginning()
             end = await self._run_process(deployment)
-        if self._writes:
-            await asyncio.wait(self._writes)
+        await self._requests.wait()
         if end.is_unstarted:
             raise HostError(end.note)
         if self._is_overdue and self.attempt.begun_at is None:
@@ -190,21 +172,6 @@ class AttemptRun:
             place, self._place, self._ticket = self._place, None, ""
             await self._tools.executor.release(place)
 
-    async def _read(self, read: Callable[..., Awaitable[Read]], *arguments: Any) -> Read:
-        """What a coordinator answers; waits through its absence for as long as the lease can be held."""
-        delay, longest = BACKOFF_SECONDS
-        while True:
-            try:
-                return await read(*arguments)
-            except RefusedError:
-                raise
-            except CoordinatorError as error:
-                if self.attempt.stop_reason:
-                    raise
-                logger.warning("worker.read run.id=%s: %s; again in %.1f s", self.attempt.public_run_id, error, delay)
-            await asyncio.sleep(delay)
-            delay = min(longest, delay * 2)
-
     def _start_failure(self, reason: str) -> wire.Finish:
         claim = self.attempt.claim
         error = {"type": "StartFailed", "message": reason, "stack": ""}
@@ -230,27 +197,16 @@ class AttemptRun:
         claim, attempt, place = self.attempt.claim, self.attempt, self._place
         # A process that has the code loaded has nothing to do before its run but to read: it need not say so.
         is_begun = place.is_warm or place.host.can_fork
-        start = encode_frame(
-            "start",
-            claim.payload,
-            run_id=attempt.public_run_id,
-            task=claim.task,
-            attempt=claim.attempt,
-            max_attempts=claim.max_attempts,
-            scope=claim.scope or claim.public_id,
-            folder=place.folder,
-            is_begun=is_begun,
-        )
         self._child = child
-        first = [start, *map(_stored_frame, attempt.stored)]
-        point = _last_point(attempt.stored, None)
+        first = [start_frame(claim, place.folder, is_begun=is_begun), *map(stored_frame, attempt.stored)]
+        point = last_point(attempt.stored, None)
         if self._next_page is None:
             child.tell([*first, GO])
             if is_begun:
                 self._begin(point)
         else:
             child.tell(first)
-            self._spawn(self._send_pages(child, self._next_page, point, is_begun=is_begun))
+            self._requests.spawn(self._send_pages(child, self._next_page, point, is_begun=is_begun))
         if not place.is_warm:
             attempt.stored = []  # its process has them now; kept here they would cost the node the same again
 
@@ -264,12 +220,12 @@ class AttemptRun:
                 return
             self._expect_begin()  # a long way to go is no silence
             try:
-                page = await self._read(self._tools.load_checkpoints, claim.run_id, claim.token, next_after)
-            except RefusedError as error:
+                page = await read_for(self.attempt, self._tools.load_checkpoints, claim.run_id, claim.token, next_after)
+            except CallRefusedError as error:
                 self._judge(wire.Result(error.status, error.kind))
                 return
-            child.tell([_stored_frame(stored) for stored in page.items])
-            point, next_after = _last_point(page.items, point), page.next_after
+            child.tell([stored_frame(stored) for stored in page.items])
+            point, next_after = last_point(page.items, point), page.next_after
         child.tell([GO])
         if is_begun:
             self._begin(point)
@@ -283,14 +239,9 @@ class AttemptRun:
     def frame(self, child: ChildConnection, frame: Frame) -> None:
         self._has_spoken = True
         if frame.type == "checkpoint":
-            header = header_of(frame, CheckpointHeader)
-            # Counted before the work begins: whatever has arrived at once is heard no further than the bound.
-            child.begin_answer(len(frame.body))
-            self._spawn(self._save(child, header, frame.body))
+            self._requests.save(child, header_of(frame, CheckpointHeader), frame.body)
         elif frame.type == "load":
-            wanted = header_of(frame, LoadHeader)
-            child.begin_answer()
-            self._spawn(self._load(child, wanted))
+            self._requests.load(child, header_of(frame, LoadHeader))
         elif frame.type == "log":
             self._log.add(frame.header)
         elif frame.type == "begun":
@@ -319,13 +270,14 @@ class AttemptRun:
         self.attempt.resumed_from = None if resumed_from is None else storable(resumed_from)[:KEY_MAX_LENGTH]
         loop = asyncio.get_running_loop()
         self._limit = loop.call_later(self.attempt.options.max_duration_seconds, self.stop, "timed_out")
-        self._telling = loop.call_later(TELL_START_SECONDS, lambda: self._spawn(self._tell_start()))
+        self._telling = loop.call_later(TELL_START_SECONDS, lambda: self._requests.spawn(self._tell_start()))
 
     async def _tell_start(self) -> None:
         attempt = self.attempt
         assert attempt.begun_at is not None
         attempt.stored = []
-        result = await self._tools.starts.submit(
+        result = await self._tools.outbox.submit(
+            wire.STARTS,
             wire.Start(
                 run_id=attempt.claim.run_id,
                 token=attempt.claim.token,
@@ -333,92 +285,11 @@ class AttemptRun:
                 start_kind=attempt.start_kind,
                 running_seconds=time.monotonic() - attempt.begun_at,
                 resumed_from=attempt.resumed_from,
-            )
+            ),
         )
         self._judge(result)
-
-    async def _save(self, child: ChildConnection, header: CheckpointHeader, body: bytes) -> None:
-        claim = self.attempt.claim
-        try:
-            result = await self._tools.checkpoints.submit(
-                wire.CheckpointItem(
-                    run_id=claim.run_id,
-                    token=claim.token,
-                    key=header.key,
-                    data=body[: header.data_bytes],
-                    binds=header.binds,
-                    carried=body[header.data_bytes :] or None,
-                    kind=header.kind,
-                    codec=header.codec,
-                    duration_seconds=header.duration_seconds,
-                )
-            )
-        finally:
-            child.end_answer(len(body))
-        if result.status == OK:
-            child.send("saved", sequence=header.sequence, index=result.index)
-        else:
-            child.send("refused", sequence=header.sequence, code=result.code, message=result.message)
-            self._judge(result)
-
-    async def _load(self, child: ChildConnection, header: LoadHeader) -> None:
-        """The result of a step that was only named at the start; waits through the coordinator's absence."""
-        sequence, index = header.sequence, header.index
-        claim, (delay, longest) = self.attempt.claim, BACKOFF_SECONDS
-        try:
-            while not self._ended.done():
-                try:
-                    data = await self._tools.load_data(claim.run_id, claim.token, index)
-                except RefusedError as error:
-                    child.send("refused", sequence=sequence, code=error.kind, message=str(error))
-                    return self._judge(wire.Result(error.status, error.kind))
-                except CoordinatorError as error:
-                    logger.warning("worker.load run.id=%s: %s; again in %.1f s", claim.public_id, error, delay)
-                    await asyncio.sleep(delay)
-                    delay = min(longest, delay * 2)
-                else:
-                    return child.send("loaded", data or b"", sequence=sequence, is_found=data is not None)
-        finally:
-            child.end_answer()
 
     def _judge(self, result: wire.Result) -> None:
         """A stale token means that the run went on elsewhere: the process must not act any more."""
         if result.code == "stale" and not self._ended.done() and self.attempt.output is None:
             self.stop("stale", 0.0)
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._forget)
-
-    def _forget(self, task: "asyncio.Task[None]") -> None:
-        self._writes.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("worker.write run.id=%s: %s", self.attempt.public_run_id, error, exc_info=error)
-
-
-def _last_point(stored: Sequence[wire.StoredCheckpoint], before: str | None) -> str | None:
-    """The key that the attempt resumes from, as far as is known with these."""
-    return next((entry.key for entry in reversed(stored) if entry.kind == CHECKPOINT), before)
-
-
-def _stored_frame(stored: wire.StoredCheckpoint) -> bytes:
-    return encode_frame(
-        "stored",
-        (stored.data or b"") + (stored.carried or b""),
-        key=stored.key,
-        kind=stored.kind,
-        index=stored.index,
-        codec=stored.codec,
-        binds=stored.binds,
-        data_bytes=None if stored.data is None else len(stored.data),
-    )
-
-
-def _options_of(deployment: wire.DeploymentReply, claim: wire.Claim) -> wire.TaskOptions:
-    """The task's options, with the larger memory limit for a run that has needed it."""
-    options = deployment.tasks.get(claim.task, wire.TaskOptions())
-    larger = options.retry_out_of_memory_bytes
-    if claim.has_run_out_of_memory and larger is not None and larger > options.memory_bytes:
-        return msgspec.structs.replace(options, memory_bytes=larger)
-    return options

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import trigger_sdk
 
+from apps.protocol import DeploymentReply
 from apps.workers.node.deployments import inner_name
-from apps.workers.node.executors import image_setup
 from apps.workers.node.executors.base import StartFailedError
-from apps.workers.node.executors.docker_engine import Engine, EngineAwayError, EngineError
-from apps.workers.protocol import DeploymentReply
+from apps.workers.node.executors.docker import image_setup
+from apps.workers.node.executors.docker.answers import EngineAwayError, EngineError
+from apps.workers.node.executors.docker.engine import Engine
 
 TASKS_FOLDER = "/trigger/tasks"
 LABEL_LAYER = "trigger-site.layer"

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from apps.workers.protocol import (
+from apps.protocol import (
     CONFIRM_SECONDS,
     SELF_KILL_SECONDS,
     Claim,
@@ -13,6 +13,7 @@ from apps.workers.protocol import (
     StoredCheckpoint,
     TaskOptions,
 )
+from apps.workers.node.hosts.ends import ProcessEnd
 
 CONFIRM_MARGIN_SECONDS = 2.0
 LEASE_ERROR = {
@@ -21,21 +22,6 @@ LEASE_ERROR = {
     "stack": "",
 }
 SECONDS_MAX = 1e12
-
-
-@dataclass(slots=True)
-class ProcessEnd:
-    """How the task's process ended, as its agent saw it; both codes None: the agent itself was gone."""
-
-    exit_code: int | None = None
-    signal: int | None = None
-    peak_memory_bytes: int | None = None
-    is_out_of_memory: bool = False
-    note: str = ""
-    is_unstarted: bool = False
-    """No process could be started at all; the note says why."""
-    is_kept: bool = False
-    """The run has ended, and its process waits for the next one."""
 
 
 @dataclass(slots=True)

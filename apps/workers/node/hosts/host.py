@@ -15,21 +15,17 @@ from typing import Any
 
 from trigger_sdk.wire import PROTOCOL_VERSION, SOCKET_NAME, Frame, WireError
 
-from .attempts import ProcessEnd
-from .connections import ChildConnection, Connection, ControlConnection, RunListener
+from apps.workers.node.hosts.connection import Connection
+from apps.workers.node.hosts.ends import ProcessEnd, memory_of, process_end
+from apps.workers.node.hosts.roles import ChildConnection, ControlConnection, RunListener
+from apps.workers.node.hosts.strangers import Strangers
 
 PING_SECONDS = 10.0
 AGENT_SILENCE_SECONDS = 45.0
-STRANGERS_MAX = 16
-"""Connections that have not said yet who they are, beyond the runs that are still to connect: a task can reach the
-socket, and its connections are descriptors of the worker."""
-
 RETIRE_GRACE_SECONDS = 5.0
 LAST_FRAMES_SECONDS = 5.0
 """How long an ended run's socket is read for what it still holds; a process that escaped may keep it open."""
 
-REFUSALS_TOLD_SECONDS = 1.0
-MEMORY_MAX_BYTES = 2**62
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +52,12 @@ class Host:
         """Runs that have ended in a kept process whose last output the agent has yet to pass on."""
         self._idle: dict[str, ChildConnection] = {}
         """Kept processes between two runs, by the ticket that they came with."""
-        self._strangers: set[Connection] = set()
+        self._strangers = Strangers()
         self._stops: dict[str, dict[str, Any]] = {}
         """What was asked of the agent and may not have reached it, by the run's ticket."""
         self._server: asyncio.Server | None = None
         self._pinging: asyncio.Task[None] | None = None
         self._heard_at = 0.0
-        self._refusals_told_at = -REFUSALS_TOLD_SECONDS
-        self._refusals_untold = 0
         self.on_gone: Callable[[str], None] | None = None
 
     @property
@@ -168,24 +162,15 @@ class Host:
 
     def came(self, connection: Connection) -> bool:
         """False for one too many that has not said who it is."""
-        if len(self._strangers) >= STRANGERS_MAX + len(self._runs) - len(self._children):
-            return False
-        self._strangers.add(connection)
-        return True
+        return self._strangers.admit(connection, expected_count=len(self._runs) - len(self._children))
 
     def refuse(self, reason: str) -> None:
-        """Says why a connection was ended; a task that opens one after the other fills no log with it."""
-        now = asyncio.get_running_loop().time()
-        if now < self._refusals_told_at + REFUSALS_TOLD_SECONDS:
-            self._refusals_untold += 1
-            return
-        untold = f" ({self._refusals_untold} more before it)" if self._refusals_untold else ""
-        logger.warning("worker.refuse_connection host=%s: %.200s%s", self.name, reason, untold)
-        self._refusals_told_at, self._refusals_untold = now, 0
+        """Says why a connection was ended."""
+        self._strangers.tell_refusal(self.name, reason)
 
     def knows(self, connection: Connection) -> None:
         """The connection has said who it is, or is gone."""
-        self._strangers.discard(connection)
+        self._strangers.forget(connection)
 
     def welcome(self, connection: Connection, frame: Frame) -> ControlConnection:
         """Accepts the agent's control connection; raises WireError for a second one or a wrong secret."""
@@ -283,10 +268,10 @@ class Host:
         else:
             child = self._children.get(ticket)
             if child is None or child.is_closed:
-                self._end_run(ticket, _process_end(header))
+                self._end_run(ticket, process_end(header))
             else:
                 # Frames that the child sent before it died may still lie in its socket: they are read first.
-                ending = self._end_after(child, ticket, _process_end(header))
+                ending = self._end_after(child, ticket, process_end(header))
                 asyncio.create_task(ending, name="end-run")  # noqa: RUF006
 
     async def _end_after(self, child: ChildConnection, ticket: str, end: ProcessEnd) -> None:
@@ -317,20 +302,3 @@ class Host:
                 # Loading tasks blocks the agent; `wait_ready` decides how long that may take.
                 if self._ready.done() and loop.time() - self._heard_at > AGENT_SILENCE_SECONDS:
                     self._control.abort()
-
-
-def memory_of(header: dict[str, Any]) -> int | None:
-    """A kept process tells its own, so the value may be anything."""
-    value = header.get("peak_memory_bytes")
-    return value if isinstance(value, int) and 0 <= value < MEMORY_MAX_BYTES else None
-
-
-def _process_end(header: dict[str, Any]) -> ProcessEnd:
-    return ProcessEnd(
-        exit_code=header.get("exit_code"),
-        signal=header.get("signal"),
-        peak_memory_bytes=memory_of(header),
-        is_out_of_memory=bool(header.get("is_out_of_memory")),
-        note=str(header.get("reason") or ""),
-        is_unstarted=bool(header.get("reason")),
-    )

@@ -1,13 +1,14 @@
 """How a task's container looks: the engine's own JSON, as a pure function, with every hardening option on.
 
-Not here: starting one (`docker.py`), and the network's rules against the node and its neighbours (`prepare_network`).
+Not here: starting one (`executor.py`), and the network's rules against the node and its neighbours (`prepare_network`).
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from apps.workers.node.executors.docker_engine import Engine, EngineError
-from apps.workers.node.executors.image_setup import USER_ID, WORK_FOLDER
+from apps.workers.node.executors.docker.answers import EngineError
+from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.docker.image_setup import USER_ID, WORK_FOLDER
 
 SOCKET_FOLDER = "/trigger/socket"
 NETWORK = "trigger-tasks"

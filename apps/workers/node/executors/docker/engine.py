@@ -1,6 +1,6 @@
 """The container engine as the worker uses it: typed calls on a few threads. The only module that imports `docker`.
 
-It decides nothing: how a container looks is `docker_containers.py`'s, what its image holds `docker_images.py`'s. The
+It decides nothing: how a container looks is `containers.py`'s, what its image holds `images.py`'s. The
 library is imported when a connection is made, so that a worker without containers never pays for it.
 """
 
@@ -11,10 +11,17 @@ import io
 import os
 import socket
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from apps.workers.node.executors.docker.answers import (
+    EngineAwayError,
+    EngineError,
+    built_image,
+    innermost,
+    split_reference,
+)
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -29,29 +36,12 @@ BUILD_SILENCE_SECONDS = 600
 GAP_SECONDS = 30.0
 """For so long a call is repeated while the engine restarts; no attempt fails for it."""
 GAP_RETRY_SECONDS = 0.25
-BUILD_LOG_LINES = 20
 
 CORES = os.cpu_count() or 1
 STARTS_AT_ONCE = 2 * CORES
 THREADS = STARTS_AT_ONCE + 4
 
 T = TypeVar("T")
-
-
-class EngineError(Exception):
-    """The engine refused a call; the text is the engine's own reason, `status` its HTTP status (0: none)."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class EngineAwayError(EngineError):
-    """The engine did not answer: not there, not allowed, restarting or too slow."""
-
-
-class BuildError(EngineError):
-    """An image could not be built; the text ends with the last lines of the build's log."""
 
 
 class Engine:
@@ -168,7 +158,7 @@ class Engine:
 
     async def pull(self, reference: str) -> None:
         """Pulls an image. Canceling stops the waiting, not the pull."""
-        repository, tag = _split_reference(reference)
+        repository, tag = split_reference(reference)
 
         def work(client: "APIClient") -> None:
             errors = [e["error"] for e in client.pull(repository, tag, stream=True, decode=True) if "error" in e]
@@ -188,7 +178,7 @@ class Engine:
                 buildargs=build_args, labels=labels, tag=tag or None, network_mode=network or None,
                 timeout=BUILD_SILENCE_SECONDS,
             )  # fmt: skip
-            return _built_image(stream)
+            return built_image(stream)
 
         return await self._in_thread(work)
 
@@ -282,7 +272,7 @@ class Engine:
         return error
 
     def _away(self, error: Exception) -> EngineAwayError:
-        return EngineAwayError(f"no container engine answers on {self.address} ({_innermost(error)})")
+        return EngineAwayError(f"no container engine answers on {self.address} ({innermost(error)})")
 
 
 def _create(client: "APIClient", name: str, config: dict[str, Any]) -> str:
@@ -295,34 +285,3 @@ def _remove_volume(client: "APIClient", name: str) -> None:
 
 def _remove_network(client: "APIClient", network_id: str) -> None:
     client.remove_network(network_id)
-
-
-def _built_image(stream: Iterable[dict[str, Any]]) -> str:
-    """Reads the stream to its end even after an error: a connection that is left in the middle is never used again."""
-    image_id = ""
-    error = ""
-    log: deque[str] = deque(maxlen=BUILD_LOG_LINES)
-    for event in stream:
-        image_id = (event.get("aux") or {}).get("ID") or image_id
-        error = event.get("error") or error
-        log.extend(line for line in (event.get("stream") or "").splitlines() if line.strip())
-    if error or not image_id:
-        raise BuildError("\n".join([*log, error.strip() or "The engine named no image at the end of the build."]))
-    return image_id
-
-
-def _split_reference(reference: str) -> tuple[str, str | None]:
-    """Repository and tag; without a tag the library would pull every tag there is."""
-    if "@" in reference:
-        return reference, None
-    head, colon, tag = reference.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (reference, "latest")
-
-
-def _innermost(error: BaseException) -> str:
-    """The system's own words: the library wraps them four times."""
-    while (deeper := error.__cause__ or error.__context__) is not None:
-        error = deeper
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
