@@ -17,6 +17,7 @@ other loop can start beside that."""
 TOGETHER = {
     "tests/acceptance/test_database_away.py",
     "tests/acceptance/test_edge.py",
+    "tests/acceptance/test_kills.py",
     "tests/integration/test_embedded_postgres.py",
     "tests/reliability/test_kill_matrix.py",
 }
