@@ -1,6 +1,7 @@
 """The folder of one test session: all that the session and the processes that it starts leave in the file system.
 
-It goes when the session ends. A session that was killed leaves its folder to the next one, which can tell by the lock.
+It goes when the session ends or, where tests failed, when the next one begins. The next one also removes the folder of
+a session that was killed, which it can tell by the lock.
 """
 
 import fcntl
@@ -46,8 +47,14 @@ def _use(folder: Path) -> Path:
     return folder
 
 
-def leave_session_dir(folder: Path) -> None:
-    if not IS_XDIST_WORKER:
+def leave_session_dir(folder: Path, *, is_kept: bool) -> None:
+    """`is_kept` leaves what failed tests wrote to the next session, which removes it."""
+    if IS_XDIST_WORKER:
+        return
+    for path in folder.iterdir():
+        if not is_kept or path.name.startswith("postgres"):
+            shutil.rmtree(path, ignore_errors=True)
+    if not is_kept:
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -17,6 +17,8 @@ from tests.databases import chosen_binaries
 from trigger_site.embedded_postgres import EmbeddedPostgres
 from trigger_site.postgres_binaries import Binaries, PostgresError, account_for, find_binaries
 
+pytestmark = pytest.mark.sql
+
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="changes users, which only root can")
 
 
