@@ -155,7 +155,8 @@ def _key() -> str:
     """Of the programs, of how they are called, and of all that the migrations are made of."""
     binaries = chosen_binaries()
     version = subprocess.run([binaries.path("postgres"), "--version"], capture_output=True, check=True).stdout
-    parts = [str(binaries.folder).encode(), version, account_for(KEPT_DIR / "none").name.encode()]
+    size = (binaries.folder / "postgres").stat().st_size  # tells builds of one version apart, wherever they lie
+    parts = [version, str(size).encode(), account_for(KEPT_DIR / "none").name.encode()]
     sources = [Path(__file__), Path(str(embedded_postgres.__file__)), ROOT / "requirements" / "runtime.txt"]
     sources += [path for path in (ROOT / "apps").rglob("*.py") if path.parent.name == "migrations"]
     parts += [path.read_bytes() for path in (*sources, *(ROOT / "apps").rglob("fields.py"))]
