@@ -13,10 +13,10 @@ import django
 import pytest
 from django.conf import settings
 
-from tests.databases import SERVER_URL, TEMPLATE, database, start_server, stop_server
+from tests.databases import SERVER_URL, SESSION_DIR, TEMPLATE, database, start_server, stop_server
 from tests.distribution import Distribution, is_of_browser, rank
 from tests.models import proved
-from tests.session import SESSION_DIR, leave_session_dir
+from tests.session import leave_session_dir
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

@@ -19,12 +19,13 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from tests.session import IS_XDIST_WORKER, SESSION_DIR
+from tests.session import IS_XDIST_WORKER, session_dir
 from trigger_site import embedded_postgres
 from trigger_site.embedded_postgres import EmbeddedPostgres
 from trigger_site.local import DATABASE_NAME, database_url
 from trigger_site.postgres_binaries import Binaries, account_for, find_binaries, major_of
 
+SESSION_DIR = session_dir()
 ROOT = Path(__file__).resolve().parents[1]
 KEPT_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trigger-site-tests"
 KEPT_COUNT = 8

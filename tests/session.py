@@ -5,6 +5,7 @@ a session that was killed, which it can tell by the lock.
 """
 
 import fcntl
+import functools
 import os
 import shutil
 import tempfile
@@ -22,8 +23,9 @@ PREFIX = "tt-"
 VARIABLE = "TRIGGER_TEST_SESSION_DIR"
 
 
-def enter_session_dir() -> Path:
-    """Makes the session's folder, and temporary files go there from now on; parallel processes share one folder."""
+@functools.cache
+def session_dir() -> Path:
+    """Made by the first call, and temporary files go there from then on; parallel processes share one folder."""
     if IS_XDIST_WORKER:
         return _use(Path(os.environ[VARIABLE]))
     root = Path(tempfile.gettempdir())
@@ -97,6 +99,3 @@ def _lock(path: Path) -> IO[str]:
         file.close()
         raise
     return file
-
-
-SESSION_DIR = enter_session_dir()
