@@ -13,14 +13,15 @@ import django
 import pytest
 from django.conf import settings
 
-from tests.databases import SERVER_URL, TEMPLATE, database, start_server, stop_server
+from tests.databases import SERVER_URL, SESSION_DIR, TEMPLATE, database, start_server, stop_server
 from tests.distribution import Distribution, is_of_browser, rank
 from tests.models import proved
-from tests.session import SESSION_DIR, leave_session_dir
+from tests.session import leave_session_dir
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 KEPT_VARIABLES = {"TRIGGER_BASE_IMAGE"}
+HAS_FAILED = pytest.StashKey[bool]()
 
 for _name in list(os.environ):  # nothing of the developer's own installation gets in
     if _name.startswith("TRIGGER_") and not _name.startswith("TRIGGER_TEST_") and _name not in KEPT_VARIABLES:
@@ -83,16 +84,27 @@ def refuse_skip(report: Report) -> Report:
     return report
 
 
-def pytest_unconfigure() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What failed may have left something to read; where a person stopped the session, or all passed, nothing has."""
+    session.config.stash[HAS_FAILED] = session.exitstatus == pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
     stop_server()
-    leave_session_dir(SESSION_DIR)
+    leave_session_dir(SESSION_DIR, is_kept=config.stash.get(HAS_FAILED, False))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"what the tests wrote stays until the next session: {SESSION_DIR / 't'}")
     given = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
-    if not config.getoption("--long") and any(proved.HERE.is_relative_to(path) for path in given):
+    if not config.getoption("--long") and any(is_related(path, proved.HERE) for path in given):
         names = sorted(path.stem.removeprefix("test_") for path in proved.unchanged_modules())
-        terminalreporter.write_line(f"unchanged since `make prove`, so left out: {', '.join(names) or 'none'}")
+        terminalreporter.write_line(f"models unchanged since `make prove`, so left out: {', '.join(names) or 'none'}")
+
+
+def is_related(path: Path, other: Path) -> bool:
+    return path.is_relative_to(other) or other.is_relative_to(path)
 
 
 @pytest.fixture(scope="session")

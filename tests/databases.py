@@ -19,12 +19,13 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from tests.session import IS_XDIST_WORKER, SESSION_DIR
+from tests.session import IS_XDIST_WORKER, session_dir
 from trigger_site.development import postgres as embedded_postgres
 from trigger_site.development.binaries import Binaries, account_for, find_binaries, major_of
 from trigger_site.development.local import DATABASE_NAME, database_url
 from trigger_site.development.postgres import EmbeddedPostgres
 
+SESSION_DIR = session_dir()
 ROOT = Path(__file__).resolve().parents[1]
 KEPT_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trigger-site-tests"
 KEPT_COUNT = 8
@@ -155,7 +156,8 @@ def _key() -> str:
     """Of the programs, of how they are called, and of all that the migrations are made of."""
     binaries = chosen_binaries()
     version = subprocess.run([binaries.path("postgres"), "--version"], capture_output=True, check=True).stdout
-    parts = [str(binaries.folder).encode(), version, account_for(KEPT_DIR / "none").name.encode()]
+    size = (binaries.folder / "postgres").stat().st_size  # tells builds of one version apart, wherever they lie
+    parts = [version, str(size).encode(), account_for(KEPT_DIR / "none").name.encode()]
     sources = [Path(__file__), Path(str(embedded_postgres.__file__)), ROOT / "requirements" / "runtime.txt"]
     sources += [path for path in (ROOT / "apps").rglob("*.py") if path.parent.name == "migrations"]
     parts += [path.read_bytes() for path in (*sources, *(ROOT / "apps").rglob("fields.py"))]

@@ -15,10 +15,14 @@ FOLDERS = ("unit", "integration", "models", "acceptance", "reliability", "browse
 other loop can start beside that."""
 
 TOGETHER = {
-    "tests/acceptance/test_database_away.py",
-    "tests/acceptance/test_edge.py",
-    "tests/integration/test_embedded_postgres.py",
-    "tests/reliability/test_kill_matrix.py",
+    "tests/acceptance/test_database_away.py": "frozen database",
+    "tests/acceptance/test_docker_executor.py": "containers",
+    "tests/acceptance/test_docker_images.py": "containers",
+    "tests/acceptance/test_docker_warm.py": "containers",
+    "tests/acceptance/test_edge.py": "servers",
+    "tests/acceptance/test_kills.py": "killed workers",
+    "tests/integration/test_embedded_postgres.py": "clusters",
+    "tests/reliability/test_kill_matrix.py": "matrix",
 }
 
 
@@ -37,5 +41,4 @@ class Distribution(LoadScopeScheduling):
         config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.partition("::")[0]
-        return module if module in TOGETHER else nodeid
+        return TOGETHER.get(nodeid.partition("::")[0], nodeid)

@@ -1,9 +1,11 @@
 """The folder of one test session: all that the session and the processes that it starts leave in the file system.
 
-It goes when the session ends. A session that was killed leaves its folder to the next one, which can tell by the lock.
+It goes when the session ends or, where tests failed, when the next one begins. The next one also removes the folder of
+a session that was killed, which it can tell by the lock.
 """
 
 import fcntl
+import functools
 import os
 import shutil
 import tempfile
@@ -21,8 +23,9 @@ PREFIX = "tt-"
 VARIABLE = "TRIGGER_TEST_SESSION_DIR"
 
 
-def enter_session_dir() -> Path:
-    """Makes the session's folder, and temporary files go there from now on; parallel processes share one folder."""
+@functools.cache
+def session_dir() -> Path:
+    """Made by the first call, and temporary files go there from then on; parallel processes share one folder."""
     if IS_XDIST_WORKER:
         return _use(Path(os.environ[VARIABLE]))
     root = Path(tempfile.gettempdir())
@@ -46,8 +49,14 @@ def _use(folder: Path) -> Path:
     return folder
 
 
-def leave_session_dir(folder: Path) -> None:
-    if not IS_XDIST_WORKER:
+def leave_session_dir(folder: Path, *, is_kept: bool) -> None:
+    """`is_kept` leaves what failed tests wrote to the next session, which removes it."""
+    if IS_XDIST_WORKER:
+        return
+    for path in folder.iterdir():
+        if not is_kept or path.name.startswith("postgres"):
+            shutil.rmtree(path, ignore_errors=True)
+    if not is_kept:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -90,6 +99,3 @@ def _lock(path: Path) -> IO[str]:
         file.close()
         raise
     return file
-
-
-SESSION_DIR = enter_session_dir()

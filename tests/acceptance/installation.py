@@ -71,10 +71,10 @@ class Installation:
     def start_coordinator(self) -> subprocess.Popen[bytes]:
         self._launch_coordinator()
         self._await_coordinator()
-        return self.coordinator
+        return self.coordinator_process
 
     def _launch_coordinator(self) -> None:
-        self.coordinator = self.start("coordinator", "runcoordinator", "--port", str(self.coordinator_port))
+        self.coordinator_process = self.start("coordinator", "runcoordinator", "--port", str(self.coordinator_port))
 
     def _await_coordinator(self) -> None:
         until(lambda: answers(f"http://127.0.0.1:{self.coordinator_port}/health"), f"coordinator: {self.logs()}")

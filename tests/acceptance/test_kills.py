@@ -153,8 +153,8 @@ def test_killed_coordinator_interrupts_no_task(
     run = site.client.trigger("three-stages", ledger.payload)
     ledger.wait_for("third")
 
-    site.coordinator.kill()
-    site.coordinator.wait()
+    site.coordinator_process.kill()
+    site.coordinator_process.wait()
     ledger.open_gate()
     ledger.wait_for("end")
     site.start_coordinator()

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 
+import pytest
 from django.conf import settings
 
 from trigger_site.edge.database_watch import DatabaseWatch
+
+pytestmark = pytest.mark.sql
 
 DEADLINE_SECONDS = 30.0
 
