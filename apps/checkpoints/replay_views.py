@@ -33,8 +33,8 @@ def replay_form(request: HttpRequest, run_id: str) -> HttpResponse:
         page = first_page(parse_run_id(run_id), request.GET.get("from", ""), edited)
     except RunNotFound as error:
         raise Http404(error.detail) from error
-    is_part = request.headers.get("HX-Request")
-    return render(request, "checkpoints/_replay_form.html" if is_part else "checkpoints/replay.html", _context(page))
+    name = "_form" if request.headers.get("HX-Request") else "page"
+    return render(request, f"checkpoints/replay/{name}.html", _context(page))
 
 
 @require_POST
@@ -43,8 +43,8 @@ def replay_preview(request: HttpRequest, run_id: str) -> HttpResponse:
     """What would come of the fields as they stand: the preview, and each field's complaints beside it."""
     page = _typed_page(request, run_id)
     if request.headers.get("HX-Request"):
-        return render(request, "checkpoints/_replay_preview.html", {**_context(page), "is_swap": True})
-    return render(request, "checkpoints/replay.html", _context(page))
+        return render(request, "checkpoints/replay/_preview.html", {**_context(page), "is_swap": True})
+    return render(request, "checkpoints/replay/page.html", _context(page))
 
 
 @require_POST
@@ -82,7 +82,7 @@ def payload_field(request: HttpRequest, run_id: str) -> HttpResponse:
     editor = payload_editor(parse_run_id(run_id))
     if editor is None:
         raise Http404("There is no such run.")
-    return render(request, "checkpoints/_json_editor.html", {"editor": editor})
+    return render(request, "checkpoints/replay/_json_editor.html", {"editor": editor})
 
 
 @require_GET
@@ -96,12 +96,12 @@ def data_field(request: HttpRequest, run_id: str, index: int) -> HttpResponse:
     key, size_bytes = row
     context = {"run_id": run_id, "index": index, "key": key, "size_bytes": size_bytes}
     if "closed" in request.GET:
-        answer = render(request, "checkpoints/_edit_closed.html", {**context, "name": field_name(index)})
+        answer = render(request, "checkpoints/replay/_edit_closed.html", {**context, "name": field_name(index)})
         answer["HX-Trigger"] = "replay-changed"
         return answer
     if size_bytes > EDITOR_BYTES and "large" not in request.GET:
-        return render(request, "checkpoints/_edit_large.html", context)
-    return render(request, "checkpoints/_data_editor.html", {**context, "editor": data_editor(found, index)})
+        return render(request, "checkpoints/replay/_edit_large.html", context)
+    return render(request, "checkpoints/replay/_data_editor.html", {**context, "editor": data_editor(found, index)})
 
 
 def _typed_page(request: HttpRequest, run_id: str) -> ReplayPage:
@@ -112,7 +112,7 @@ def _typed_page(request: HttpRequest, run_id: str) -> ReplayPage:
 
 
 def _refused(request: HttpRequest, page: ReplayPage) -> HttpResponse:
-    return render(request, "checkpoints/replay.html", _context(page), status=422)
+    return render(request, "checkpoints/replay/page.html", _context(page), status=422)
 
 
 def _context(page: ReplayPage) -> dict[str, object]:

@@ -47,7 +47,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
         ],
         "first_id": page.lines[0].id if page.lines and chosen.is_first_page else "",
     }
-    return render(request, "runs/list.html", context)
+    return render(request, "runs/list/page.html", context)
 
 
 @require_GET
@@ -57,7 +57,7 @@ def run_rows(request: HttpRequest) -> HttpResponse:
     ids = [parse_public_id("run", text) for text in request.GET.get("ids", "").split(",")]
     lines = run_lines(found for found in ids if found)
     query = RunFilter.read(request.GET).query
-    return render(request, "runs/_rows_changed.html", {"lines": lines, "list_query": query})
+    return render(request, "runs/list/_rows_changed.html", {"lines": lines, "list_query": query})
 
 
 @require_GET
@@ -70,7 +70,7 @@ def newer_runs(request: HttpRequest) -> HttpResponse:
     count = newer_count(chosen, since)
     label = f"{NEWER_COUNT_LIMIT - 1}+" if count >= NEWER_COUNT_LIMIT else str(count)
     context = {"count": count, "label": label, "chosen": chosen, "first_id": first_id}
-    return render(request, "runs/_newer.html", context)
+    return render(request, "runs/list/_newer.html", context)
 
 
 @require_GET
@@ -83,13 +83,13 @@ def run_detail(request: HttpRequest, run_id: str) -> HttpResponse:
     context |= {"logs": log_page(found, None), "newer": newer, "older": older}
     context["list_query"] = chosen.at_start().query
     context["has_requeue"] = is_allowed(actor_of(request), Action.RUNS_REQUEUE)
-    return render(request, "runs/detail.html", context)
+    return render(request, "runs/run_page/page.html", context)
 
 
 @require_GET
 @requires(Action.RUNS_READ)
 def summary_fragment(request: HttpRequest, run_id: str) -> HttpResponse:
-    return render(request, "runs/_summary.html", _summary_context(request, run_id))
+    return render(request, "runs/run_page/_summary.html", _summary_context(request, run_id))
 
 
 @require_GET
@@ -101,7 +101,7 @@ def log_fragment(request: HttpRequest, run_id: str) -> HttpResponse:
     if state is None:
         raise Http404("There is no such run.")
     page = log_page(found, read_cursor(request.GET.get("after", "")) or (0, 0))
-    return render(request, "runs/_log_lines.html", {"logs": page, "run_id": run_id})
+    return render(request, "runs/run_page/_log_lines.html", {"logs": page, "run_id": run_id})
 
 
 @require_POST
@@ -129,7 +129,7 @@ def task_list(request: HttpRequest) -> HttpResponse:
         "may_change": is_allowed(actor, Action.TASKS_CHANGE),
         "may_lift": is_allowed(actor, Action.TASKS_LIFT_COOLDOWN),
     }
-    return render(request, "runs/tasks.html", context)
+    return render(request, "runs/tasks/page.html", context)
 
 
 def _parse(run_id: str) -> UUID:
