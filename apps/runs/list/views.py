@@ -11,6 +11,7 @@ from apps.access.permissions import Action
 from apps.runs.list.filters import RunFilter
 from apps.runs.list.queries import NEWER_COUNT_LIMIT, list_page, newer_count, run_lines
 from apps.runs.models import Run, Task
+from apps.runs.tasks.first_run import deploy_command, trigger_command
 from apps.storage.ids import parse_public_id
 
 TASK_CHOICES_LIMIT = 500
@@ -38,9 +39,11 @@ def run_list(request: HttpRequest) -> HttpResponse:
         "task_removals": [
             (task, chosen.for_tasks(t for t in chosen.tasks if t != task).query) for task in chosen.tasks
         ],
+        "trigger_command": trigger_command,
+        "deploy_command": deploy_command,
         "first_id": page.lines[0].id if page.lines and chosen.is_first_page else "",
     }
-    return render(request, "runs/list.html", context)
+    return render(request, "runs/list/page.html", context)
 
 
 @require_GET
@@ -50,7 +53,7 @@ def run_rows(request: HttpRequest) -> HttpResponse:
     ids = [parse_public_id("run", text) for text in request.GET.get("ids", "").split(",")]
     lines = run_lines(found for found in ids if found)
     query = RunFilter.read(request.GET).query
-    return render(request, "runs/_rows_changed.html", {"lines": lines, "list_query": query})
+    return render(request, "runs/list/_rows_changed.html", {"lines": lines, "list_query": query})
 
 
 @require_GET
@@ -63,4 +66,4 @@ def newer_runs(request: HttpRequest) -> HttpResponse:
     count = newer_count(chosen, since)
     label = f"{NEWER_COUNT_LIMIT - 1}+" if count >= NEWER_COUNT_LIMIT else str(count)
     context = {"count": count, "label": label, "chosen": chosen, "first_id": first_id}
-    return render(request, "runs/_newer.html", context)
+    return render(request, "runs/list/_newer.html", context)
