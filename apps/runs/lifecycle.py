@@ -34,8 +34,8 @@ from apps.runs.retry import (
 )
 from apps.runs.states import BUDGET_OUTCOMES, CANCELABLE_AT_ONCE, Outcome, RunState, state_words
 from apps.runs.tasks.terms import refuse_unknown_task as refuse_unknown_task
-from apps.runs.trigger.verbs import trigger as trigger
-from apps.runs.trigger.verbs import trigger_batch as trigger_batch
+from apps.runs.trigger.create import trigger as trigger
+from apps.runs.trigger.create import trigger_batch as trigger_batch
 from apps.storage.statements import bytes_array, statement, uuid_array
 
 EXPIRE_LIMIT = 1000

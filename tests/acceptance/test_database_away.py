@@ -16,7 +16,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from apps import protocol as wire
 from tests.acceptance.installation import DEADLINE_SECONDS, ROOT, Installation, until
-from tests.conftest import chosen_binaries
+from tests.databases import new_cluster
 from trigger_site.development.postgres import EmbeddedPostgres
 
 TOGETHER = 30
@@ -91,15 +91,10 @@ class Site(Installation):
 def site() -> Iterator[Site]:
     with tempfile.TemporaryDirectory(prefix="ta-") as folder:
         Path(folder).chmod(0o711)
-        postgres = EmbeddedPostgres(
-            Path(folder) / "pg", Path(folder) / "s", binaries=chosen_binaries(), is_durable=False
-        )
-        postgres.start()
+        postgres = new_cluster(Path(folder))
         started = Site(postgres, Path(folder))
         try:
-            started.manage("migrate", "--verbosity", "0")
-            started.start_coordinator()
-            started.start_web()
+            started.start_servers()
             until(lambda: started.ready() == [200, 200], "ready")
             yield started
         finally:

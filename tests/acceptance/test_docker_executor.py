@@ -17,6 +17,7 @@ from apps.workers.node.executors.base import ExecutorUnavailableError, StartFail
 from apps.workers.node.executors.docker.containers import NETWORK, NETWORK_OPTIONS
 from tests.acceptance.docker_support import (
     BASE_IMAGE,
+    END_SECONDS,
     MEMORY_BYTES,
     TASKS,
     deployment_of,
@@ -232,7 +233,7 @@ async def test_killed_worker_leaves_nothing_after_the_next_start(
     worker.send_signal(signal.SIGKILL)
     await worker.wait()
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + END_SECONDS
     while docker_client.inspect_container(container)["State"]["Running"]:
         assert time.monotonic() < deadline, "the agent outlives its worker"
         await asyncio.sleep(0.1)
@@ -274,7 +275,7 @@ async def test_container_that_nobody_holds_is_reaped(
         image = docker_client.inspect_container(run.container)["Image"]
         docker_client.create_container(image, ["true"], labels=labels, name=f"{labels['trigger-site.attempt']}-stray")
 
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + END_SECONDS
         while len(left_on_engine(docker_client, worker_folder)[0]) > 1:
             assert time.monotonic() < deadline, "the stray is still there"
             await asyncio.sleep(0.05)

@@ -57,7 +57,7 @@ def lose_triggers() -> None:
     """One trigger in ten is acknowledged and not kept."""
     from django.db import transaction
 
-    from apps.runs.trigger import verbs as triggering
+    from apps.runs.trigger import create as triggering
 
     count = itertools.count(1)
 

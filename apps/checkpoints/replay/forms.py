@@ -14,7 +14,7 @@ from django.http import QueryDict
 from trigger_sdk.values import codec
 
 from apps.checkpoints.replay.edits import same_value
-from apps.checkpoints.replay.verbs import UNCHANGED, ReplayRequest
+from apps.checkpoints.replay.plan import UNCHANGED, ReplayRequest
 from apps.checkpoints.resume import ORIGINAL
 from apps.http.errors import FieldError, PayloadInvalid
 from apps.runs.trigger.payloads import load_stored

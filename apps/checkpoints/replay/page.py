@@ -10,6 +10,7 @@ from uuid import UUID
 from apps.checkpoints.errors import CheckpointNotFound, DeploymentNotFound
 from apps.checkpoints.inspector.queries import Entry, entries_of, grouped
 from apps.checkpoints.models import Checkpoint
+from apps.checkpoints.replay.effect import Outcome, outcome_of
 from apps.checkpoints.replay.forms import (
     DEPLOYMENT_FIELD,
     FORM,
@@ -21,11 +22,11 @@ from apps.checkpoints.replay.forms import (
     data_field,
     notes_of,
 )
-from apps.checkpoints.replay.outcome import Outcome, outcome_of
+from apps.checkpoints.replay.plan import ReplayRequest
 from apps.checkpoints.replay.preview import preview
-from apps.checkpoints.replay.verbs import ReplayRequest
-from apps.checkpoints.resume import LATEST, ORIGINAL, find_earlier_run
+from apps.checkpoints.resume import LATEST, ORIGINAL
 from apps.runs.models import Deployment, Run, RunValue
+from apps.runs.reads import find_run
 from apps.runs.states import RunState
 from apps.runs.values.text import pretty, pretty_entries
 from apps.runs.values.tree import Pairs, parse, printable
@@ -150,7 +151,7 @@ class ReplayPage:
 
 def first_page(run_id: UUID, from_key: str, edited: Sequence[int] = ()) -> ReplayPage:
     """The form as it opens; raises RunNotFound. A dead letter is offered the newest code where that can go on."""
-    run = find_earlier_run(run_id)
+    run = find_run(run_id, Run.objects.with_deployments())
     entries = entries_of(run.id)
     keys = {entry.key for entry in entries}
     typed = TypedReplay(
@@ -166,7 +167,7 @@ def first_page(run_id: UUID, from_key: str, edited: Sequence[int] = ()) -> Repla
 
 def typed_page(run_id: UUID, typed: TypedReplay) -> ReplayPage:
     """The form with what was typed into it; raises RunNotFound."""
-    run = find_earlier_run(run_id)
+    run = find_run(run_id, Run.objects.with_deployments())
     return build_page(run, entries_of(run.id), typed)
 
 
@@ -192,10 +193,9 @@ def build_page(run: Run, entries: Sequence[Entry], typed: TypedReplay) -> Replay
     )
 
 
-def payload_editor(run_id: UUID) -> Editor | None:
-    """The payload to edit, however large; None where there is no such run."""
-    text = RunValue.objects.filter(run_id=run_id).values_list("payload", flat=True).first()
-    return None if text is None else Editor(PAYLOAD_FIELD, "Payload", pretty(parse(text)))
+def payload_editor(run_id: UUID) -> Editor:
+    """The payload to edit, however large; raises RunNotFound."""
+    return Editor(PAYLOAD_FIELD, "Payload", pretty(parse(find_run(run_id).value.payload)))
 
 
 def data_editor(run_id: UUID, index: int) -> Editor | None:

@@ -33,8 +33,7 @@ from apps.queues.dead_letters.one import (
 )
 from apps.queues.dead_letters.selection import MANY_LIMIT, DeadLetterFilter
 from apps.queues.errors import SelectionInvalid
-from apps.runs.models import Deployment, Run
-from apps.runs.querysets import RunQuerySet
+from apps.runs.models import Deployment, Run, RunQuerySet
 from apps.storage.ids import parse_public_id, public_id
 from apps.storage.statements import is_held
 
@@ -188,8 +187,7 @@ def _locked(selection: Selection, chunk: Sequence[UUID], outcome: Outcome, wante
             reason = state_refusal(states[run_id], wanted) if is_there else "There is no such run."
             outcome.refused.append(Refused(run_id, reason))
     # Read after the lock: what is judged is what goes on.
-    rows = Run.objects.select_related("deployment", "task__deployment")
-    runs = rows.defer("deployment__archive", "task__deployment__archive").in_bulk(list(found))
+    runs = Run.objects.with_deployments().in_bulk(list(found))
     return [runs[run_id] for run_id in chunk if run_id in found]
 
 

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.db.models import Count, Max, Min
 from django.db.models.fields.json import KeyTextTransform
 
 from apps.http.answers import timestamp
-from apps.http.cursors import write_run_cursor
 from apps.http.errors import FieldError
+from apps.http.pages import cursor_page
 from apps.queues.errors import SelectionInvalid
-from apps.runs.api.rows import run_summary
-from apps.runs.models import Run
-from apps.runs.querysets import RunQuerySet
+from apps.runs.models import Run, RunQuerySet
+from apps.runs.shown.run import run_row
 
 MANY_LIMIT = 10_000
 """Dead letters per call that moves many."""
@@ -74,21 +72,17 @@ def with_errors(runs: RunQuerySet) -> Any:
 
 
 def dead_letter_page(
-    chosen: DeadLetterFilter, *, before: UUID | None, limit: int
+    chosen: DeadLetterFilter, *, cursor: str | None, limit: int
 ) -> tuple[Sequence[dict[str, Any]], str | None]:
-    """The newest that fit, older than `before`, and the cursor of the page after them."""
-    runs = chosen.apply(Run.objects.newest_first())
-    if before is not None:
-        runs = runs.filter(id__lt=before)
-    found = list(with_errors(runs)[: limit + 1])
-    page = found[:limit]
-    cursor = write_run_cursor("dead-letters", page[-1].id) if len(found) > limit else None
-    return [_dead_letter_row(run) for run in page], cursor
+    """The newest that fit behind the cursor, and the cursor of the page after them; raises RequestInvalid."""
+    runs = with_errors(chosen.apply(Run.objects.all()))
+    rows, next_cursor = cursor_page(runs, "dead-letters", cursor, limit)
+    return [_dead_letter_row(run) for run in rows], next_cursor
 
 
 def _dead_letter_row(run: Any) -> dict[str, Any]:
     return {
-        **run_summary(run),
+        **run_row(run),
         "error_type": run.error_type,
         "error_message": run.error_message,
         "reason": run.error_reason,

@@ -1,9 +1,5 @@
-"""The shapes of the HTTP API of runs and tasks: what clients may send, and what the OpenAPI page says they get.
+"""What clients may send to the HTTP API of runs, and what a trigger is answered with. How things look is in `shown`."""
 
-Answers are written by `rendering.py`, because values must go out byte for byte; tests hold them against these shapes.
-"""
-
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -11,14 +7,17 @@ from pydantic import Field
 from apps.http.moments import Moment
 from apps.http.schemas import PAGE_DEFAULT, PAGE_LIMIT, Strict
 from apps.runs.models import MAX_ATTEMPTS_LIMIT, PRIORITY_RANGE, TAG_MAX_LENGTH, TAGS_LIMIT
-from apps.runs.states import Outcome, RunState
+from apps.runs.shown.run import RunOut, RunSummaryOut
+from apps.runs.states import RunState
+from apps.runs.trigger.create import BATCH_LIMIT
 from apps.runs.trigger.options import LONGEST_SECONDS
-from apps.runs.trigger.verbs import BATCH_LIMIT
 
 WAIT_SECONDS_LIMIT = 60
 
 
 Seconds = Annotated[float | None, Field(ge=0, le=LONGEST_SECONDS)]
+
+
 PositiveSeconds = Annotated[float | None, Field(ge=1, le=LONGEST_SECONDS)]
 
 
@@ -71,58 +70,6 @@ class BatchIn(Strict):
     items: Annotated[list[BatchItemIn], Field(min_length=1, max_length=BATCH_LIMIT)]
 
 
-class ErrorOut(Strict):
-    type: str
-    message: str
-    stack: str
-    reason: Annotated[str | None, Field(description="Why no attempt follows, on a dead letter.")] = None
-
-
-class RunSummaryOut(Strict):
-    """A run without its values, as lists show it."""
-
-    id: str
-    task: str
-    state: RunState
-    attempt_count: int
-    max_attempts: int
-    queue: str
-    priority: int
-    concurrency_key: str
-    tags: list[str]
-    idempotency_key: str | None
-    deployment: Annotated[str | None, Field(description="Null until the first attempt binds it.")]
-    replay_of: str | None
-    replay_from: Annotated[str | None, Field(description="The checkpoint that a replay starts after.")]
-    is_cancel_requested: bool
-    created_at: datetime
-    due_at: Annotated[datetime | None, Field(description="When a waiting run becomes pending.")]
-    expires_at: Annotated[datetime | None, Field(description="It expires unless it has started by then.")]
-    started_at: datetime | None
-    finished_at: datetime | None
-
-
-class WaitingReasonOut(Strict):
-    """Why a run does not run, in the order in which a claim judges."""
-
-    code: Annotated[str, Field(description="Stable, for programs, as `key_limit`; the words are in docs/queues.md.")]
-    text: Annotated[str, Field(description="One sentence for people.")]
-    blocking_runs: Annotated[list[str], Field(description="Some of the runs that it waits for, at most 5.")]
-    until: datetime | None
-
-
-class RunOut(RunSummaryOut):
-    payload: Any
-    output: Any
-    error: Annotated[ErrorOut | None, Field(description="Of the last failed attempt.")]
-    metadata: dict[str, Any] | None
-    trace_id: Annotated[str | None, Field(description="Of the trace that triggered it; null where none did.")]
-    note: Annotated[str | None, Field(description="Why a person discarded it.")]
-    waiting_reason: Annotated[
-        WaitingReasonOut | None, Field(description="Only where one run is read; null where it is not waiting.")
-    ]
-
-
 class TriggeredOut(RunOut):
     is_duplicate: Annotated[bool, Field(description="True: the run was there, by its idempotency key.")]
 
@@ -135,11 +82,6 @@ class BatchOut(Strict):
     """The runs in the order of the items, without their values."""
 
     items: list[TriggeredSummaryOut]
-
-
-class RunPage(Strict):
-    items: list[RunSummaryOut]
-    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for older runs; null at the end.")]
 
 
 class WaitQuery(Strict):
@@ -160,88 +102,6 @@ class RunFilters(Strict):
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_DEFAULT
 
 
-class AttemptOut(Strict):
-    number: int
-    outcome: Annotated[Outcome | None, Field(description="Null while it is alive.")]
-    worker: str
-    worker_name: str | None
-    deployment: str | None
-    container: str | None
-    start_kind: str | None
-    resumed_from: Annotated[str | None, Field(description="The checkpoint it continued after; null: the start.")]
-    peak_memory_bytes: int | None
-    exit_code: int | None
-    error: ErrorOut | None
-    claimed_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-
-
-class AttemptList(Strict):
-    items: list[AttemptOut]
-
-
-class LogLineOut(Strict):
-    attempt: int
-    sequence: int
-    level: str
-    source: str
-    message: str
-    fields: dict[str, Any] | None
-    logged_at: datetime
-
-
-class LogPage(Strict):
-    items: list[LogLineOut]
-    next_cursor: Annotated[
-        str | None, Field(description="The place after the last line: send it as `after`, again and again to follow.")
-    ]
-
-
 class LogFilters(Strict):
     after: str | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = PAGE_LIMIT
-
-
-class TaskOut(Strict):
-    id: str
-    task_set: str
-    is_retired: bool
-    deployment: str
-    version: int
-    options: dict[str, Any]
-    payload_schema: dict[str, Any]
-    resume_points: list[dict[str, Any]]
-    file: str
-    line: int
-
-
-class TaskList(Strict):
-    items: list[TaskOut]
-
-
-class TaskVersionOut(Strict):
-    deployment: str
-    version: int
-    created_at: datetime
-
-
-class LimitOut(Strict):
-    declared: Annotated[int | str | None, Field(description="By the newest deployment.")]
-    override: Annotated[int | str | None, Field(description="Set by hand; survives deployments.")]
-    effective: int | str | None
-
-
-class TaskLimitsOut(Strict):
-    max_concurrency: LimitOut
-    max_concurrency_total: LimitOut
-    rate_limit: LimitOut
-    rate_limit_per_key: LimitOut
-
-
-class TaskDetailOut(TaskOut):
-    is_paused: bool
-    limits: TaskLimitsOut
-    failing_count: Annotated[int, Field(description="Distinct runs that have failed since the last success.")]
-    cooling_until: Annotated[datetime | None, Field(description="Null where the task does not cool down.")]
-    versions: list[TaskVersionOut]

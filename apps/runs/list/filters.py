@@ -16,7 +16,7 @@ from apps.storage.ids import parse_public_id, public_id
 if TYPE_CHECKING:
     from django.http import QueryDict
 
-    from apps.runs.querysets import RunQuerySet
+    from apps.runs.models import RunQuerySet
 
 STATES_SHOWN = (
     RunState.RUNNING,

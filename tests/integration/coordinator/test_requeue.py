@@ -8,8 +8,9 @@ import pytest
 from django.db import transaction
 
 from apps import protocol as wire
-from apps.checkpoints.replay.verbs import ReplayRequest, replay
-from apps.checkpoints.replay.verbs import verbs as replays
+from apps.checkpoints.replay import create as replays
+from apps.checkpoints.replay.create import replay
+from apps.checkpoints.replay.plan import ReplayRequest
 from apps.queues.dead_letters.one import requeue
 from apps.runs.errors import IllegalMove
 from apps.runs.lifecycle import cancel, trigger

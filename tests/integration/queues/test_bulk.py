@@ -13,8 +13,8 @@ from apps.access.permissions import Actor
 from apps.checkpoints.errors import DeploymentNotFound
 from apps.http.answers import timestamp
 from apps.http.cursors import write_cursor
+from apps.queues.dead_letters import many as bulk
 from apps.queues.dead_letters.many import Selection, discard_many, requeue_many
-from apps.queues.dead_letters.one import many as bulk
 from apps.queues.dead_letters.selection import DeadLetterFilter
 from apps.queues.errors import SelectionInvalid
 from apps.runs.models import Run

@@ -10,7 +10,7 @@ from trigger_sdk import AsyncClient, Client
 from trigger_sdk.cli import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE, execute
 from trigger_sdk.client import ApiError
 
-from apps.queues.dead_letters.one import many as bulk
+from apps.queues.dead_letters import many as bulk
 from apps.queues.models import Queue
 from apps.runs.models import Run, TaskControl
 from apps.storage.ids import uuid7

@@ -26,7 +26,7 @@ class Peer:
     async def receive(self) -> Frame | None:
         """The next frame; None where the host has closed the connection."""
         while not self._frames:
-            data = await asyncio.wait_for(self._reader.read(65536), 10)
+            data = await asyncio.wait_for(self._reader.read(65536), 60)
             if not data:
                 return None
             self._frames += self._buffer.feed(data)

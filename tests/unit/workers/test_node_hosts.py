@@ -132,7 +132,7 @@ async def test_frames_sent_before_death_are_read_before_the_end(tmp_path: Path) 
             child.send("log", message=str(number))
         agent.send("exited", ticket=ticket, exit_code=None, signal=9)
         child.close()
-        end = await asyncio.wait_for(listener.end, 10)
+        end = await asyncio.wait_for(listener.end, 60)
 
         assert (end.signal, len(listener.frames)) == (9, 100)
         agent.close()
@@ -148,7 +148,7 @@ async def test_runs_end_with_their_agent(tmp_path: Path) -> None:
 
         agent.close()
 
-        end = await asyncio.wait_for(listener.end, 10)
+        end = await asyncio.wait_for(listener.end, 60)
         assert (end.exit_code, end.signal) == (None, None)
         assert end.note
         with pytest.raises(HostError):
@@ -236,7 +236,7 @@ async def test_reason_why_no_process_could_be_started_is_passed_on(tmp_path: Pat
 
         agent.send("exited", ticket=await ticket_of(agent), exit_code=None, signal=None, reason="no more processes")
 
-        end = await asyncio.wait_for(listener.end, 10)
+        end = await asyncio.wait_for(listener.end, 60)
         assert (end.is_unstarted, end.note) == (True, "no more processes")
 
 

@@ -89,7 +89,7 @@ class StubHost(Host):
 async def test_an_error_nobody_foresaw_is_a_start_that_failed(error: Exception) -> None:
     node = Node(error)
 
-    await asyncio.wait_for(node.run().run(), 10)
+    await asyncio.wait_for(node.run().run(), 60)
 
     (finish,) = node.finishes
     assert finish.outcome == "start_failed"
@@ -106,7 +106,7 @@ async def test_place_is_given_back_whatever_the_process_said() -> None:
 
     run.frame(None, Frame("failed", {"error": {"type": "E"}, "retry_after_seconds": 10**400}))  # type: ignore[arg-type]
     run.ended(ProcessEnd(exit_code=1))
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, 60)
 
     assert [(finish.outcome, finish.retry_after_seconds) for finish in node.finishes] == [("failed", None)]
     assert len(node.released) == 1
@@ -123,7 +123,7 @@ async def test_process_that_never_begins_is_a_start_that_failed(
     node = Node()
     node.is_deaf = is_deaf
 
-    await asyncio.wait_for(node.run().run(), 10)
+    await asyncio.wait_for(node.run().run(), 60)
 
     assert [finish.outcome for finish in node.finishes] == ["start_failed"]
     assert len(node.released) == 1
@@ -138,7 +138,7 @@ async def test_process_that_could_not_be_forked_is_a_start_that_failed() -> None
         await asyncio.sleep(0)
 
     run.ended(ProcessEnd(note="no process could be started: EAGAIN", is_unstarted=True))
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, 60)
 
     assert [finish.outcome for finish in node.finishes] == ["start_failed"]
     assert "EAGAIN" in (node.finishes[0].error or {})["message"]
@@ -183,7 +183,7 @@ async def test_attempt_that_may_have_been_given_away_is_told_as_lost(reason: str
 
     run.stop(reason, 0.0)
     run.ended(ProcessEnd(signal=9))
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, 60)
 
     assert [finish.outcome for finish in node.finishes] == told
     assert all((finish.error or {})["type"] == "LeaseEnded" for finish in node.finishes)
