@@ -4,11 +4,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from apps.http.filters import with_filters
 from apps.http.moments import Moment
 from apps.http.schemas import PAGE_DEFAULT, PAGE_LIMIT, Strict
+from apps.runs.list.filters import RUN_FILTERS
 from apps.runs.models import MAX_ATTEMPTS_LIMIT, PRIORITY_RANGE, TAG_MAX_LENGTH, TAGS_LIMIT
 from apps.runs.shown.run import RunOut, RunSummaryOut
-from apps.runs.states import RunState
 from apps.runs.trigger.create import BATCH_LIMIT
 from apps.runs.trigger.options import LONGEST_SECONDS
 
@@ -90,14 +91,8 @@ class WaitQuery(Strict):
     ] = 0
 
 
+@with_filters(RUN_FILTERS)
 class RunFilters(Strict):
-    state: RunState | None = None
-    task: Annotated[str | None, Field(max_length=128)] = None
-    queue: Annotated[str | None, Field(max_length=128)] = None
-    tag: Annotated[str | None, Field(max_length=TAG_MAX_LENGTH)] = None
-    since: Annotated[Moment | None, Field(description="Created at or after this time (RFC 3339, with an offset).")] = (
-        None
-    )
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_DEFAULT
 

@@ -1,3 +1,4 @@
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
@@ -52,6 +53,20 @@ def test_filters_by_state_task_and_search() -> None:
     assert found("q=RECEIPT") == {other.public_id}
     assert found("state=completed&task=send-receipt") == set()
     assert len(found("state=nonsense&before=nonsense")) == 3
+
+
+def test_filters_by_queue_tag_and_time() -> None:
+    mail = make_run("send-receipt", queue="mail", tags=["vip", "eu"])
+    other = make_run("send-receipt", tags=["eu"])
+
+    def found(**query: str) -> set[str]:
+        return {line.id for line in list_page(chosen(urlencode(query))).lines}
+
+    assert found(queue="mail") == {mail.public_id}
+    assert found(tag="vip") == {mail.public_id}
+    assert found(tag="eu") == {mail.public_id, other.public_id}
+    assert found(since=other.created_at.isoformat()) == {other.public_id}
+    assert found(until=other.created_at.isoformat()) == {mail.public_id}
 
 
 def test_filter_survives_its_own_address() -> None:
