@@ -41,8 +41,8 @@ class Production(Installation):
             return False
 
 
-def test_web_refuses_to_start_until_the_static_files_are_collected(new_database: str, tmp_path: Path) -> None:
-    site = Production(new_database, tmp_path)
+def test_web_refuses_to_start_until_the_static_files_are_collected(empty_database: str, tmp_path: Path) -> None:
+    site = Production(empty_database, tmp_path)
     site.manage("migrate", "--verbosity", "0")
 
     refused = site.run_web()

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page
 
 from tests.factories import make_user
+from tests.ports import reserve_port
 
 # Playwright's synchronous interface runs an event loop in this thread, which Django takes for a mistake.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
@@ -49,12 +49,7 @@ def chromium() -> str | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of this folder and puts them at the end.
-
-    Playwright keeps an event loop running in its process until the session ends, and no other loop can start beside it.
-    """
     here = [item for item in items if item.path.parent == Path(__file__).parent]
-    items[:] = [*(item for item in items if item not in here), *here]
     for item in here:
         item.add_marker(pytest.mark.browser)
         item.add_marker(pytest.mark.filterwarnings(BASE_URL_WARNING))
@@ -93,9 +88,7 @@ def leave(page: Page) -> None:
 @pytest.fixture(scope="session")
 def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a web process of its own, on the database that these tests write to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = reserve_port()
     log = tmp_path_factory.mktemp("web") / "uvicorn.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -9,12 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from apps.live.notify import announce_now
+from apps.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
 from apps.queues.claim import claimer as claims
 from apps.storage.ids import public_id
 from apps.workers import leases
-from apps.workers.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
-
-from .database import Connection, Database, DatabaseAwayError, HeldError
+from trigger_site.coordinator.database import Connection, Database, DatabaseAwayError, HeldError
 
 SWEEP_SECONDS = 1.0
 """How often due runs are promoted and the tables are asked without a notification: a lost one costs at most this."""

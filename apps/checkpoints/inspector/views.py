@@ -29,9 +29,9 @@ def checkpoint_list(request: HttpRequest, run_id: str) -> HttpResponse:
     else:
         context["checkpoints"] = checkpoint_page(run.id, after=-1)
     if not request.headers.get("HX-Request"):
-        return render(request, "checkpoints/list.html", context)
-    is_search = request.headers.get("HX-Target") == "checkpoint-rows"
-    return render(request, "checkpoints/_rows.html" if is_search else "checkpoints/_list.html", context)
+        return render(request, "checkpoints/inspector/page.html", context)
+    name = "_rows" if request.headers.get("HX-Target") == "checkpoint-rows" else "_list"
+    return render(request, f"checkpoints/inspector/{name}.html", context)
 
 
 @require_GET
@@ -42,7 +42,7 @@ def checkpoint_tail(request: HttpRequest, run_id: str) -> HttpResponse:
     run = find_run(run_id_of(run_id), Run.objects.all())
     group = _number(request, "group", -1)
     page = checkpoint_page(run.id, _number(request, "after", -1), None if group < 0 else group)
-    return render(request, "checkpoints/_lines.html", {**_context(request, run), "checkpoints": page})
+    return render(request, "checkpoints/inspector/_lines.html", {**_context(request, run), "checkpoints": page})
 
 
 @require_GET
@@ -53,8 +53,8 @@ def checkpoint_steps(request: HttpRequest, run_id: str) -> HttpResponse:
     run = find_run(run_id_of(run_id), Run.objects.all())
     first = _number(request, "first", 0)
     context = {**_context(request, run), "steps": step_page(run.id, first, _number(request, "after", first - 1))}
-    is_part = request.headers.get("HX-Request")
-    return render(request, "checkpoints/_steps.html" if is_part else "checkpoints/steps.html", context)
+    name = "_steps" if request.headers.get("HX-Request") else "steps"
+    return render(request, f"checkpoints/inspector/{name}.html", context)
 
 
 @require_GET

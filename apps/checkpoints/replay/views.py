@@ -32,7 +32,9 @@ def replay_form(request: HttpRequest, run_id: str) -> HttpResponse:
     edited = [int(text) for text in request.GET.getlist("edit")[:EDITED_LIMIT] if text.isdecimal() and len(text) < 9]
     page = first_page(run_id_of(run_id), request.GET.get("from", ""), edited)
     is_part = request.headers.get("HX-Request")
-    return render(request, "checkpoints/_replay_form.html" if is_part else "checkpoints/replay.html", _context(page))
+    return render(
+        request, "checkpoints/replay/_form.html" if is_part else "checkpoints/replay/page.html", _context(page)
+    )
 
 
 @require_POST
@@ -42,8 +44,8 @@ def replay_preview(request: HttpRequest, run_id: str) -> HttpResponse:
     """What would come of the fields as they stand: the preview, and each field's complaints beside it."""
     page = _typed_page(request, run_id)
     if request.headers.get("HX-Request"):
-        return render(request, "checkpoints/_replay_preview.html", {**_context(page), "is_swap": True})
-    return render(request, "checkpoints/replay.html", _context(page))
+        return render(request, "checkpoints/replay/_preview.html", {**_context(page), "is_swap": True})
+    return render(request, "checkpoints/replay/page.html", _context(page))
 
 
 @require_POST
@@ -79,7 +81,7 @@ def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
 def payload_field(request: HttpRequest, run_id: str) -> HttpResponse:
     """The editor of a payload that is too large to be in the form from the start."""
     editor = payload_editor(run_id_of(run_id))
-    return render(request, "checkpoints/_json_editor.html", {"editor": editor})
+    return render(request, "checkpoints/replay/_json_editor.html", {"editor": editor})
 
 
 @require_GET
@@ -94,12 +96,12 @@ def data_field(request: HttpRequest, run_id: str, index: int) -> HttpResponse:
     key, size_bytes = row
     context = {"run_id": run_id, "index": index, "key": key, "size_bytes": size_bytes}
     if "closed" in request.GET:
-        answer = render(request, "checkpoints/_edit_closed.html", {**context, "name": data_field_name(index)})
+        answer = render(request, "checkpoints/replay/_edit_closed.html", {**context, "name": data_field_name(index)})
         answer["HX-Trigger"] = "replay-changed"
         return answer
     if size_bytes > EDITOR_BYTES and "large" not in request.GET:
-        return render(request, "checkpoints/_edit_large.html", context)
-    return render(request, "checkpoints/_data_editor.html", {**context, "editor": data_editor(found, index)})
+        return render(request, "checkpoints/replay/_edit_large.html", context)
+    return render(request, "checkpoints/replay/_data_editor.html", {**context, "editor": data_editor(found, index)})
 
 
 def _typed_page(request: HttpRequest, run_id: str) -> ReplayPage:
@@ -107,7 +109,7 @@ def _typed_page(request: HttpRequest, run_id: str) -> ReplayPage:
 
 
 def _refused(request: HttpRequest, page: ReplayPage) -> HttpResponse:
-    return render(request, "checkpoints/replay.html", _context(page), status=422)
+    return render(request, "checkpoints/replay/page.html", _context(page), status=422)
 
 
 def _context(page: ReplayPage) -> dict[str, object]:

@@ -153,7 +153,7 @@ class DeadLetterAdmin(AdminBase):
             "note_limit": NOTE_MAX_LENGTH,
             "refusal": refusal,
         }
-        return TemplateResponse(request, "queues/admin_discard.html", context)
+        return TemplateResponse(request, "queues/dead_letters/admin_discard.html", context)
 
     def _tell(self, request: HttpRequest, result: Moved, done: str) -> None:
         if result.moved_count:

@@ -29,10 +29,10 @@ def requeue_form(request: HttpRequest, run_id: str) -> HttpResponse:
         form = requeue_form_of(run_id_of(run_id))
     except IllegalMove as error:
         if is_part:
-            return render(request, "queues/_requeue_too_late.html", {"detail": error.detail})
+            return render(request, "queues/dead_letters/_requeue_too_late.html", {"detail": error.detail})
         messages.error(request, error.detail)
         return redirect("runs:detail", run_id=run_id)
-    template = "queues/_requeue_form.html" if is_part else "queues/requeue.html"
+    template = "queues/dead_letters/_requeue_form.html" if is_part else "queues/dead_letters/requeue.html"
     return render(request, template, {"form": form, "run_id": run_id})
 
 
@@ -65,4 +65,4 @@ def _refused(request: HttpRequest, run_id: str, wanted: str, refusal: Refusal) -
     except IllegalMove as error:
         messages.error(request, error.detail)
         return redirect("runs:detail", run_id=run_id)
-    return render(request, "queues/requeue.html", {"form": form, "run_id": run_id}, status=422)
+    return render(request, "queues/dead_letters/requeue.html", {"form": form, "run_id": run_id}, status=422)

@@ -11,6 +11,7 @@ from apps.access.permissions import Action
 from apps.runs.list.filters import PAGE_FILTERS, RunFilter
 from apps.runs.list.queries import NEWER_COUNT_LIMIT, list_page, newer_count, run_lines
 from apps.runs.models import Run
+from apps.runs.tasks.first_run import deploy_command, trigger_command
 from apps.storage.ids import parse_public_id
 
 
@@ -31,9 +32,11 @@ def run_list(request: HttpRequest) -> HttpResponse:
         "page": page,
         "chosen": chosen,
         "tasks": PAGE_FILTERS.suggestions("task"),
+        "trigger_command": trigger_command,
+        "deploy_command": deploy_command,
         "first_id": page.lines[0].id if page.lines and chosen.is_first_page else "",
     }
-    return render(request, "runs/list.html", context)
+    return render(request, "runs/list/page.html", context)
 
 
 @require_GET
@@ -43,7 +46,7 @@ def run_rows(request: HttpRequest) -> HttpResponse:
     ids = [parse_public_id("run", text) for text in request.GET.get("ids", "").split(",")]
     lines = run_lines(found for found in ids if found)
     query = RunFilter.read(request.GET).query
-    return render(request, "runs/_rows_changed.html", {"lines": lines, "list_query": query})
+    return render(request, "runs/list/_rows_changed.html", {"lines": lines, "list_query": query})
 
 
 @require_GET
@@ -56,4 +59,4 @@ def newer_runs(request: HttpRequest) -> HttpResponse:
     count = newer_count(chosen, since)
     label = f"{NEWER_COUNT_LIMIT - 1}+" if count >= NEWER_COUNT_LIMIT else str(count)
     context = {"count": count, "label": label, "chosen": chosen, "first_id": first_id}
-    return render(request, "runs/_newer.html", context)
+    return render(request, "runs/list/_newer.html", context)

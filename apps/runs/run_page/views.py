@@ -33,14 +33,14 @@ def run_page(request: HttpRequest, run_id: str) -> HttpResponse:
     context |= {"logs": newest_lines(found), "newer": newer, "older": older}
     context["list_query"] = chosen.at_start().query
     context["has_requeue"] = is_allowed(actor_of(request), Action.RUNS_REQUEUE)
-    return render(request, "runs/detail.html", context)
+    return render(request, "runs/run_page/page.html", context)
 
 
 @require_GET
 @requires(Action.RUNS_READ)
 @missing_is_404()
 def summary_fragment(request: HttpRequest, run_id: str) -> HttpResponse:
-    return render(request, "runs/_summary.html", _summary_context(request, run_id))
+    return render(request, "runs/run_page/_summary.html", _summary_context(request, run_id))
 
 
 @require_GET
@@ -54,7 +54,7 @@ def log_fragment(request: HttpRequest, run_id: str) -> HttpResponse:
         page = lines_after(found, request.GET.get("after", ""))
     except RequestInvalid:  # of an old page, or typed: all that there is
         page = lines_after(found, "")
-    return render(request, "runs/_log_lines.html", {"logs": page, "run_id": run_id})
+    return render(request, "runs/run_page/_log_lines.html", {"logs": page, "run_id": run_id})
 
 
 @require_POST

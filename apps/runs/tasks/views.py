@@ -6,6 +6,7 @@ from django.views.decorators.http import require_GET
 
 from apps.access.guards import actor_of, requires
 from apps.access.permissions import Action, is_allowed
+from apps.runs.tasks.first_run import deploy_command
 from apps.runs.tasks.page import task_lines
 
 
@@ -15,7 +16,8 @@ def task_list(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     context = {
         "tasks": task_lines(),
+        "deploy_command": deploy_command,
         "may_change": is_allowed(actor, Action.TASKS_CHANGE),
         "may_lift": is_allowed(actor, Action.TASKS_LIFT_COOLDOWN),
     }
-    return render(request, "runs/tasks.html", context)
+    return render(request, "runs/tasks/page.html", context)

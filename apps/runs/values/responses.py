@@ -38,8 +38,8 @@ def value_response(request: HttpRequest, text: str, *, file_name: str) -> HttpRe
         start = int(offset) if offset.isdecimal() and len(offset) < 9 else 0
         node = _answer(lambda: branch(parse(text), path, start))
         context = {"node": node, "url": url, "next_offset": next_offset(node, start)}
-        return render(request, "runs/_json_children.html", context)
-    return render(request, "runs/_json_root.html", {"root": _tree(text), "url": url})
+        return render(request, "runs/values/_json_children.html", context)
+    return render(request, "runs/values/_json_root.html", {"root": _tree(text), "url": url})
 
 
 def next_offset(node: Node, start: int) -> int | None:

@@ -24,7 +24,7 @@ def run_values(request: HttpRequest, run_id: str) -> HttpResponse:
         "payload": value_context(run.value.payload, _url(run_id, "payload")),
         "output": value_context(run.value.output, _url(run_id, "output")),
     }
-    template = "runs/_values.html" if request.headers.get("HX-Request") else "runs/values.html"
+    template = "runs/values/_values.html" if request.headers.get("HX-Request") else "runs/values/page.html"
     return render(request, template, context)
 
 
@@ -35,7 +35,7 @@ def run_output(request: HttpRequest, run_id: str) -> HttpResponse:
     run = find_run(run_id_of(run_id))
     output = value_context(run.value.output, _url(run_id, "output"))
     context = {"run_id": run_id, "output": output, "is_moving": not run.is_final}
-    return render(request, "runs/_output.html", context)
+    return render(request, "runs/values/_output.html", context)
 
 
 @require_GET

@@ -46,11 +46,17 @@ class Integer(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text of so many characters; where there is a `pattern`, it says more than the lengths."""
+    """A text of so many characters."""
 
     least: int
     most: int
-    pattern: re.Pattern[str] | None = None
+
+
+class Pattern(NamedTuple):
+    """A text of one form, which `form` describes."""
+
+    pattern: re.Pattern[str]
+    form: str
 
 
 class Texts(NamedTuple):
@@ -77,7 +83,7 @@ class Object(NamedTuple):
     max_bytes: int
 
 
-Kind = Integer | Text | Texts | Duration | Moment | Object
+Kind = Integer | Text | Pattern | Texts | Duration | Moment | Object
 
 
 class TriggerOption(NamedTuple):
@@ -114,7 +120,9 @@ TRIGGER_OPTIONS: Mapping[str, TriggerOption] = {
         TriggerOption("max_attempts", Integer(1, MAX_ATTEMPTS), "Default: the task's own number."),
         TriggerOption("metadata", Object(65_536), "Shown on the run; at most 64 KB of JSON."),
         TriggerOption(
-            "traceparent", Text(55, 55, TRACEPARENT), "W3C trace context; over HTTP the header of that name will do."
+            "traceparent",
+            Pattern(TRACEPARENT, "a W3C traceparent, as 00-<32 hex digits>-<16 hex digits>-01, not all zeros"),
+            "W3C trace context; over HTTP the header of that name will do.",
         ),
     )
 }

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from apps import protocol as wire
 from apps.runs.lifecycle import cancel, trigger
 from apps.runs.models import Attempt, Run
-from apps.workers import protocol as wire
 from apps.workers.models import Worker
 from tests.coordinator_harness import (
     Coordinator,

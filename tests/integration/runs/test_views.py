@@ -19,6 +19,7 @@ from tests.factories import (
     make_user,
     make_worker,
 )
+from tests.markup import one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -167,7 +168,7 @@ def test_pill_counts_newer_runs(viewer: Client) -> None:
 
     make_run()
 
-    assert "1 new run<" in viewer.get("/runs/newer", query, headers=HTMX).text
+    assert "1 new run<" in one_line(viewer.get("/runs/newer", query, headers=HTMX).text)
 
 
 def test_run_page_shows_failure_attempts_and_timeline(viewer: Client) -> None:
@@ -181,7 +182,7 @@ def test_run_page_shows_failure_attempts_and_timeline(viewer: Client) -> None:
     make_attempt(run, outcome="failed", error=error)
     make_checkpoint(run, "order-fetched")
 
-    page = viewer.get(f"/runs/{run.public_id}").text
+    page = one_line(viewer.get(f"/runs/{run.public_id}").text)
 
     for text in (
         "Dead letter",
@@ -200,8 +201,8 @@ def test_lineage_goes_up_and_down(viewer: Client) -> None:
     replays = [make_run(state="completed", replay_of=original, replay_from="order-fetched") for _ in range(6)]
     other = make_run(state="completed")
 
-    page = viewer.get(f"/runs/{original.public_id}").text
-    down = viewer.get(f"/runs/{replays[0].public_id}").text
+    page = one_line(viewer.get(f"/runs/{original.public_id}").text)
+    down = one_line(viewer.get(f"/runs/{replays[0].public_id}").text)
     listed = viewer.get("/runs", {"replay_of": original.public_id}).text
 
     assert page.count('title="Completed, from order-fetched"') == 5
@@ -221,12 +222,12 @@ def test_requeue_is_seen_in_the_attempts(viewer: Client) -> None:
     for number in range(1, 5):
         make_attempt(run, outcome="completed" if number == 4 else "failed", number=number)
 
-    page = viewer.get(f"/runs/{run.public_id}").text
+    page = one_line(viewer.get(f"/runs/{run.public_id}").text)
 
     assert "4 of 6" in page
     assert page.count(">requeued</span>") == 1
     assert page.index(">requeued</span>") > page.index('id="attempt-4"')
-    assert '<span class="of">/6</span>' in viewer.get("/runs").text
+    assert '<span class="of">/6</span>' in one_line(viewer.get("/runs").text)
 
 
 def test_steps_are_drawn_in_the_timeline_and_counted(viewer: Client) -> None:
@@ -246,7 +247,7 @@ def test_summary_is_the_same_partial_as_in_the_page(viewer: Client) -> None:
 
     fragment = viewer.get(f"/runs/{run.public_id}/summary", headers=HTMX).text
 
-    assert fragment.lstrip().startswith('<div class="summary" id="summary"')
+    assert one_line(fragment).lstrip().startswith('<div class="summary" id="summary"')
     assert "<html" not in fragment
 
 

@@ -15,6 +15,7 @@ from trigger_sdk.trigger_options import (
     Integer,
     Moment,
     Object,
+    Pattern,
     Text,
     Texts,
     TriggerOption,
@@ -41,6 +42,7 @@ def trigger_options(options: argparse.Namespace) -> TriggerOptions:
 _SHAPES: Mapping[type, dict[str, Any]] = {
     Integer: {"type": int, "metavar": "N"},
     Text: {"metavar": "TEXT"},
+    Pattern: {"metavar": "TEXT"},
     Texts: {"action": "append", "metavar": "TEXT"},
     Duration: {"metavar": "TIME"},
     Moment: {"metavar": "WHEN"},

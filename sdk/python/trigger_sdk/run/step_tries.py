@@ -2,7 +2,6 @@
 
 import inspect
 import time
-import traceback
 from typing import Any
 
 from trigger_sdk.errors import AbortRun, RetryAfter, StepError, StepTimedOut, TriggerError
@@ -69,6 +68,10 @@ def _timed_out(call: StepCall) -> StepTimedOut:
 
 def _pause(run: ActiveRun, call: StepCall, number: int, error: Exception) -> float | None:
     """Seconds until the next try; None where there is none."""
+    # Every container imports this package, and few see a step fail.
+    import random
+    import traceback
+
     retry = call.options.retry
     if number >= retry.max_attempts or not _may_be_retried(error):
         return None
@@ -78,8 +81,6 @@ def _pause(run: ActiveRun, call: StepCall, number: int, error: Exception) -> flo
             # So long a pause is the run's, which holds no process meanwhile.
             return None
     else:
-        import random
-
         seconds = retry.delay_seconds(number, random.random())  # noqa: S311 - jitter
     shown = "".join(traceback.format_exception_only(error)).strip()
     message = f"step {call.key!r} failed, try {number} of {retry.max_attempts}; again in {seconds:.1f} s: {shown}"
