@@ -77,10 +77,10 @@ def list_logs(request: HttpRequest, run_id: str, filters: Query[LogFilters]) -> 
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, LogFilters)
     identifier = run_id_of(run_id)
-    page = lines_after(identifier, filters.after or "", limit=filters.limit)
+    page = lines_after(identifier, filters.after, limit=filters.limit)
     if not page.lines:
         require_run(identifier)
-    return json_response({"items": [log_row(line) for line in page.lines], "next_cursor": page.cursor or None})
+    return json_response({"items": [log_row(line) for line in page.lines], "next_cursor": page.cursor})
 
 
 @router.post("/runs/{run_id}/cancellation", response=RunOut)

@@ -10,11 +10,19 @@ from apps.http.pages import page_of
 from apps.runs.list.filters import RunFilter
 from apps.runs.models import Run
 from apps.storage.ids import public_id
-from tests.factories import make_run, make_task
+from tests.factories import make_run
 
 pytestmark = pytest.mark.django_db
 
 MANY = 3_000
+INSERT_MANY = """
+    INSERT INTO runs_run (id, task_id, state, queue, priority, concurrency_key, tags, idempotency_key, max_attempts,
+                          attempt_count, progress_attempt, budget_base, is_cancel_requested, has_run_out_of_memory,
+                          replay_from, version, created_at)
+    SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid,
+           'process-order', 'pending', 'process-order', 0, '', '{}', '', 3, 0, 0, 0, false, false, '', 0, at
+    FROM generate_series(1, %(count)s) AS n, LATERAL (SELECT %(first)s + n * interval '10 s' AS at) AS time
+"""
 
 
 @pytest.fixture
@@ -22,9 +30,8 @@ def rare() -> Run:
     """A run that has all of what no other has, older than all of them."""
     original = make_run("process-order", state="completed")
     rare = make_run("rare", state="dead_letter", tags=["rare"], replay_of=original)
-    task = make_task("process-order")
-    Run.objects.bulk_create(Run(task=task, queue="process-order") for _ in range(MANY))
     with connection.cursor() as cursor:
+        cursor.execute(INSERT_MANY, {"first": rare.created_at, "count": MANY})
         cursor.execute("ANALYZE runs_run")
     return rare
 

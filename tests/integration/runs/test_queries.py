@@ -169,7 +169,7 @@ def test_log_lines_continue_after_the_cursor() -> None:
     assert [line.message for line in whole.lines] == ["1.1", "1.2", "2.1"]
     assert whole.cursor == write_cursor("logs", 2, 1)
     assert [line.message for line in rest.lines] == ["1.2", "2.1"]
-    assert lines_after(run.id, "").lines == whole.lines
+    assert lines_after(run.id, None).lines == whole.lines
     assert lines_after(run.id, whole.cursor).lines == []
 
 
@@ -185,7 +185,7 @@ def test_newest_lines_say_that_earlier_ones_are_left_out() -> None:
     assert not newest_lines(run.id, limit=3).has_earlier
 
 
-@pytest.mark.parametrize("text", ["1", "1.2", "a.b", "x" * 2_000])
+@pytest.mark.parametrize("text", ["", "1", "1.2", "a.b", "x" * 2_000])
 def test_cursor_that_no_page_gave_out_is_refused(text: str) -> None:
     with pytest.raises(RequestInvalid, match="after: is not a cursor"):
         lines_after(UUID(int=1), text)
