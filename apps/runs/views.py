@@ -14,6 +14,7 @@ from apps.access.guards import actor_of, requires
 from apps.access.permissions import Action, is_allowed
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.filters import RunFilter
+from apps.runs.first_run import deploy_command, trigger_command
 from apps.runs.ids import parse_public_id
 from apps.runs.lifecycle import cancel
 from apps.runs.models import Run, Task
@@ -45,6 +46,8 @@ def run_list(request: HttpRequest) -> HttpResponse:
         "task_removals": [
             (task, chosen.for_tasks(t for t in chosen.tasks if t != task).query) for task in chosen.tasks
         ],
+        "trigger_command": trigger_command,
+        "deploy_command": deploy_command,
         "first_id": page.lines[0].id if page.lines and chosen.is_first_page else "",
     }
     return render(request, "runs/list/page.html", context)
@@ -128,6 +131,7 @@ def task_list(request: HttpRequest) -> HttpResponse:
         "tasks": task_lines(),
         "may_change": is_allowed(actor, Action.TASKS_CHANGE),
         "may_lift": is_allowed(actor, Action.TASKS_LIFT_COOLDOWN),
+        "deploy_command": deploy_command,
     }
     return render(request, "runs/tasks/page.html", context)
 
