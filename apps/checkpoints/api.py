@@ -18,6 +18,7 @@ from apps.checkpoints.replay.lineage import replay_page
 from apps.checkpoints.replay.preview import preview
 from apps.checkpoints.replay.rows import audit_details, preview_row
 from apps.checkpoints.replay.verbs import UNCHANGED, ReplayRequest, replay
+from apps.http import converters as converters  # for {text:…}
 from apps.http.answers import json_response, raw_value, timestamp
 from apps.http.errors import FieldError, PayloadInvalid
 from apps.http.openapi import body_of

@@ -9,6 +9,7 @@ from ninja import Query, Router
 from apps.access import audit
 from apps.access.permissions import Action, require
 from apps.checkpoints.replay.rows import deployment_row
+from apps.http import converters as converters  # for {text:…}
 from apps.http.answers import json_response
 from apps.http.openapi import body_of
 from apps.http.requests import actor_of, read_fields, read_object, refuse_unknown_parameters

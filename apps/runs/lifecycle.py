@@ -17,7 +17,8 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from apps.live.notify import announce_runs
+from apps.live.notify import announce, announce_runs
+from apps.live.topics import TASKS
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.models import Run
 from apps.runs.retry import (
@@ -153,6 +154,7 @@ def _note_failures(failures: Sequence[tuple[str, UUID]]) -> None:
             runs_kept=COOLING_RUNS_KEPT,
             longest_seconds=COOLING_LONGEST_SECONDS,
         )
+        announce(TASKS, {task_id for task_id, _ in failures})
 
 
 def _next_move(end: AttemptEnd, row: Any) -> Move:

@@ -11,6 +11,8 @@ from uuid import UUID
 import msgspec
 
 from apps.checkpoints import store
+from apps.live.notify import announce_now
+from apps.live.topics import WORKERS
 from apps.workers import deployments, leases
 from apps.workers import protocol as wire
 
@@ -116,6 +118,7 @@ class CoordinatorApi:
             message = f"The worker speaks protocol {theirs}, this coordinator {ours}."
             raise RefusedError(409, "protocol-mismatch", message)
         await self._database.run(lambda connection: leases.register(connection, registration))
+        announce_now(WORKERS, [registration.worker_id])
         return wire.Registered(wire.HEARTBEAT_SECONDS, wire.LEASE_SECONDS)
 
     async def _poll(self, poll: wire.Poll, receive: Receive) -> wire.Message:
@@ -140,21 +143,24 @@ class CoordinatorApi:
             logger.warning("workers.suspect worker.id=%s: its connection broke", worker_id)
             try:
                 await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
+                announce_now(WORKERS, [worker_id])
             except HeldError as error:
                 logger.warning("workers.suspect worker.id=%s: %s", worker_id, error)
 
     async def _touch(self, worker_id: UUID, *, is_stopping: bool = False) -> None:
         try:
-            known = await self._database.run(
+            contact = await self._database.run(
                 lambda connection: leases.touch(connection, worker_id=worker_id, is_stopping=is_stopping)
             )
         except HeldError as error:
             # Somebody holds the workers' table, which is no reason to send a worker away.
             logger.warning("workers.touch worker.id=%s: %s", worker_id, error)
             return
-        if not known:
+        if not contact.is_known:
             raise RefusedError(404, "unknown-worker", "Register first.")
         self._touched_at[worker_id] = time.monotonic()
+        if contact.has_changed:
+            announce_now(WORKERS, [worker_id])
 
     async def _beat(self, body: bytes) -> wire.Message:
         beat = wire.decode(body, wire.Heartbeat)

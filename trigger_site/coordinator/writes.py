@@ -12,6 +12,7 @@ from django.db import DataError, IntegrityError, InterfaceError, OperationalErro
 from apps.checkpoints import store
 from apps.checkpoints.errors import CheckpointRefused
 from apps.live.notify import announce_now
+from apps.live.topics import RUNS, TASKS
 from apps.runs import logs
 from apps.runs.lifecycle import ATTEMPT_FACTS, COMPLETE_ATTEMPTS, START_ATTEMPTS, Answer, AttemptEnd, fail_attempts
 from apps.runs.logs import storable_error
@@ -139,7 +140,7 @@ async def write_starts(connection: Connection, items: Sequence[Start], *, waits:
         resumed_froms=[item.resumed_from for item in items],
         running_seconds=[item.running_seconds for item in items],
     )
-    announce_now(str(item.run_id) for item in items)
+    announce_now(RUNS, (item.run_id for item in items))
     return [None if row.is_held else STALE if row.is_stale else Result(200) for row in rows]
 
 
@@ -147,7 +148,7 @@ async def write_checkpoints(
     connection: Connection, items: Sequence[CheckpointItem], *, waits: bool
 ) -> list[Result | None]:
     verdicts = await store.save(connection, [_new_checkpoint(item) for item in items], waits=waits)
-    announce_now({str(item.run_id) for item in items})
+    announce_now(RUNS, {item.run_id for item in items})
     return [
         None if saved is None else MESSAGES.get(saved.verdict) or Result(200, index=saved.index) for saved in verdicts
     ]
@@ -171,7 +172,7 @@ async def write_logs(connection: Connection, items: Sequence[LogBatch], *, waits
         for line in batch.lines
     ]
     refused = await logs.save(connection, lines)
-    announce_now({str(item.run_id) for item in items})
+    announce_now(RUNS, {item.run_id for item in items})
     stale_tokens = {lines[position].token for position in refused}
     return [STALE if batch.token in stale_tokens else Result(200) for batch in items]
 
@@ -189,7 +190,8 @@ async def write_completions(connection: Connection, items: Sequence[Finish], *, 
         running_seconds=[item.running_seconds or 0.0 for item in items],
         peak_memory_bytes=[item.peak_memory_bytes for item in items],
     )
-    announce_now(str(item.run_id) for item in items)
+    announce_now(RUNS, (item.run_id for item in items))
+    announce_now(TASKS, rows[0].recovered or ())
     return [_completion(row) for row in rows]
 
 

@@ -9,13 +9,18 @@ import psycopg
 import pytest
 
 from apps.live import hub as hub_module
-from apps.live.hub import ALL_RUNS, Change, Hub, Subscription, hub
-from apps.live.notify import RUNS_CHANNEL, Notifier
+from apps.live.hub import Change, Hub, Subscription, hub
+from apps.live.notify import Notifier
+from apps.live.topics import QUEUES, RUNS, Topic
 
 pytestmark = pytest.mark.asyncio
 
-FIRST, SECOND = "018f0000-0000-7000-8000-000000000001", "018f0000-0000-7000-8000-000000000002"
-DEADLINE_SECONDS = 10.0
+FIRST_ID, SECOND_ID = "018f0000-0000-7000-8000-000000000001", "018f0000-0000-7000-8000-000000000002"
+FIRST, SECOND = RUNS.topic(FIRST_ID), RUNS.topic(SECOND_ID)
+EVERY_RUN = Topic("run")
+DEADLINE_SECONDS = 30.0
+HEARTBEAT = "SELECT pg_notify($1, '')"
+TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = %s"
 
 
 @asynccontextmanager
@@ -30,9 +35,9 @@ async def listening(database_url: str) -> AsyncIterator[Hub]:
         await listener.stop()
 
 
-async def notify(database_url: str, payload: str) -> None:
+async def notify(database_url: str, payload: str, channel: str = RUNS.channel) -> None:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        await connection.execute("SELECT pg_notify(%s, %s)", (RUNS_CHANNEL, payload))
+        await connection.execute("SELECT pg_notify(%s, %s)", (channel, payload))
 
 
 async def heard(subscription: Subscription) -> list[Change]:
@@ -44,19 +49,34 @@ async def test_change_reaches_those_who_asked_for_it(database_server: str) -> No
     async with (
         listening(database_server) as listener,
         listener.subscribed(FIRST) as one,
-        listener.subscribed(ALL_RUNS) as every,
+        listener.subscribed(EVERY_RUN) as every,
     ):
-        await notify(database_server, f"{SECOND},{FIRST}")
+        await notify(database_server, f"{SECOND_ID},{FIRST_ID}")
 
-        assert [change.run_id for change in await heard(one)] == [FIRST]
-        assert {change.run_id for change in await heard(every)} == {FIRST, SECOND}
+        assert [change.topic for change in await heard(one)] == [FIRST]
+        assert {change.topic for change in await heard(every)} == {FIRST, SECOND}
+
+
+async def test_kinds_are_kept_apart(database_server: str) -> None:
+    first, odd = QUEUES.topic(FIRST_ID), QUEUES.topic("mail, bulk: 100 %")
+    async with (
+        listening(database_server) as listener,
+        listener.subscribed(FIRST) as run,
+        listener.subscribed(Topic("queue")) as queues,
+    ):
+        await notify(database_server, f"{first.key},{odd.key}", QUEUES.channel)
+        await notify(database_server, SECOND_ID)
+        await notify(database_server, FIRST_ID)
+
+        assert [change.topic for change in await heard(run)] == [FIRST]
+        assert [change.topic for change in queues.take()] == [first, odd]
 
 
 async def test_change_between_subscribing_and_waiting_is_heard(database_server: str) -> None:
     async with listening(database_server) as listener, listener.subscribed(FIRST) as subscription:
-        await notify(database_server, FIRST)
+        await notify(database_server, FIRST_ID)
         async with listener.subscribed(FIRST) as later:  # heard by the time that a second notification is
-            await notify(database_server, FIRST)
+            await notify(database_server, FIRST_ID)
             await heard(later)
 
         assert await subscription.wait(0)
@@ -67,7 +87,7 @@ async def test_wait_for_change_returns_at_once_when_the_run_changes(database_ser
         waiting = asyncio.create_task(listener.wait_for_change(FIRST, DEADLINE_SECONDS))
         await asyncio.sleep(0)
         begun = time.monotonic()
-        await notify(database_server, FIRST)
+        await notify(database_server, FIRST_ID)
 
         assert await waiting
         assert time.monotonic() - begun < 1
@@ -83,8 +103,8 @@ async def test_broken_connection_is_replaced_and_everybody_reads_again(database_
         await end_listeners(database_server)
 
         assert (await heard(subscription))[0].is_resync
-        await notify(database_server, FIRST)
-        assert [change.run_id for change in await heard(subscription)] == [FIRST]
+        await notify(database_server, FIRST_ID)
+        assert [change.topic for change in await heard(subscription)] == [FIRST]
 
 
 async def test_missing_heartbeat_means_another_connection(
@@ -110,27 +130,27 @@ async def test_overflowing_queue_drops_and_asks_for_a_new_read() -> None:
     subscription = Subscription(limit=3)
 
     for version in range(1, 10):
-        subscription.put(Change(f"run-{version}", version))
+        subscription.put(Change(Topic("run", f"{version}"), version))
 
     taken = subscription.take()
     assert [change.is_resync for change in taken] == [True]
-    subscription.put(Change("run-10", 10))
-    assert [change.run_id for change in subscription.take()] == ["run-10"]
+    subscription.put(Change(Topic("run", "10"), 10))
+    assert [change.topic for change in subscription.take()] == [Topic("run", "10")]
 
 
-async def test_last_word_on_each_run_is_taken_once() -> None:
+async def test_last_word_on_each_topic_is_taken_once() -> None:
     subscription = Subscription()
-    for version, run_id in enumerate((FIRST, SECOND, FIRST)):
-        subscription.put(Change(run_id, version))
+    for version, topic in enumerate((FIRST, SECOND, FIRST)):
+        subscription.put(Change(topic, version))
 
-    assert [(change.run_id, change.version) for change in subscription.take()] == [(FIRST, 2), (SECOND, 1)]
+    assert [(change.topic, change.version) for change in subscription.take()] == [(FIRST, 2), (SECOND, 1)]
     assert not await subscription.wait(0)
 
 
 async def test_ended_subscriptions_leave_nothing_behind(database_server: str) -> None:
     async with listening(database_server) as listener:
-        async with listener.subscribed(FIRST, ALL_RUNS):
-            assert set(listener._subscriptions) == {FIRST, ALL_RUNS}
+        async with listener.subscribed(FIRST, EVERY_RUN):
+            assert set(listener._subscriptions) == {FIRST, EVERY_RUN}
 
         assert listener._subscriptions == {}
 
@@ -138,9 +158,9 @@ async def test_ended_subscriptions_leave_nothing_behind(database_server: str) ->
 async def test_what_the_verbs_publish_is_heard(database_server: str) -> None:
     async with listening(database_server) as listener, listener.subscribed(FIRST) as subscription:
         notifier = Notifier(database_server)
-        notifier.publish(RUNS_CHANNEL, [FIRST])
+        notifier.publish(RUNS.channel, [FIRST_ID])
 
-        assert [change.run_id for change in await heard(subscription)] == [FIRST]
+        assert [change.topic for change in await heard(subscription)] == [FIRST]
 
 
 async def test_there_is_one_hub_for_each_loop() -> None:
@@ -148,9 +168,9 @@ async def test_there_is_one_hub_for_each_loop() -> None:
 
 
 async def end_listeners(database_url: str) -> None:
-    """Ends the hubs' connections and nobody else's: the last statement of each is its heartbeat."""
-    heartbeat = "SELECT pg_notify($1, '')"
+    """Ends the hub's connection and nobody else's, as soon as there is one: its last statement is its heartbeat."""
+    ended = 0
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = %s", (heartbeat,)
-        )
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not ended:
+                ended = (await connection.execute(TERMINATE, (HEARTBEAT,))).rowcount

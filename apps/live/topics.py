@@ -1,0 +1,90 @@
+"""What pages can follow. A topic is all of a kind (`runs`) or one of it (`run:run_…`, `queue:default`).
+
+A new kind is one line below and a publisher: whichever verb changes what pages of that kind show calls
+`notify.announce`. A kind that nobody announces would look live and be stale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, unquote
+from uuid import UUID
+
+from apps.access.permissions import Action
+from apps.storage.ids import parse_public_id, public_id
+
+NAME_MAX_LENGTH = 128
+"""Of a queue or a task, in characters: percent-encoded at most 1,536 bytes of a notification."""
+
+
+class Topic(NamedTuple):
+    """`key` is the id as notifications carry it; empty: everything of the kind."""
+
+    kind: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`reading` is the action that a subscriber's role has to carry. With `id_prefix` the ids are UUIDs, shown as
+    public ids; without it they are names, which may hold any character."""
+
+    one: str
+    all: str
+    reading: Action
+    id_prefix: str = ""
+
+    @property
+    def channel(self) -> str:
+        """The Postgres channel that carries this kind's keys, separated by commas."""
+        return f"trigger_{self.all}"
+
+    def key(self, identifier: UUID | str) -> str:
+        """Plain ASCII without commas; raises UnicodeEncodeError for a name that no database holds (half a
+        surrogate pair)."""
+        return str(identifier) if self.id_prefix else quote(str(identifier), safe="")
+
+    def shown(self, key: str) -> str:
+        """The id as people and pages see it."""
+        return public_id(self.id_prefix, UUID(key)) if self.id_prefix else unquote(key)
+
+    def topic(self, identifier: UUID | str) -> Topic:
+        return Topic(self.one, self.key(identifier))
+
+    def parse(self, identifier: str) -> Topic | None:
+        """The topic that a subscriber names by a shown id; None where there can be no such thing."""
+        if self.id_prefix:
+            found = parse_public_id(self.id_prefix, identifier)
+            return None if found is None else self.topic(found)
+        if not 0 < len(identifier) <= NAME_MAX_LENGTH:
+            return None
+        try:
+            return self.topic(identifier)
+        except UnicodeEncodeError:
+            return None
+
+
+KINDS: Final[dict[str, Kind]] = {}
+"""By the word for one of them."""
+
+
+def _kind(*fields: Any, **more: Any) -> Kind:
+    kind = Kind(*fields, **more)
+    return KINDS.setdefault(kind.one, kind)
+
+
+RUNS = _kind("run", "runs", Action.RUNS_READ, id_prefix="run")
+QUEUES = _kind("queue", "queues", Action.QUEUES_READ)
+TASKS = _kind("task", "tasks", Action.TASKS_READ)
+WORKERS = _kind("worker", "workers", Action.RUNS_READ, id_prefix="wrk")
+
+_EVERYTHING = {kind.all: Topic(kind.one) for kind in KINDS.values()}
+
+
+def parse_topic(text: str) -> Topic | None:
+    """The topic that a subscriber names; None where there is none of that name."""
+    word, colon, identifier = text.partition(":")
+    if not colon:
+        return _EVERYTHING.get(word)
+    return KINDS[word].parse(identifier) if word in KINDS else None
