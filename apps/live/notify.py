@@ -140,7 +140,7 @@ def announce(kind: Kind, ids: Iterable[UUID | str]) -> None:
 
 def announce_now(kind: Kind, ids: Iterable[UUID | str]) -> None:
     """The same for a caller whose transaction has already committed."""
-    if keys := [kind.key(each) for each in ids]:
+    if keys := kind.keys(ids):
         notifier().publish(kind.channel, keys)
 
 

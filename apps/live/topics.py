@@ -6,6 +6,7 @@ A new kind is one line below and a publisher: whichever verb changes what pages 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -40,17 +41,18 @@ class Kind:
         """The Postgres channel that carries this kind's keys, separated by commas."""
         return f"trigger_{self.all}"
 
-    def key(self, identifier: UUID | str) -> str:
+    def keys(self, identifiers: Iterable[UUID | str]) -> list[str]:
         """Plain ASCII without commas; raises UnicodeEncodeError for a name that no database holds (half a
         surrogate pair)."""
-        return str(identifier) if self.id_prefix else quote(str(identifier), safe="")
+        texts = map(str, identifiers)
+        return list(texts) if self.id_prefix else [quote(text, safe="") for text in texts]
 
     def shown(self, key: str) -> str:
         """The id as people and pages see it."""
         return public_id(self.id_prefix, UUID(key)) if self.id_prefix else unquote(key)
 
     def topic(self, identifier: UUID | str) -> Topic:
-        return Topic(self.one, self.key(identifier))
+        return Topic(self.one, self.keys([identifier])[0])
 
     def parse(self, identifier: str) -> Topic | None:
         """The topic that a subscriber names by a shown id; None where there can be no such thing."""

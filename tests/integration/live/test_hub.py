@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from apps.live import hub as hub_module
 from apps.live.hub import Change, Hub, Subscription, hub
@@ -117,6 +118,29 @@ async def test_missing_heartbeat_means_another_connection(
         assert (await heard(subscription))[0].is_resync
 
 
+async def test_silent_database_is_noticed_and_heard_again(
+    database_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen server keeps its connections open: no error ends them, and no timeout of its own."""
+    monkeypatch.setattr(hub_module, "HEARTBEAT_SECONDS", 0.5)
+    monkeypatch.setattr(hub_module, "ANSWER_SECONDS", 0.5)
+    async with (
+        relayed(database_server) as (url, is_passing),
+        listening(url) as listener,
+        listener.subscribed(FIRST) as subscription,
+    ):
+        changes: asyncio.Queue[bool] = asyncio.Queue()
+        listener.on_listening_changed = lambda: changes.put_nowait(listener.is_listening.is_set())
+
+        is_passing.clear()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            assert await changes.get() is False
+        is_passing.set()
+
+        assert (await heard(subscription))[0].is_resync
+        assert listener.is_listening.is_set()
+
+
 async def test_hub_waits_for_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setattr(hub_module, "RECONNECT_SECONDS", (0.01, 0.02))
     absent = Hub(f"postgres://nobody@%2Fnonexistent%2F{id(tmp_path)}/none")
@@ -174,3 +198,34 @@ async def end_listeners(database_url: str) -> None:
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not ended:
                 ended = (await connection.execute(TERMINATE, (HEARTBEAT,))).rowcount
+
+
+@asynccontextmanager
+async def relayed(database_url: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The database behind a relay that passes nothing on while the event is not set."""
+    is_passing = asyncio.Event()
+    is_passing.set()
+    found = conninfo_to_dict(database_url)
+    host, port = str(found["host"]), int(found.get("port") or 5432)
+    pipes: set[asyncio.Task[None]] = set()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = f"{host}/.s.PGSQL.{port}"
+        far = await (asyncio.open_unix_connection(path) if host[0] == "/" else asyncio.open_connection(host, port))
+        pipes.update({asyncio.create_task(pipe(reader, far[1])), asyncio.create_task(pipe(far[0], writer))})
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await is_passing.wait()
+                writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    port_here = server.sockets[0].getsockname()[1]
+    try:
+        yield make_conninfo(database_url, host="127.0.0.1", port=port_here, sslmode="disable"), is_passing
+    finally:
+        is_passing.set()
+        server.close()
+        await asyncio.wait(pipes, timeout=DEADLINE_SECONDS)

@@ -72,7 +72,7 @@ def test_names_with_commas_arrive_whole(listener: psycopg.Connection) -> None:
 
     announce_now(QUEUES, names)
 
-    keys = {QUEUES.key(name) for name in names}
+    keys = {QUEUES.topic(name).key for name in names}
     assert set(",".join(hear(listener, QUEUES.channel, keys)).split(",")) == keys
 
 
@@ -82,7 +82,7 @@ def test_the_longest_names_fit_into_notifications(listener: psycopg.Connection) 
 
     announce_now(QUEUES, names)
 
-    payloads = hear(listener, QUEUES.channel, {QUEUES.key(name) for name in names})
+    payloads = hear(listener, QUEUES.channel, {QUEUES.topic(name).key for name in names})
     assert max(map(len, payloads)) <= PAYLOAD_MAX_BYTES
     assert len(payloads) < len(names)
 

@@ -44,7 +44,7 @@ def test_nothing_else_is_a_topic(text: str) -> None:
 @pytest.mark.parametrize("name", ODD_NAMES)
 @pytest.mark.parametrize("kind", [QUEUES, TASKS])
 def test_a_name_of_any_characters_travels_as_ascii_without_commas(kind: Kind, name: str) -> None:
-    key = kind.key(name)
+    key = kind.topic(name).key
 
     assert key.isascii()
     assert "," not in key
@@ -53,12 +53,12 @@ def test_a_name_of_any_characters_travels_as_ascii_without_commas(kind: Kind, na
 
 
 def test_names_that_differ_have_keys_that_differ() -> None:
-    assert len({QUEUES.key(name) for name in ODD_NAMES}) == len(ODD_NAMES)
+    assert len({QUEUES.topic(name).key for name in ODD_NAMES}) == len(ODD_NAMES)
 
 
 @pytest.mark.parametrize(("kind", "prefix"), [(RUNS, "run"), (WORKERS, "wrk")])
 def test_ids_are_shown_as_public_ids(kind: Kind, prefix: str) -> None:
-    assert kind.shown(kind.key(ID)) == public_id(prefix, ID)
+    assert kind.shown(kind.topic(ID).key) == public_id(prefix, ID)
 
 
 def test_kinds_share_no_word_and_no_channel() -> None:
