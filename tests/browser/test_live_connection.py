@@ -15,7 +15,8 @@ from apps.queues.controls import set_task
 from apps.runs.models import Run
 from tests.browser.conftest import database_url, web_process
 from tests.browser.test_live_pages import LIVE, complete
-from tests.factories import make_run, make_task
+from tests.factories import make_run
+from tests.integration.runs.test_deployments import a_task, deploy
 
 RECOVERY_MILLISECONDS = 30_000
 FROZEN_SECONDS = 10.0
@@ -210,10 +211,12 @@ def test_refused_topic_leaves_the_others_live(signed_in: Page, site: str) -> Non
     expect_live_again(signed_in, run)
 
 
-def test_tasks_page_follows_what_is_set_and_deployed(signed_in: Page, site: str) -> None:
-    make_task("process-order")
+def test_tasks_page_follows_what_is_deployed_and_set(signed_in: Page, site: str) -> None:
     open_live(signed_in, f"{site}/tasks")
+    expect(signed_in.get_by_text("No tasks yet")).to_be_visible()
 
+    deploy(b"one", a_task("process-order"))
+    expect(signed_in.get_by_role("button", name="Pause process-order")).to_be_visible()
     set_task("process-order", is_paused=True, max_concurrency=7)
 
     expect(signed_in.get_by_role("button", name="Resume process-order")).to_be_visible()
