@@ -3,6 +3,7 @@
 PYTHON := .venv/bin/python
 MANAGE := $(PYTHON) manage.py
 ARGS ?=
+PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup setup-development test prove campaign lint bench clean requirements
@@ -19,8 +20,8 @@ setup:
 setup-development:
 	@sh .ci/setup development
 
-test: setup-development  ## all tests; those of containers and browser skip, with the reason, where the part is missing
-	$(PYTHON) -m pytest $(ARGS)
+test: setup-development  ## all tests, by two processes; what needs a missing part (containers, browser) skips, with the reason
+	$(PYTHON) -m pytest -n $(PROCESSES) --failed-first --durations=15 --durations-min=1 $(ARGS)
 
 prove: setup-development  ## the long tier of the proofs, e.g. make prove ARGS="tests/unit/sdk -s"
 	$(PYTHON) -m pytest --long -m long $(ARGS)
@@ -35,7 +36,9 @@ lint: setup-development  ## ruff, mypy, import contracts, Django's checks, migra
 	PYTHONPATH=sdk/python .venv/bin/lint-imports --no-cache
 	$(MANAGE) check --fail-level WARNING
 	$(PYTHON) .ci/check_migrations.py
+	.venv/bin/djangofmt --check templates
 	$(PYTHON) .ci/check_templates.py
+	$(PYTHON) .ci/measure_code.py
 
 bench: setup-development  ## the figures of the README, as a table
 	$(PYTHON) -m benchmarks $(ARGS)

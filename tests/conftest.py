@@ -1,48 +1,27 @@
-"""The test session's own surroundings: a folder for `var/`, and a database cluster that starts when a test asks for it.
+"""How the tests run: their surroundings, their order and how parallel processes share them, and what is left out.
 
-`TRIGGER_TEST_DATABASE_URL` names a server to use instead (the role must be allowed to create databases);
-`TRIGGER_TEST_POSTGRES` chooses the cluster's programs: a major version or a folder with `postgres` in it.
-`TRIGGER_TEST_REQUIRE=all` makes a skipped test fail, for machines on which every part must be present.
+`TRIGGER_TEST_REQUIRE=all` makes a skipped test fail, for machines on which every part must be present. The server under
+test is `databases.py`, the session's folder `session.py`.
 """
 
 import os
-import secrets
-import shutil
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, TypeVar
 
 import django
-import psycopg
 import pytest
 from django.conf import settings
-from psycopg import sql
 
-from trigger_site.development.binaries import Binaries, find_binaries, major_of
-from trigger_site.development.local import database_url
-from trigger_site.development.postgres import EmbeddedPostgres
+from tests.databases import SERVER_URL, SESSION_DIR, TEMPLATE, database, start_server, stop_server
+from tests.distribution import Distribution, is_of_browser, rank
+from tests.models import proved
+from tests.session import leave_session_dir
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 KEPT_VARIABLES = {"TRIGGER_BASE_IMAGE"}
-
-
-def enter_session_dir() -> Path:
-    """One folder per session; the processes of a parallel session share their controller's."""
-    if IS_XDIST_WORKER:
-        return Path(os.environ["TRIGGER_TEST_SESSION_DIR"])
-    folder = Path(tempfile.mkdtemp(prefix="trigger-tests-"))
-    folder.chmod(0o711)  # the database runs as another user when we are root
-    os.environ["TRIGGER_TEST_SESSION_DIR"] = str(folder)
-    return folder
-
-
-SESSION_DIR = enter_session_dir()
-GIVEN_SERVER = os.environ.get("TRIGGER_TEST_DATABASE_URL", "")
-SERVER_URL = GIVEN_SERVER or database_url(SESSION_DIR / "socket")
+HAS_FAILED = pytest.StashKey[bool]()
 
 for _name in list(os.environ):  # nothing of the developer's own installation gets in
     if _name.startswith("TRIGGER_") and not _name.startswith("TRIGGER_TEST_") and _name not in KEPT_VARIABLES:
@@ -56,23 +35,11 @@ django.setup()
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
-def chosen_binaries() -> Binaries:
-    choice = os.environ.get("TRIGGER_TEST_POSTGRES", "")
-    if choice.isdigit():
-        return find_binaries(int(choice))
-    if choice:
-        return Binaries(Path(choice), major_of(Path(choice)))
-    return find_binaries()
-
-
-CLUSTER = EmbeddedPostgres(SESSION_DIR / "postgres", SESSION_DIR / "socket", is_durable=False)
-
-
-def start_cluster() -> None:
-    if GIVEN_SERVER or IS_XDIST_WORKER or CLUSTER.process is not None:
-        return
-    CLUSTER.binaries = chosen_binaries()
-    CLUSTER.start()
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Shorter than pytest's own choice, because sockets lie below it too; parallel processes are given theirs.
+    if config.option.basetemp is None:
+        config.option.basetemp = str(SESSION_DIR / "p")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,16 +48,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves the long tier out where it is not asked for; unlike a skip, this is no part that is missing."""
+    items.sort(key=rank)
     if config.getoption("--long"):
         return
     long = [item for item in items if item.get_closest_marker("long")]
-    items[:] = [item for item in items if item not in long]
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
     config.hook.pytest_deselected(items=long)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_collection_modifyitems")
+def pytest_put_browser_last(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Whatever else changes the order, as `--failed-first` does."""
+    yield
+    items.sort(key=is_of_browser)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Distribution:
+    return Distribution(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.getoption("numprocesses", None):  # the controller starts for all its workers
-        start_cluster()
+        start_server()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -112,22 +91,40 @@ def refuse_skip(report: Report) -> Report:
     return report
 
 
-def pytest_unconfigure() -> None:
-    CLUSTER.stop()
-    if not IS_XDIST_WORKER:
-        shutil.rmtree(SESSION_DIR, ignore_errors=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What failed may have left something to read; where a person stopped the session, or all passed, nothing has."""
+    session.config.stash[HAS_FAILED] = session.exitstatus == pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    stop_server()
+    leave_session_dir(SESSION_DIR, is_kept=config.stash.get(HAS_FAILED, False))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"what the tests wrote stays until the next session: {SESSION_DIR}")
+    given = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+    if not config.getoption("--long") and any(is_related(path, proved.HERE) for path in given):
+        names = sorted(path.stem.removeprefix("test_") for path in proved.unchanged_modules())
+        terminalreporter.write_line(f"models unchanged since `make prove`, so left out: {', '.join(names) or 'none'}")
+
+
+def is_related(path: Path, other: Path) -> bool:
+    return path.is_relative_to(other) or other.is_relative_to(path)
 
 
 @pytest.fixture(scope="session")
 def database_server() -> str:
     """The address of the server under test, started at its first use."""
-    start_cluster()
+    start_server()
     return SERVER_URL
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, database_server: str) -> None:
     """Starts the server before pytest-django creates its test database; tests without a database never get here."""
+    settings.DATABASES["default"]["TEST"]["TEMPLATE"] = TEMPLATE
 
 
 @pytest.fixture(autouse=True)
@@ -140,10 +137,13 @@ def no_wrong_keys() -> None:
 
 @pytest.fixture
 def new_database(database_server: str) -> Iterator[str]:
-    """The address of an empty database of this test's own, for processes that the test starts."""
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(database_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield urlunsplit(urlsplit(database_server)._replace(path=f"/{name}"))
-    with psycopg.connect(database_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    """The address of a database of this test's own, for processes that the test starts."""
+    with database() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(database_server: str) -> Iterator[str]:
+    """The same without any migration."""
+    with database(is_empty=True) as url:
+        yield url

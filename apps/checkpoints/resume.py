@@ -13,7 +13,6 @@ from uuid import UUID
 from apps.checkpoints.errors import DeploymentNotFound
 from apps.checkpoints.models import Kind
 from apps.http.errors import FieldError
-from apps.runs.errors import RunNotFound
 from apps.runs.models import Deployment, Run, Task, TaskVersion
 from apps.storage.ids import parse_public_id
 from apps.storage.statements import statement
@@ -70,15 +69,6 @@ class Choice:
         return {str(point["key"]): point for point in self.version.resume_points}
 
 
-def find_earlier_run(run_id: UUID) -> Run:
-    """The run with its task and its deployments, archives left where they are; raises RunNotFound."""
-    rows = Run.objects.select_related("deployment", "task__deployment")
-    run = rows.defer("deployment__archive", "task__deployment__archive").filter(id=run_id).first()
-    if run is None:
-        raise RunNotFound("There is no such run.")
-    return run
-
-
 def saved_entries(run_id: UUID) -> list[SavedEntry]:
     """What the run has saved until now, in commit order."""
     return saved_entries_of([run_id])[run_id]
@@ -106,7 +96,7 @@ def saved_entries_of(run_ids: Sequence[UUID]) -> dict[UUID, list[SavedEntry]]:
 def choose_deployment(run: Run, wanted: str) -> Choice:
     """`wanted` is "original" (the newest for a run that never started), "latest" or a public id.
 
-    `run` comes from `find_earlier_run`. Raises DeploymentNotFound.
+    `run` was read `with_deployments()`. Raises DeploymentNotFound.
     """
     task, original = run.task, run.deployment
     if wanted == ORIGINAL and original is not None:

@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 from pydantic import BaseModel, ValidationError
 
-from apps.access.permissions import Actor
 from apps.http.errors import BodyTooLarge, FieldError, PayloadMalformed, RequestInvalid
 from apps.http.values import parse_json
 
@@ -21,13 +20,6 @@ BATCH_BODY_MAX_BYTES = 8 * 1024 * 1024
 """As much as the site takes of any request."""
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-def actor_of(request: HttpRequest) -> Actor:
-    """Whom the API key of this request speaks for."""
-    actor = getattr(request, "auth", None)
-    assert isinstance(actor, Actor), "the API's root authenticates every handler"
-    return actor
 
 
 def read_object(

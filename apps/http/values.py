@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.http.errors import FieldError, PayloadInvalid, PayloadMalformed, PayloadTooLarge
 from apps.storage.values import nesting

@@ -1,7 +1,7 @@
 """The one check of values on their way into the database: JSON text that can be stored, restored and shown.
 
-The rules are those of `trigger_sdk.strict_json`, which names the path of what is refused. Most values pass a scan in C;
-that module is asked about the others alone.
+The rules are those of `trigger_sdk.values.strict_json`, which names the path of what is refused. Most values pass a
+scan in C; that module is asked about the others alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from itertools import accumulate
 
 import msgspec
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 MAX_BYTES = codec.MAX_VALUE_BYTES
 MAX_DEPTH = codec.MAX_DEPTH

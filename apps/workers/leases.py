@@ -10,10 +10,10 @@ import msgspec
 from django.db import OperationalError, transaction
 from psycopg import AsyncConnection
 
-from apps.runs.lifecycle import AttemptEnd, fail_attempts
+from apps.protocol import LEASE_SECONDS, SUSPECT_SECONDS, Finish, Lease, Registration
+from apps.runs.lifecycle import fail_attempts
 from apps.runs.states import Outcome
 from apps.storage.statements import is_held, statement
-from apps.workers.protocol import LEASE_SECONDS, SUSPECT_SECONDS, Lease, Registration
 
 PULSE_SILENCE_SECONDS = 15
 """Coordinators stamp the pulse every 5 s; three missed ones mean that the database was away."""
@@ -149,7 +149,7 @@ def _expired(*, after: UUID | None, limit: int) -> list[Any]:
     )
 
 
-def _end_of(row: Any) -> AttemptEnd:
+def _end_of(row: Any) -> Finish:
     if not row.has_begun:
-        return AttemptEnd(row.run_id, row.token, Outcome.RELEASED)
-    return AttemptEnd(row.run_id, row.token, Outcome.LOST, error=LOST_ERROR)
+        return Finish(row.run_id, row.token, Outcome.RELEASED)
+    return Finish(row.run_id, row.token, Outcome.LOST, error=LOST_ERROR)

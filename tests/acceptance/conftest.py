@@ -19,6 +19,7 @@ def docker_client() -> Iterator[docker.APIClient]:
     """A client of the container engine under test (`DOCKER_HOST`), which has the base image (`TRIGGER_BASE_IMAGE`)."""
     docker_support.require_engine()
     client = docker.APIClient(docker_support.ADDRESS)
+    docker_support.remove_leftovers(client)
     yield client
     docker_support.remove_images(client)
     client.close()

@@ -12,25 +12,29 @@ from typing import Any
 from uuid import uuid4
 
 import docker
+import psutil
 import pytest
 from docker.errors import DockerException
 from trigger_sdk.wire import Frame
 
+from apps.protocol import Claim, DeploymentReply, Finish, TaskOptions
 from apps.runs.tasks.archives import build_archive
-from apps.workers.node.attempts import Attempt, ProcessEnd
+from apps.workers.node.attempts.attempt import Attempt
 from apps.workers.node.config import Config
-from apps.workers.node.connections import ChildConnection
-from apps.workers.node.executors.base import Place
-from apps.workers.node.executors.docker import DockerExecutor
-from apps.workers.node.executors.docker_containers import LABEL_FOLDER
-from apps.workers.node.executors.docker_engine import Engine
-from apps.workers.node.executors.docker_images import LABEL_TASK_SET
-from apps.workers.protocol import Claim, DeploymentReply, Finish, TaskOptions
+from apps.workers.node.executors.base import RunPlace
+from apps.workers.node.executors.docker.containers import LABEL_FOLDER
+from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.docker.executor import DockerExecutor
+from apps.workers.node.executors.docker.images import LABEL_TASK_SET
+from apps.workers.node.hosts.ends import ProcessEnd
+from apps.workers.node.hosts.roles import ChildConnection
+from tests.session import PREFIX as SESSION_PREFIX
 
 BASE_IMAGE = os.environ.get("TRIGGER_BASE_IMAGE", "python:3.12-slim")
 ADDRESS = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 TASKS = Path(__file__).parent / "container_tasks"
-TASK_SET = os.environ.setdefault("TRIGGER_TEST_TASK_SET", f"container tests {os.getpid()}")
+TASK_SET_START = "container tests "
+TASK_SET = os.environ.setdefault("TRIGGER_TEST_TASK_SET", f"{TASK_SET_START}{os.getpid()}")
 """This session's own, also in the processes that it starts, so that its images can be told and removed."""
 END_SECONDS = 60.0
 MEMORY_BYTES = 256 * 1024 * 1024
@@ -118,7 +122,7 @@ class ContainerRun:
                 deployment_id=uuid4(), payload=json.dumps(payload).encode(), max_attempts=3,
             )
         )  # fmt: skip
-        self.place: Place | None = None
+        self.place: RunPlace | None = None
         self.lines: list[str] = []
         self._executor = executor
         self._is_gated = is_gated
@@ -223,8 +227,23 @@ def left_on_engine(client: docker.APIClient, folder: Path) -> tuple[list[str], l
     return containers, volumes
 
 
-def remove_images(client: docker.APIClient) -> None:
+def remove_images(client: docker.APIClient, task_set: str = TASK_SET) -> None:
     """Removes what this session has built, newest first: an image under another cannot go before it."""
-    built = client.images(filters={"label": f"{LABEL_TASK_SET}={TASK_SET}"})
+    built = client.images(filters={"label": f"{LABEL_TASK_SET}={task_set}"})
     for image in sorted(built, key=lambda image: -image["Created"]):
         client.remove_image(image["Id"], force=True)
+
+
+def remove_leftovers(client: docker.APIClient) -> None:
+    """Removes what killed sessions have left on this machine's engine: their folders and processes are gone."""
+    if not ADDRESS.startswith("unix://"):
+        return
+    for found in client.containers(all=True, filters={"label": LABEL_FOLDER}):
+        folder = Path(found["Labels"][LABEL_FOLDER])
+        if any(part.startswith(SESSION_PREFIX) for part in folder.parts) and not folder.exists():
+            client.remove_container(found["Id"], force=True, v=True)
+    task_sets = {image["Labels"][LABEL_TASK_SET] for image in client.images(filters={"label": LABEL_TASK_SET})}
+    for task_set in task_sets:
+        name, _, pid = task_set.rpartition(" ")
+        if f"{name} " == TASK_SET_START and not psutil.pid_exists(int(pid)):
+            remove_images(client, task_set)

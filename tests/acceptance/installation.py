@@ -3,19 +3,20 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import psycopg
 from trigger_sdk import Client
+
+from tests.ports import reserve_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 60.0
@@ -33,13 +34,13 @@ def until(condition: Callable[[], T], what: str) -> T:
 
 
 class Installation:
-    """Processes on one database; `folder` is short, because sockets lie below it."""
+    """Processes on one database, which has all migrations; `folder` is short, because sockets lie below it."""
 
     def __init__(self, database_url: str, folder: Path) -> None:
         self.database_url = database_url
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.web_port, self.coordinator_port = _free_ports(2)
+        self.web_port, self.coordinator_port = reserve_port(), reserve_port()
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIGGER_")} | {
             "TRIGGER_DATABASE_URL": database_url,
             "TRIGGER_VAR_DIR": str(folder / "var"),
@@ -68,9 +69,21 @@ class Installation:
         return process
 
     def start_coordinator(self) -> subprocess.Popen[bytes]:
-        process = self.start("coordinator", "runcoordinator", "--port", str(self.coordinator_port))
-        until(lambda: _answers(f"http://127.0.0.1:{self.coordinator_port}/health"), f"coordinator: {self.logs()}")
-        return process
+        self._launch_coordinator()
+        self._await_coordinator()
+        return self.coordinator_process
+
+    def _launch_coordinator(self) -> None:
+        self.coordinator_process = self.start("coordinator", "runcoordinator", "--port", str(self.coordinator_port))
+
+    def _await_coordinator(self) -> None:
+        until(lambda: answers(f"http://127.0.0.1:{self.coordinator_port}/health"), f"coordinator: {self.logs()}")
+
+    def start_servers(self) -> None:
+        """Coordinator and web at the same time."""
+        self._launch_coordinator()
+        self.start_web()
+        self._await_coordinator()
 
     def start_worker(self, executor: str = "process") -> subprocess.Popen[bytes]:
         before = self.worker_count()
@@ -80,12 +93,13 @@ class Installation:
         return process
 
     def start_web(self) -> None:
+        """With a key for `client`."""
         self.start("web", "runweb", "--port", str(self.web_port))
-        until(lambda: _answers(f"http://127.0.0.1:{self.web_port}/health"), f"web: {self.logs()}")
         key = self.manage(
             "shell", "--no-imports", "-c",
             "from apps.access.keys import create_key; print('KEY', create_key(name='test', role='operator')[1])",
         ).split("KEY ")[1].split()[0]  # fmt: skip
+        until(lambda: answers(f"http://127.0.0.1:{self.web_port}/health"), f"web: {self.logs()}")
         self.client.close()
         self.client = Client(f"http://127.0.0.1:{self.web_port}", key)
 
@@ -100,17 +114,29 @@ class Installation:
     def logs(self) -> str:
         return "\n".join(f"--- {path.name}\n{path.read_text()[-2000:]}" for path in sorted(self.folder.glob("*.log")))
 
+    def stop_workers(self) -> None:
+        """Those that are running, together."""
+        workers = [process for process in self.processes if "runworker" in list(process.args)]  # type: ignore[arg-type]
+        for process in workers:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        _await_ends(workers)
+
     def stop(self) -> None:
         self.client.close()
         for process in reversed(self.processes):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        for process in self.processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _await_ends(self.processes)
+
+
+def _await_ends(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def hand_token_over() -> None:
@@ -129,25 +155,13 @@ def installation(database_url: str) -> Iterator[Installation]:
     with tempfile.TemporaryDirectory(prefix="ti-") as folder:
         site = Installation(database_url, Path(folder))
         try:
-            site.manage("migrate", "--verbosity", "0")
-            site.start_coordinator()
-            site.start_web()
+            site.start_servers()
             yield site
         finally:
             site.stop()
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
             return bool(response.status == 200)

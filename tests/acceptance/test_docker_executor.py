@@ -14,9 +14,10 @@ import pytest
 from docker.errors import APIError, NotFound
 
 from apps.workers.node.executors.base import ExecutorUnavailableError, StartFailedError
-from apps.workers.node.executors.docker_containers import NETWORK, NETWORK_OPTIONS
+from apps.workers.node.executors.docker.containers import NETWORK, NETWORK_OPTIONS
 from tests.acceptance.docker_support import (
     BASE_IMAGE,
+    END_SECONDS,
     MEMORY_BYTES,
     TASKS,
     deployment_of,
@@ -232,7 +233,7 @@ async def test_killed_worker_leaves_nothing_after_the_next_start(
     worker.send_signal(signal.SIGKILL)
     await worker.wait()
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + END_SECONDS
     while docker_client.inspect_container(container)["State"]["Running"]:
         assert time.monotonic() < deadline, "the agent outlives its worker"
         await asyncio.sleep(0.1)
@@ -264,7 +265,7 @@ async def test_engine_that_is_not_there_is_named(worker_folder: Path, monkeypatc
 async def test_container_that_nobody_holds_is_reaped(
     docker_client: docker.APIClient, worker_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.workers.node.executors.docker.REAP_SECONDS", 0.05)
+    monkeypatch.setattr("apps.workers.node.executors.docker.executor.REAP_SECONDS", 0.05)
     async with (
         open_executor(make_config(worker_folder)) as executor,
         running(executor, DEPLOYMENT, "greet", is_gated=True, name="Ada") as run,
@@ -274,7 +275,7 @@ async def test_container_that_nobody_holds_is_reaped(
         image = docker_client.inspect_container(run.container)["Image"]
         docker_client.create_container(image, ["true"], labels=labels, name=f"{labels['trigger-site.attempt']}-stray")
 
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + END_SECONDS
         while len(left_on_engine(docker_client, worker_folder)[0]) > 1:
             assert time.monotonic() < deadline, "the stray is still there"
             await asyncio.sleep(0.05)

@@ -2,21 +2,18 @@
 
 import gzip
 import http.client
-import secrets
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import psutil
-import psycopg
 import pytest
-from psycopg import sql
 
 from tests.acceptance.installation import DEADLINE_SECONDS, Installation, until
+from tests.databases import database
 
 MEMORY_MAX_BYTES = 300 * 1024 * 1024
 SLOW_CLIENTS = 1000
@@ -38,10 +35,8 @@ class Servers(Installation):
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_both(self) -> None:
-        self.manage("migrate", "--verbosity", "0")
-        self.running["coordinator"] = self.start_coordinator()
-        self.start_web()
-        self.running["web"] = self.processes[-1]
+        self.start_servers()
+        self.running = {"coordinator": self.processes[0], "web": self.processes[1]}
 
     def open(self, name: str, peer: str = ATTACKER) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.ports[name]), DEADLINE_SECONDS, (peer, 0))
@@ -67,18 +62,13 @@ class Servers(Installation):
 
 @pytest.fixture(scope="module")
 def servers(database_server: str) -> Iterator[Servers]:
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(database_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    with tempfile.TemporaryDirectory(prefix="te-") as folder:
-        started = Servers(urlunsplit(urlsplit(database_server)._replace(path=f"/{name}")), Path(folder))
+    with database() as url, tempfile.TemporaryDirectory(prefix="te-") as folder:
+        started = Servers(url, Path(folder))
         try:
             started.start_both()
             yield started
         finally:
             started.stop()
-    with psycopg.connect(database_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import pytest
 from trigger_sdk.client import Run
 
 from tests.acceptance.installation import Installation, installation, until
+from tests.databases import database
 
 TASKS = Path(__file__).parent / "kill_tasks"
 
@@ -51,11 +52,19 @@ class Ledger:
         self.gate.unlink()
 
 
-@pytest.fixture
-def site(new_database: str) -> Iterator[Installation]:
-    with installation(new_database) as site:
+@pytest.fixture(scope="module")
+def shared_site(database_server: str) -> Iterator[Installation]:
+    with database() as url, installation(url) as site:
         site.manage("deploy", str(TASKS))
         yield site
+
+
+@pytest.fixture
+def site(shared_site: Installation) -> Iterator[Installation]:
+    """Each test has workers of its own, and leaves no run that those of another could take."""
+    yield shared_site
+    shared_site.stop_workers()
+    assert shared_site.query("SELECT id FROM runs_run WHERE finished_at IS NULL") == []
 
 
 @pytest.fixture
@@ -144,8 +153,8 @@ def test_killed_coordinator_interrupts_no_task(
     run = site.client.trigger("three-stages", ledger.payload)
     ledger.wait_for("third")
 
-    site.processes[0].kill()
-    site.processes[0].wait()
+    site.coordinator_process.kill()
+    site.coordinator_process.wait()
     ledger.open_gate()
     ledger.wait_for("end")
     site.start_coordinator()

@@ -1,8 +1,10 @@
 """`make run` as a person uses it: a process, its lines, its files, Ctrl-C; and what goes wrong is said clearly."""
 
+import html
 import http.client
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,8 +21,10 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import requests
 
-from trigger_site.development.local import socket_dir, worker_dir
+from tests.databases import copy_cluster
+from trigger_site.development.local import prepare_var, socket_dir, worker_dir
 from trigger_site.development.processes import own_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -90,6 +94,16 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
+def made_cluster(folder: Path) -> None:
+    """The database is there already: making it is most of a first start, which one test is about."""
+    prepare_var(folder / "var")
+    copy_cluster(folder / "var" / "postgres")
+
+
+WITH_CLUSTER = pytest.mark.usefixtures("made_cluster")
+
+
+@pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., MakeRun]]:
     runs: list[MakeRun] = []
 
@@ -150,6 +164,41 @@ def test_first_start_second_start_and_a_clean_stop(start: Callable[..., MakeRun]
     assert "deploy" not in second.output
 
 
+@WITH_CLUSTER
+def test_command_of_the_first_page_works_as_copied(start: Callable[..., MakeRun]) -> None:
+    run = start()
+    info = run.wait_until_healthy()
+    page = first_page(run, info["url"])
+
+    # The command finds the installation by the folder `var` where it is called, which is not the checkout's here.
+    (run.var_dir.parent / ".venv").symlink_to(ROOT / ".venv")
+    command = html.unescape(re.findall(r'data-copy="([^"]+)"', page)[0])
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=run.var_dir.parent,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=HEALTHY_SECONDS,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "completed" in (done.stdout + done.stderr).lower()
+    assert f"Try        {command}\n" in run.output
+    assert f"\n{command}\n" in (ROOT / "README.md").read_text()
+    assert "annot connect" not in run.output
+
+
+def first_page(run: MakeRun, url: str) -> str:
+    """What the printed link leads a newcomer to."""
+    link = next(word for line in run.output.splitlines() if "Dashboard" in line for word in line.split()[1:])
+    with requests.Session() as session:
+        form = session.get(link).text
+        token = re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)[0]
+        return session.post(link, data={"csrfmiddlewaretoken": token}, headers={"Referer": url}).text
+
+
+@WITH_CLUSTER
 def test_worker_has_neither_database_nor_secret_key(start: Callable[..., MakeRun]) -> None:
     info = start().wait_until_healthy()
 
@@ -160,6 +209,7 @@ def test_worker_has_neither_database_nor_secret_key(start: Callable[..., MakeRun
     assert not {"TRIGGER_DATABASE_URL", "TRIGGER_SECRET_KEY", "DJANGO_SETTINGS_MODULE"} & set(environment)
 
 
+@WITH_CLUSTER
 def test_child_that_dies_ends_everything_with_its_reason(start: Callable[..., MakeRun]) -> None:
     run = start()
     info = run.wait_until_healthy()
@@ -172,6 +222,7 @@ def test_child_that_dies_ends_everything_with_its_reason(start: Callable[..., Ma
     assert_all_end(processes, STOP_SECONDS)
 
 
+@WITH_CLUSTER
 def test_database_that_dies_ends_everything_with_its_reason(start: Callable[..., MakeRun]) -> None:
     run = start()
     info = run.wait_until_healthy()
@@ -184,6 +235,7 @@ def test_database_that_dies_ends_everything_with_its_reason(start: Callable[...,
     assert_all_end(processes, STOP_SECONDS)
 
 
+@WITH_CLUSTER
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_killed_supervisor_leaves_no_process_and_the_next_start_works(start: Callable[..., MakeRun]) -> None:
     run = start()
@@ -197,6 +249,7 @@ def test_killed_supervisor_leaves_no_process_and_the_next_start_works(start: Cal
     assert start().wait_until_healthy()["api_key"] == info["api_key"]
 
 
+@WITH_CLUSTER
 def test_second_start_on_the_same_folder_names_the_first(start: Callable[..., MakeRun]) -> None:
     run = start()
     info = run.wait_until_healthy()
@@ -232,6 +285,7 @@ def test_folder_of_another_version_is_refused(start: Callable[..., MakeRun], fol
     assert "Traceback" not in run.output
 
 
+@WITH_CLUSTER
 def test_fresh_begins_with_an_empty_database(start: Callable[..., MakeRun]) -> None:
     run = start()
     info = run.wait_until_healthy()

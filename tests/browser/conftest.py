@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page
 
 from tests.factories import make_user
+from tests.ports import reserve_port
 
 # Playwright's synchronous interface runs an event loop in this thread, which Django takes for a mistake.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
@@ -50,12 +50,7 @@ def chromium() -> str | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of this folder and puts them at the end.
-
-    Playwright keeps an event loop running in its process until the session ends, and no other loop can start beside it.
-    """
     here = [item for item in items if item.path.parent == Path(__file__).parent]
-    items[:] = [*(item for item in items if item not in here), *here]
     for item in here:
         item.add_marker(pytest.mark.browser)
         item.add_marker(pytest.mark.filterwarnings(BASE_URL_WARNING))
@@ -101,9 +96,7 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @contextmanager
 def web_process(folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The address of a web process on the tests' database, and the process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = reserve_port()
     log = folder / "uvicorn.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -13,9 +13,11 @@ import psutil
 import psycopg
 import pytest
 
-from tests.conftest import chosen_binaries
+from tests.databases import chosen_binaries
 from trigger_site.development.binaries import Binaries, PostgresError, account_for, find_binaries
 from trigger_site.development.postgres import EmbeddedPostgres
+
+pytestmark = pytest.mark.sql
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="changes users, which only root can")
 

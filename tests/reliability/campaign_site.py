@@ -16,7 +16,8 @@ import psutil
 import psycopg
 from trigger_sdk import Client
 
-from tests.acceptance.installation import ROOT, Installation, _answers, _free_ports
+from tests.acceptance.installation import ROOT, Installation, answers
+from tests.ports import reserve_port
 from tests.reliability.campaign_engine import Engine
 from tests.reliability.campaign_plants import planted_tasks
 from tests.reliability.campaign_wire import Wire
@@ -112,7 +113,9 @@ class CampaignSite(Installation):
         self.ledger.mkdir(exist_ok=True)
         self._plant = plant
         self._measured_at = 0.0
-        self._web_ports, self._coordinator_ports, self._wire_ports = _free_ports(2), _free_ports(2), _free_ports(2)
+        self._web_ports, self._coordinator_ports, self._wire_ports = (
+            [reserve_port(), reserve_port()] for _ in range(3)
+        )
         self._environment |= {
             "PYTHONPATH": f"{ROOT}:{ROOT / 'sdk' / 'python'}",
             "TRIGGER_CONCURRENCY": str(CONCURRENCY[executor]),
@@ -187,7 +190,7 @@ class CampaignSite(Installation):
             program.worker_id = str(rows[0][0]) if rows else ""
             return bool(rows)
         ports = self._web_ports if kind == "web" else self._coordinator_ports
-        return _answers(f"http://127.0.0.1:{ports[int(place)]}/health")
+        return answers(f"http://127.0.0.1:{ports[int(place)]}/health")
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
         """The rows, or none while the database is away."""

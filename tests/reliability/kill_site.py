@@ -17,9 +17,9 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from trigger_sdk.http_api import ApiError
+from trigger_sdk.client.http_api import ApiError
 
-from tests.acceptance.installation import ROOT, Installation, _answers, until
+from tests.acceptance.installation import ROOT, Installation, answers, until
 from tests.reliability.kill_points import Fuse, read_fuses, write_fuses
 from tests.reliability.kill_verdict import Ended, Evidence, Stored, read_ledger
 from trigger_site.development.postgres import EmbeddedPostgres
@@ -99,7 +99,7 @@ class KillSite(Installation):
         }
 
     def wait_for_coordinator(self) -> None:
-        until(lambda: _answers(f"http://127.0.0.1:{self.coordinator_port}/health"), f"coordinator: {self.logs()}")
+        until(lambda: answers(f"http://127.0.0.1:{self.coordinator_port}/health"), f"coordinator: {self.logs()}")
 
     def begin(self, lane_count: int) -> None:
         self.manage("migrate", "--verbosity", "0")

@@ -244,23 +244,23 @@ class Requests:
         aiohttp.ClientSession._request = watched  # type: ignore[method-assign, assignment]
 
     def _is_for_run(self, point: str) -> bool:
-        return point == "workers" or bool(self._worker is not None and self._worker._runs)
+        return point == "workers" or bool(self._worker is not None and self._worker._running)
 
 
 def _request_name(url: str, body: bytes | None) -> str:
-    from apps.workers import protocol as wire
+    from apps import protocol as wire
 
     first = url.removeprefix(COORDINATOR_PATH).split("/")[0]
     if first == "runs":
         return "stored"
     if first == "checkpoints" and body is not None:
-        items = wire.decode(body, wire.Checkpoints).items
+        items = wire.CHECKPOINTS.read(body)
         return f"checkpoints {items[0].key}" if len(items) == 1 else first
     return first
 
 
 def _is_news(status: int, raw: bytes) -> bool:
     """Whether a poll brought a run."""
-    from apps.workers import protocol as wire
+    from apps import protocol as wire
 
     return status == 200 and bool(wire.decode(raw, wire.PollReply).claims)

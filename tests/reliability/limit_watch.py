@@ -5,10 +5,10 @@ after the other. It reads the limits that stand then, which are those that stood
 changes them waits for the claim. Owns no limit and makes no claim.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection
 
@@ -45,6 +45,7 @@ CREATE CONSTRAINT TRIGGER watch_limits AFTER UPDATE ON runs_run DEFERRABLE INITI
 WHEN (NEW.state = 'running' AND OLD.state <> 'running') EXECUTE FUNCTION watch_limits();
 """
 
+MICROSECOND = timedelta(microseconds=1)
 REMOVE = "DROP TRIGGER watch_limits ON runs_run; DROP FUNCTION watch_limits(); DROP TABLE limit_watch"
 
 
@@ -91,20 +92,17 @@ def watched_limits() -> Iterator[Watch]:
             cursor.execute(REMOVE)
 
 
-def excess_of_starts(
-    starts: Iterable[datetime], *, interval_seconds: float, burst: int, tolerance_seconds: float
-) -> float:
+def excess_of_starts(starts: Iterable[datetime], *, interval_micros: int, burst: int) -> float:
     """By how many starts the fullest window is over `burst + length / interval`; not above 0 where the rate held.
 
-    `tolerance_seconds`: by how much later than it was decided a start may be noted.
-
     Every pair of starts bounds a window: start j and an earlier i are over by (j - i + 1) - burst - (t_j - t_i) /
-    interval. With g = number - t / interval that is g_j - g_i + 1 - burst, so per j only the smallest g_i counts.
+    interval. With g = number * interval - t that is (g_j - g_i) / interval + 1 - burst, so per j only the smallest g_i
+    counts. All in whole microseconds, as the database keeps times: a sum of fractions would be over by their rounding.
     """
-    times: Sequence[float] = sorted(start.timestamp() for start in starts)
-    worst, least = float("-inf"), float("inf")
+    times = sorted(starts)
+    worst = least = 0
     for number, time in enumerate(times):
-        turn = number - (time - times[0]) / interval_seconds
+        turn = number * interval_micros - (time - times[0]) // MICROSECOND
         least = min(least, turn)
-        worst = max(worst, turn - least + 1 - burst)
-    return worst - tolerance_seconds / interval_seconds
+        worst = max(worst, turn - least)
+    return worst / interval_micros + 1 - burst

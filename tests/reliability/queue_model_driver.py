@@ -77,9 +77,12 @@ class Driver(RuleBasedStateMachine):
 
     site: ClassVar[Site]
     coverage: ClassVar[Counter[str]] = Counter()
+    history: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+    """What the last machine has done, with its arguments."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.history.clear()
         self.site.empty()
         self.model = Model(
             {name: QueueTerms() for name in QUEUES}, {name: TaskTerms(options) for name, options in TASKS.items()}

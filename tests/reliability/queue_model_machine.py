@@ -31,6 +31,7 @@ class QueueMachine(Writes):
 
     @initialize(batch=st.lists(orders, min_size=4, max_size=10))
     def begin(self, batch: list[dict[str, Any]]) -> None:
+        self.history.append(("begin", {"batch": batch}))
         self._beat()
         self._trigger(batch, trigger_batch)
 
@@ -38,7 +39,9 @@ class QueueMachine(Writes):
     def act(self, data: st.DataObject) -> None:
         possible = [each for each in ACTIONS if each.when(self) for _ in range(each.weight)]
         chosen = data.draw(st.sampled_from(possible), "action")
-        chosen.method(self, **{name: data.draw(each, name) for name, each in chosen.arguments.items()})
+        arguments = {name: data.draw(each, name) for name, each in chosen.arguments.items()}
+        self.history.append((chosen.method.__name__, arguments))
+        chosen.method(self, **arguments)
 
     # --- what people do
 

@@ -16,6 +16,7 @@ import psutil
 from tests.acceptance.installation import Installation
 
 WEIGHTS = {"child": 24, "agent": 12, "worker": 2, "coordinator": 1}
+KINDS = tuple(WEIGHTS)
 MEAN_PAUSE_SECONDS = 0.4
 TARGET_SECONDS = 2.0
 """So long a kill waits for something to hit."""
@@ -57,10 +58,14 @@ class Killer:
         if self._fault is not None:
             raise self._fault
 
+    def is_drawing(self) -> bool:
+        """Whether some kind of kill has not hit yet: then there is to be something to hit."""
+        return self._fault is None and not all(self.counts[kind] for kind in KINDS)
+
     def _run(self) -> None:
         try:
             # One of each kind at least, however short the time.
-            for kind in ["child", "agent", "worker", "coordinator"]:
+            for kind in KINDS:
                 while not self.counts[kind] and not self._is_over.wait(MEAN_PAUSE_SECONDS):
                     self._kill(kind)
             while not self._is_over.wait(self._rng.expovariate(1 / MEAN_PAUSE_SECONDS)):

@@ -1,6 +1,8 @@
 """The queue against a model of it: the same verbs on plain Python and on Postgres, compared after every step.
 
-`TRIGGER_TEST_SEED` repeats a search. Planted faults in the statements must be found, so the comparison can fail.
+`TRIGGER_TEST_SEED` repeats a search. Planted faults in the statements must be found, so the comparison can fail: by
+sequences that once showed them, and in the long tier by a search. With `TRIGGER_TEST_STORE=1` what the search finds is
+stored.
 """
 
 import os
@@ -20,6 +22,7 @@ from apps.workers import leases
 from tests.reliability.limit_site import replaced_text
 from tests.reliability.queue_model_driver import TASKS
 from tests.reliability.queue_model_machine import QueueMachine
+from tests.reliability.queue_model_replay import fails, replay, shortened, store, stored
 from tests.reliability.queue_model_site import Site
 from tests.reliability.queue_model_terms import COOLING_FROM, FINAL
 
@@ -28,11 +31,6 @@ STEP_COUNT = 50
 PLANT_SEARCH_COUNT = 1_000
 """At most; a fault ends the search."""
 
-QUICK_PLANTS = {
-    "save without token", "queue's limit ignored", "rates charged once per claim", "promoted before its time",
-    "a success cures nothing",
-}  # fmt: skip
-"""Found within seconds; the others take a minute or two, with the long tier."""
 SEARCH = settings(
     stateful_step_count=STEP_COUNT, deadline=None, database=None, suppress_health_check=list(HealthCheck),
     phases=[Phase.generate], report_multiple_bugs=False, print_blob=False,
@@ -103,13 +101,23 @@ def test_database_does_what_the_model_does_for_long(site: Site) -> None:
     prove(5_000)
 
 
-@pytest.mark.parametrize(
-    "plant", [pytest.param(name, marks=() if name in QUICK_PLANTS else pytest.mark.long) for name in PLANTS]
-)
-def test_planted_fault_is_found(site: Site, plant: str) -> None:
-    wanted, old, new = PLANTS[plant]
-    began_at = time.monotonic()
-    with replaced_text(wanted, old, new), pytest.raises((AssertionError, Flaky)) as found:
-        search(PLANT_SEARCH_COUNT)
+@pytest.mark.parametrize("plant", PLANTS)
+def test_planted_fault_shows_in_its_stored_sequence(site: Site, plant: str) -> None:
+    sequence = stored(plant)
+    replay(sequence)
+    with replaced_text(*PLANTS[plant]):
+        assert fails(sequence), f"store another one: TRIGGER_TEST_STORE=1 make prove ARGS='-k \"found and {plant}\"'"
 
-    print(f"\nseed {SEED}: {plant}: found after {time.monotonic() - began_at:.1f} s: {found.value!s:.120}")
+
+@pytest.mark.long
+@pytest.mark.parametrize("plant", PLANTS)
+def test_planted_fault_is_found(site: Site, plant: str) -> None:
+    began_at = time.monotonic()
+    with replaced_text(*PLANTS[plant]):
+        with pytest.raises((AssertionError, Flaky)) as found:
+            search(PLANT_SEARCH_COUNT)
+        print(f"\nseed {SEED}: {plant}: found after {time.monotonic() - began_at:.1f} s: {found.value!s:.120}")
+        if os.environ.get("TRIGGER_TEST_STORE"):
+            sequence = shortened(list(QueueMachine.history))
+            assert all(fails(sequence) for _ in range(20))
+            store(plant, sequence)

@@ -34,7 +34,7 @@ from tests.reliability.replay_model import (
     random_wish,
     requeued,
 )
-from tests.reliability.replay_site import Killer
+from tests.reliability.replay_site import KINDS, Killer
 
 TASKS = Path(__file__).parent / "replay_tasks"
 TASK = "chain"
@@ -274,6 +274,9 @@ def prove(new_database: str, folder: Path, operations: int, *, waits_for_leases:
         began = time.monotonic()
         with killer.killing(), ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(proof.operate, range(operations)))
+            while killer.is_drawing():
+                list(pool.map(proof.operate, range(operations, operations + THREADS)))
+                operations += THREADS
         seconds = time.monotonic() - began
         until(lambda: not site.query("SELECT 1 FROM runs_run WHERE finished_at IS NULL"), f"all end: {site.logs()}")
         proof.judge()
@@ -284,7 +287,7 @@ def prove(new_database: str, folder: Path, operations: int, *, waits_for_leases:
     acknowledged = sum(proof.counts[what] for what in ("replays", "requeues", "refused replays"))
     assert acknowledged >= ACKNOWLEDGED_SHARE * operations
     assert proof.counts["requeues"] > operations / 20
-    assert all(killer.counts[kind] > 0 for kind in ("child", "agent", "worker", "coordinator")), killer.counts
+    assert all(killer.counts[kind] > 0 for kind in KINDS), killer.counts
     assert outcomes.get("crashed", 0) > 0
 
 

@@ -80,6 +80,7 @@ class Development:
         self.credentials = Credentials("", "")
         self._announce = announce
         self._info_path = self.var_dir / "dev.json"
+        self._environment: dict[str, str] = {}
 
     def run(self) -> None:
         """Returns never by itself: ends with the exception that says why it stopped."""
@@ -148,15 +149,19 @@ class Development:
         host = self.options.host
         self.supervisor.start("web", [*MANAGE, "runweb", "--host", host, "--port", str(port)], environment)
         self.supervisor.start("coordinator", [*MANAGE, "runcoordinator", "--port", str(coordinator_port)], environment)
-        self.supervisor.start(
-            "worker",
-            [*MANAGE, "runworker"],
-            self._worker_environment(environment),
-            seconds_to_stop=WORKER_DRAIN_SECONDS + 2,
-        )
+        self._environment = environment
         for folder in folders_to_deploy(self.var_dir):
             command = [*MANAGE, "deploy", str(folder)]
             self.supervisor.start(f"deploy {folder.name}", command, environment, is_one_shot=True)
+
+    def _start_worker(self) -> None:
+        """Called when the coordinator answers: a worker that is there earlier complains of its absence."""
+        self.supervisor.start(
+            "worker",
+            [*MANAGE, "runworker"],
+            self._worker_environment(self._environment),
+            seconds_to_stop=WORKER_DRAIN_SECONDS + 2,
+        )
 
     def _worker_environment(self, environment: dict[str, str]) -> dict[str, str]:
         """The worker gets the token and nothing by which it could reach the database."""
@@ -182,7 +187,10 @@ class Development:
 
         def is_all_healthy() -> bool:
             self._check_database()
-            waiting[:] = [name for name in waiting if not is_healthy(name)]
+            healthy = [name for name in waiting if is_healthy(name)]
+            waiting[:] = [name for name in waiting if name not in healthy]
+            if "coordinator" in healthy:
+                self._start_worker()
             return not waiting
 
         if not self.supervisor.run_until(is_all_healthy, seconds=HEALTHY_SECONDS):

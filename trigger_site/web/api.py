@@ -36,7 +36,7 @@ from apps.http.problems import (
 )
 from apps.http.requests import field_errors
 from apps.queues.api import router as queues_router
-from apps.runs.api.handlers import router as runs_router
+from apps.runs.api.routes import router as runs_router
 from trigger_site.web.openapi import describe_problems
 
 View = Callable[..., Any]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.models import KEY_MAX_LENGTH, Checkpoint
 from apps.checkpoints.resume import Choice, SavedEntry, holders

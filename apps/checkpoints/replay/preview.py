@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from apps.checkpoints.replay.code_changes import CodeChanges
-from apps.checkpoints.replay.verbs import ReplayPlan, ReplayRequest, payload_errors, plan_replay
+from apps.checkpoints.replay.plan import ReplayPlan, ReplayRequest, payload_errors, plan_replay
 from apps.checkpoints.resume import Choice, resume_key
 from apps.http.errors import FieldError
 from apps.runs.models import Deployment

@@ -10,16 +10,15 @@ from apps.access import audit
 from apps.access.guards import actor_of, requires
 from apps.access.permissions import Action
 from apps.checkpoints.inspector.queries import entries_of
-from apps.checkpoints.inspector.views import parse_run_id
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.replay.forms import FORM, FieldNote, TypedReplay
-from apps.checkpoints.replay.forms import data_field as field_name
+from apps.checkpoints.replay.create import replay
+from apps.checkpoints.replay.forms import FORM, FieldNote, TypedReplay, data_field_name
 from apps.checkpoints.replay.page import EDITOR_BYTES, ReplayPage, data_editor, first_page, payload_editor, typed_page
-from apps.checkpoints.replay.rows import audit_details
-from apps.checkpoints.replay.verbs import replay
+from apps.checkpoints.replay.shown import audit_details
 from apps.http.errors import Refusal
+from apps.http.missing import missing_is_404
 from apps.runs.errors import RunNotFound
-from apps.runs.models import RunValue
+from apps.runs.reads import find_run, run_id_of
 
 EDITED_LIMIT = 20
 """Editors that an address may open at once."""
@@ -27,35 +26,35 @@ EDITED_LIMIT = 20
 
 @require_GET
 @requires(Action.RUNS_REPLAY)
+@missing_is_404()
 def replay_form(request: HttpRequest, run_id: str) -> HttpResponse:
     """The form in the run page's dialog, and a page of its own where scripts are off."""
     edited = [int(text) for text in request.GET.getlist("edit")[:EDITED_LIMIT] if text.isdecimal() and len(text) < 9]
-    try:
-        page = first_page(parse_run_id(run_id), request.GET.get("from", ""), edited)
-    except RunNotFound as error:
-        raise Http404(error.detail) from error
+    page = first_page(run_id_of(run_id), request.GET.get("from", ""), edited)
     is_part = request.headers.get("HX-Request")
-    return render(request, "checkpoints/_replay_form.html" if is_part else "checkpoints/replay.html", _context(page))
+    return render(
+        request, "checkpoints/replay/_form.html" if is_part else "checkpoints/replay/page.html", _context(page)
+    )
 
 
 @require_POST
 @requires(Action.RUNS_REPLAY)
+@missing_is_404()
 def replay_preview(request: HttpRequest, run_id: str) -> HttpResponse:
     """What would come of the fields as they stand: the preview, and each field's complaints beside it."""
     page = _typed_page(request, run_id)
     if request.headers.get("HX-Request"):
-        return render(request, "checkpoints/_replay_preview.html", {**_context(page), "is_swap": True})
-    return render(request, "checkpoints/replay.html", _context(page))
+        return render(request, "checkpoints/replay/_preview.html", {**_context(page), "is_swap": True})
+    return render(request, "checkpoints/replay/page.html", _context(page))
 
 
 @require_POST
 @requires(Action.RUNS_REPLAY)
+@missing_is_404()
 def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
     """Leads to the new run; what is refused comes back with what was typed."""
-    found = parse_run_id(run_id)
-    payload = RunValue.objects.filter(run_id=found).values_list("payload", flat=True).first()
-    if payload is None:
-        raise Http404("There is no such run.")
+    found = run_id_of(run_id)
+    payload = find_run(found).value.payload
     typed = TypedReplay.read(request.POST)
     keys = {entry.index: entry.key for entry in entries_of(found)}
     wanted, notes = typed.request(found, keys, payload)
@@ -65,8 +64,8 @@ def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
         with transaction.atomic():
             new = replay(wanted)
             audit.record(actor_of(request), Action.RUNS_REPLAY, run_id, **audit_details(wanted, new))
-    except RunNotFound as error:
-        raise Http404(error.detail) from error
+    except RunNotFound:
+        raise
     except Refusal as error:
         page = typed_page(found, typed)
         if not page.refusal_count:
@@ -78,42 +77,39 @@ def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
 
 @require_GET
 @requires(Action.RUNS_REPLAY)
+@missing_is_404()
 def payload_field(request: HttpRequest, run_id: str) -> HttpResponse:
     """The editor of a payload that is too large to be in the form from the start."""
-    editor = payload_editor(parse_run_id(run_id))
-    if editor is None:
-        raise Http404("There is no such run.")
-    return render(request, "checkpoints/_json_editor.html", {"editor": editor})
+    editor = payload_editor(run_id_of(run_id))
+    return render(request, "checkpoints/replay/_json_editor.html", {"editor": editor})
 
 
 @require_GET
 @requires(Action.RUNS_REPLAY)
+@missing_is_404()
 def data_field(request: HttpRequest, run_id: str, index: int) -> HttpResponse:
     """The editor of what is stored at that index; `closed` puts it away, `large` opens it whatever its size."""
-    found = parse_run_id(run_id)
+    found = run_id_of(run_id)
     row = Checkpoint.objects.filter(run_id=found, index=index).values_list("key", "size_bytes").first()
     if row is None:
         raise Http404("Nothing is stored there.")
     key, size_bytes = row
     context = {"run_id": run_id, "index": index, "key": key, "size_bytes": size_bytes}
     if "closed" in request.GET:
-        answer = render(request, "checkpoints/_edit_closed.html", {**context, "name": field_name(index)})
+        answer = render(request, "checkpoints/replay/_edit_closed.html", {**context, "name": data_field_name(index)})
         answer["HX-Trigger"] = "replay-changed"
         return answer
     if size_bytes > EDITOR_BYTES and "large" not in request.GET:
-        return render(request, "checkpoints/_edit_large.html", context)
-    return render(request, "checkpoints/_data_editor.html", {**context, "editor": data_editor(found, index)})
+        return render(request, "checkpoints/replay/_edit_large.html", context)
+    return render(request, "checkpoints/replay/_data_editor.html", {**context, "editor": data_editor(found, index)})
 
 
 def _typed_page(request: HttpRequest, run_id: str) -> ReplayPage:
-    try:
-        return typed_page(parse_run_id(run_id), TypedReplay.read(request.POST))
-    except RunNotFound as error:
-        raise Http404(error.detail) from error
+    return typed_page(run_id_of(run_id), TypedReplay.read(request.POST))
 
 
 def _refused(request: HttpRequest, page: ReplayPage) -> HttpResponse:
-    return render(request, "checkpoints/replay.html", _context(page), status=422)
+    return render(request, "checkpoints/replay/page.html", _context(page), status=422)
 
 
 def _context(page: ReplayPage) -> dict[str, object]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from apps.checkpoints.errors import DeploymentNotFound
-from apps.checkpoints.resume import LATEST, ORIGINAL, find_earlier_run
+from apps.checkpoints.resume import LATEST, ORIGINAL
 from apps.http.errors import FieldError
 from apps.queues.dead_letters.one import requeue_preview
 from apps.runs.models import Run
+from apps.runs.reads import find_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def requeue_form_of(run_id: UUID, wanted: str = "", detail: str = "") -> Requeue
 
     Raises RunNotFound, and IllegalMove where the run is no dead letter.
     """
-    run = find_earlier_run(run_id)
+    run = find_run(run_id, Run.objects.with_deployments())
     is_outdated = run.deployment_id is not None and run.deployment_id != run.task.deployment_id
     options = [_option(run, LATEST, is_proposed=True)] if is_outdated else []
     options.append(_option(run, ORIGINAL, is_proposed=False))

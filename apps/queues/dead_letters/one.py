@@ -20,7 +20,6 @@ from apps.checkpoints.resume import (
     Choice,
     SavedEntry,
     choose_deployment,
-    find_earlier_run,
     resume_key,
     resume_refusals,
     saved_entries,
@@ -28,8 +27,9 @@ from apps.checkpoints.resume import (
 from apps.http.errors import FieldError, PayloadInvalid
 from apps.live.notify import announce_runs
 from apps.queues.errors import NoteInvalid, RequeueRefused
-from apps.runs.errors import IllegalMove, RunNotFound
+from apps.runs.errors import IllegalMove
 from apps.runs.models import Deployment, Run, RunValue
+from apps.runs.reads import find_run
 from apps.runs.states import RunState, state_words
 from apps.runs.trigger.payloads import load_stored, validate_payload
 from apps.storage.statements import statement
@@ -60,9 +60,8 @@ def requeue(*, run_id: UUID, deployment: str = ORIGINAL) -> Run:
     """
     with transaction.atomic():
         # Locked first, so that what is judged is what goes on: a run that others requeue meanwhile saves more.
-        if Run.objects.select_for_update(no_key=True).filter(id=run_id).only("id").first() is None:
-            raise RunNotFound("There is no such run.")
-        run = find_earlier_run(run_id)
+        find_run(run_id, Run.objects.select_for_update(no_key=True).only("id"))
+        run = find_run(run_id, Run.objects.with_deployments())
         _refuse_other_states(run)
         choice = choose_deployment(run, deployment)
         if refusals := requeue_refusals(run, choice, saved_entries(run.id)):
@@ -83,9 +82,7 @@ def discard(*, run_id: UUID, note: str) -> Run:
     with transaction.atomic():
         moved = DISCARD_RUNS.run(run_ids=[run_id], note=note)
         announce_runs([row.id for row in moved])
-    run = Run.objects.filter(id=run_id).first()
-    if run is None:
-        raise RunNotFound("There is no such run.")
+    run = find_run(run_id, Run.objects.all())
     if not moved:
         raise IllegalMove(state_refusal(run.state, "discarded"), run.state)
     return run
@@ -108,7 +105,7 @@ def checked_note(note: str) -> str:
 
 def requeue_preview(*, run_id: UUID, deployment: str = ORIGINAL) -> RequeuePreview:
     """Raises RunNotFound, IllegalMove and DeploymentNotFound; why the code could not continue is in `refusals`."""
-    run = find_earlier_run(run_id)
+    run = find_run(run_id, Run.objects.with_deployments())
     _refuse_other_states(run)
     choice = choose_deployment(run, deployment)
     entries = saved_entries(run.id)

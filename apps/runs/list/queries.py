@@ -8,15 +8,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import BooleanField, Case, F, Func, IntegerField, OuterRef, Subquery, TextField, Value, When
+from django.db.models import BooleanField, Case, F, Func, IntegerField, TextField, Value, When
 from django.db.models.functions import Cast, Left, Length
 
+from apps.http.pages import page_of
 from apps.runs.badges import Badge, state_badge
 from apps.runs.list.filters import RunFilter
-from apps.runs.models import Run, Task, TaskControl, TaskVersion
-from apps.runs.querysets import RunQuerySet
+from apps.runs.models import Run, RunQuerySet
 from apps.runs.states import RunState
-from apps.runs.tasks.limits import TaskLimits, task_limits
 from apps.runs.values.tree import excerpt
 from apps.storage.ids import public_id
 
@@ -50,7 +49,7 @@ class RunLine:
 
 
 @dataclass(frozen=True, slots=True)
-class RunPage:
+class ListPage:
     """One page of the list with the addresses' parameters of its neighbours; empty where there is none."""
 
     lines: Sequence[RunLine]
@@ -58,22 +57,14 @@ class RunPage:
     older_query: str
 
 
-def run_page(chosen: RunFilter) -> RunPage:
+def list_page(chosen: RunFilter) -> ListPage:
     """The page by key: newest first, whatever was triggered since."""
     runs = with_excerpts(chosen.apply(Run.objects.all()))
-    if chosen.after is not None:
-        rows = list(runs.filter(id__gt=chosen.after).order_by("id")[: PAGE_SIZE + 1])
-        has_newer, rows = len(rows) > PAGE_SIZE, rows[:PAGE_SIZE][::-1]
-        has_older = bool(rows)
-    else:
-        older = runs.filter(id__lt=chosen.before) if chosen.before is not None else runs
-        rows = list(older.newest_first()[: PAGE_SIZE + 1])
-        has_older, rows = len(rows) > PAGE_SIZE, rows[:PAGE_SIZE]
-        has_newer = chosen.before is not None and bool(rows)
-    return RunPage(
-        lines=[run_line(row) for row in rows],
-        newer_query=chosen.newer_than(rows[0].id).query if has_newer else "",
-        older_query=chosen.older_than(rows[-1].id).query if has_older else "",
+    page = page_of(runs, before=chosen.before, after=chosen.after, limit=PAGE_SIZE)
+    return ListPage(
+        lines=[run_line(row) for row in page.rows],
+        newer_query=chosen.newer_than(page.rows[0].id).query if page.has_newer else "",
+        older_query=chosen.older_than(page.rows[-1].id).query if page.has_older else "",
     )
 
 
@@ -123,55 +114,4 @@ def run_line(run: Any) -> RunLine:
         next_attempt_at=run.due_at if run.state in (RunState.RETRYING, RunState.DELAYED) else None,
         is_replay=run.replay_of_id is not None,
         is_waiting_for_cancel=run.is_cancel_requested and run.finished_at is None,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class TaskLine:
-    """A task as one row: what its newest deployment declares, and how its newest run stands."""
-
-    id: str
-    task_set: str
-    version: int
-    source: str
-    resume_points: Sequence[str]
-    is_retired: bool
-    limits: TaskLimits
-    last_run_id: str
-    last_run_badge: Badge | None
-    last_run_at: datetime | None
-
-
-def task_lines() -> list[TaskLine]:
-    """All tasks by their id, retired ones last; four queries."""
-    newest = Run.objects.filter(task_id=OuterRef("pk")).newest_first()
-    tasks = (
-        Task.objects.select_related("deployment")
-        .annotate(last_run_id=Subquery(newest.values("id")[:1]))
-        .order_by("is_retired", "id")
-    )
-    rows = list(tasks)
-    runs = Run.objects.in_bulk([row.last_run_id for row in rows if row.last_run_id])
-    current = TaskVersion.objects.filter(deployment__in={row.deployment_id for row in rows})
-    versions = {(version.deployment_id, version.task_id): version for version in current}
-    controls = TaskControl.objects.in_bulk([row.id for row in rows])
-    return [
-        _task_line(row, versions.get((row.deployment_id, row.id)), runs.get(row.last_run_id), controls.get(row.id))
-        for row in rows
-    ]
-
-
-def _task_line(task: Task, version: TaskVersion | None, run: Run | None, control: TaskControl | None) -> TaskLine:
-    points = version.resume_points if version else []
-    return TaskLine(
-        id=task.id,
-        task_set=task.task_set,
-        version=task.deployment.version,
-        source=f"{version.file}:{version.line}" if version else "",
-        resume_points=[str(point["key"]) for point in points],
-        is_retired=task.is_retired,
-        limits=task_limits(version.options if version else {}, control),
-        last_run_id=run.public_id if run else "",
-        last_run_badge=state_badge(run.state) if run else None,
-        last_run_at=run.created_at if run else None,
     )

@@ -2,7 +2,8 @@
 -- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], outputs text[] (JSON text), containers text[],
 --   start_kinds text[], resumed_froms text[], running_seconds float8[], peak_memory_bytes bigint[].
 -- Returns: ord (position from 1), is_stale, is_held (others hold the run, or the control of its task, and nothing was
---   written for it), outcome (of the attempt with that token, where it had ended before), recovered (text[]: tasks that had failed).
+--   written for it), outcome (of the attempt with that token, where it had ended before), recovered (text[]: tasks that had
+--   failed; the same in each row).
 -- One success ends its task's cool-down.
 -- Locks: the runs, in id order, before anything is written; then the controls of tasks that have failed, in the order of
 --   their ids. Leaves out what others hold, so that one held row keeps one run waiting and not a batch.

@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from trigger_sdk import codec
 from trigger_sdk.errors import TaskOptionError
 from trigger_sdk.options import TaskOptions, check_task_id
+from trigger_sdk.values import codec
 
 from apps.http.errors import FieldError
 from apps.runs.errors import DeploymentRefused
-from apps.runs.trigger.payload_schemas import SchemaRefused, check_schema
+from apps.runs.tasks.payload_schemas import SchemaRefused, check_schema
 
 TASK_SET_MAX_LENGTH = 128
 TASK_LIMIT = 1_000

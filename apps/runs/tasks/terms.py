@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
-from trigger_sdk.strict_json import text_problem
+from trigger_sdk.values.strict_json import text_problem
 
 from apps.http.errors import FieldError, PayloadInvalid
 from apps.runs.errors import TaskNotFound, TaskRetired

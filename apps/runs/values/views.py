@@ -7,40 +7,43 @@ from django.views.decorators.http import require_GET
 
 from apps.access.guards import requires
 from apps.access.permissions import Action
-from apps.runs.models import RunValue
-from apps.runs.values.answers import value_context, value_response
-from apps.storage.ids import parse_public_id
+from apps.http.missing import missing_is_404
+from apps.runs.reads import find_run, run_id_of
+from apps.runs.values.responses import value_context, value_response
 
 
 @require_GET
 @requires(Action.RUNS_READ)
+@missing_is_404()
 def run_values(request: HttpRequest, run_id: str) -> HttpResponse:
     """Payload and output as trees: a part of the run page, and a page of its own where scripts are off."""
-    value = _value(run_id)
+    run = find_run(run_id_of(run_id))
     context = {
         "run_id": run_id,
-        "is_moving": not value.run.is_final,
-        "payload": value_context(value.payload, _url(run_id, "payload")),
-        "output": value_context(value.output, _url(run_id, "output")),
+        "is_moving": not run.is_final,
+        "payload": value_context(run.value.payload, _url(run_id, "payload")),
+        "output": value_context(run.value.output, _url(run_id, "output")),
     }
-    template = "runs/_values.html" if request.headers.get("HX-Request") else "runs/values.html"
+    template = "runs/values/_values.html" if request.headers.get("HX-Request") else "runs/values/page.html"
     return render(request, template, context)
 
 
 @require_GET
 @requires(Action.RUNS_READ)
+@missing_is_404()
 def run_output(request: HttpRequest, run_id: str) -> HttpResponse:
-    value = _value(run_id)
-    output = value_context(value.output, _url(run_id, "output"))
-    context = {"run_id": run_id, "output": output, "is_moving": not value.run.is_final}
-    return render(request, "runs/_output.html", context)
+    run = find_run(run_id_of(run_id))
+    output = value_context(run.value.output, _url(run_id, "output"))
+    context = {"run_id": run_id, "output": output, "is_moving": not run.is_final}
+    return render(request, "runs/values/_output.html", context)
 
 
 @require_GET
 @requires(Action.RUNS_READ)
+@missing_is_404()
 def run_value(request: HttpRequest, run_id: str, name: str) -> HttpResponse:
-    value = _value(run_id)
-    text = {"payload": value.payload, "output": value.output}.get(name)
+    run = find_run(run_id_of(run_id))
+    text = {"payload": run.value.payload, "output": run.value.output}.get(name)
     if text is None:
         raise Http404("There is no such value.")
     return value_response(request, text, file_name=f"{run_id}-{name}.json")
@@ -48,11 +51,3 @@ def run_value(request: HttpRequest, run_id: str, name: str) -> HttpResponse:
 
 def _url(run_id: str, name: str) -> str:
     return reverse("runs:value", args=[run_id, name])
-
-
-def _value(run_id: str) -> RunValue:
-    found = parse_public_id("run", run_id)
-    value = RunValue.objects.select_related("run").filter(run_id=found).first() if found else None
-    if value is None:
-        raise Http404("There is no such run.")
-    return value

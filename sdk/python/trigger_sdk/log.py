@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from trigger_sdk import context
+from trigger_sdk.run import context
 
 
 def debug(message: str, /, **fields: Any) -> None:

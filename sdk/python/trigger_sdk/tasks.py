@@ -13,8 +13,7 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from trigger_sdk.compiler import (
-    Plan,
-    PlanPoint,
+    ResumePoint,
     Source,
     SourceError,
     compile_task,
@@ -26,7 +25,9 @@ from trigger_sdk.compiler.names import parameters
 from trigger_sdk.compiler.places import column_of_instruction
 from trigger_sdk.errors import CheckpointMisplaced, Problem, RegistrationError, TaskOptionError
 from trigger_sdk.options import Retry, TaskOptions, check_options, check_task_id
-from trigger_sdk.schema import SignatureError, parameters_of, payload_schema
+from trigger_sdk.run.plan import Plan, install
+from trigger_sdk.steps import step
+from trigger_sdk.values.schema import SignatureError, parameters_of, payload_schema
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -42,7 +43,7 @@ class Task(NamedTuple):
     line: int
 
     @property
-    def points(self) -> tuple[PlanPoint, ...]:
+    def points(self) -> tuple[ResumePoint, ...]:
         return self.plan.points if self.plan is not None else ()
 
     @property
@@ -176,11 +177,12 @@ def _register(
         if known is not None and (known.file, known.line) != (source.file, source.node.lineno):
             message = f"the task id {task_id!r} is used already, by {known.file}:{known.line}: give it another"
             problems.append(source.problem(source.node, "duplicate_task", message))
-        plan = compile_task(source, checkpoint, problems)
+        compiled = compile_task(source, checkpoint, step, problems)
     except SourceError as error:
         code = getattr(function, "__code__", None)
         file, line, column = (code.co_filename, code.co_firstlineno, 1) if code else place
         raise RegistrationError(file, line, column, error.code, str(error)) from None
+    plan = install(compiled) if compiled is not None else None
     if options is not None:
         registry[task_id] = Task(task_id, function, options, plan, source.file, source.node.lineno)
 

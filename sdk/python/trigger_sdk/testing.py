@@ -11,9 +11,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trigger_sdk import codec
-from trigger_sdk.context import CHECKPOINT, STEP, StoredCheckpoint, run_task
+from trigger_sdk.run.attempt import run_task
+from trigger_sdk.run.stored import CHECKPOINT, STEP, StoredCheckpoint
 from trigger_sdk.tasks import Task, registry
+from trigger_sdk.values import codec
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from trigger_sdk.wire import SOCKET_NAME, Frame, FrameSocket
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 SECRET_MARK = "s3cr3t-"
 """Stands many times in each secret, so that a piece of one is recognised in memory that was used again in part."""
@@ -98,7 +98,7 @@ class Attempt:
     def end(self, seconds: float = DEADLINE_SECONDS) -> Frame:
         """Waits until agent and child have both said all, and returns the `exited` frame."""
         exited = self.wait("exited", seconds)
-        if self.of("ticket"):
+        if self.peer is not None:
             assert self.has_closed.wait(seconds), "the child's connection stayed open"
         return exited
 
@@ -208,6 +208,7 @@ class Proxy:
         self.control.send("settle", ticket=attempt.ticket)
 
     def stop(self, attempt: Attempt, reason: str, grace_seconds: float) -> None:
+        """A test that is not about the grace gives one that is longer than its waits: a busy machine is slow."""
         assert self.control is not None
         self.control.send("stop", ticket=attempt.ticket, reason=reason, grace_seconds=grace_seconds)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.agent.conftest import folder_with
-from tests.acceptance.agent.proxy import Proxy
+from tests.acceptance.agent.proxy import DEADLINE_SECONDS, Proxy
 
 
 def test_failure_shows_the_users_own_lines(proxy: Proxy, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_folder_that_does_not_import_is_reported(proxy: Proxy, tmp_path: Path) -
     assert "no_such_package" in error["message"]
     assert "importlib" not in error["stack"]
     assert 'File "tasks.py", line 4' in error["stack"]
-    assert process.wait(10) == 1
+    assert process.wait(DEADLINE_SECONDS) == 1
 
 
 def test_segmentation_fault_is_reported_as_its_signal(proxy: Proxy, tmp_path: Path) -> None:

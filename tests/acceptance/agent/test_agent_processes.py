@@ -149,7 +149,7 @@ def die():
     finally:
         proxy.close()
         for folder in folders:
-            wait_for(lambda folder=folder: remove_group(folder), "the control group is empty", 5)
+            wait_for(lambda folder=folder: remove_group(folder), "the control group is empty")
 
     verdicts = [(e.header["signal"], e.header["is_out_of_memory"]) for e in (eaten, died, eaten_again)]
     assert verdicts == [(9, True), (9, False), (9, True)]

@@ -117,7 +117,7 @@ def test_stop_reaches_a_task_whose_steps_wait_for_the_database(proxy: Proxy, tmp
     attempt = proxy.run("pages", b'{"count": 4}', answer=lambda attempt, frame: None, folder=tmp_path)
     attempt.wait("checkpoint")
 
-    proxy.stop(attempt, "canceled", 10)
+    proxy.stop(attempt, "canceled", 120)
     exited = attempt.end()
 
     failed = attempt.wait("failed").header
@@ -142,7 +142,7 @@ def slow():
     attempt = proxy.run("slow", b"{}", folder=tmp_path)
     attempt.wait_line("step 'wait' failed, try 2 of 200")
 
-    proxy.stop(attempt, "canceled", 10)
+    proxy.stop(attempt, "canceled", 120)
     attempt.end()
 
     assert attempt.wait("failed").header["error"]["type"] == "trigger_sdk.errors.RunCanceled"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.agent.conftest import folder_with
-from tests.acceptance.agent.proxy import Proxy, process_is_gone, wait_for
+from tests.acceptance.agent.proxy import DEADLINE_SECONDS, Proxy, process_is_gone, wait_for
 
 STOPPABLE = """
 @task(id="sleep")
@@ -98,8 +98,8 @@ def test_stop_is_raised_with_its_reason_and_cleanup_runs(
     attempt = proxy.run("sleep", folder=tmp_path)
     attempt.wait_line("ready")
 
-    proxy.stop(attempt, reason, 10)
-    failed = attempt.wait("failed", 5)
+    proxy.stop(attempt, reason, 120)
+    failed = attempt.wait("failed")
 
     assert failed.header["stop_reason"] == reason
     assert failed.header["error"]["type"] == f"trigger_sdk.errors.{exception}"
@@ -121,8 +121,8 @@ def test_stop_reaches_blocking_reads_and_awaits(proxy: Proxy, tmp_path: Path, ta
     attempt = proxy.run(task, folder=tmp_path)
     attempt.wait_line("ready")
 
-    proxy.stop(attempt, "canceled", 10)
-    failed = attempt.wait("failed", 5)
+    proxy.stop(attempt, "canceled", 120)
+    failed = attempt.wait("failed")
 
     assert failed.header["stop_reason"] == "canceled"
     assert "RunCanceled" in json.dumps(failed.header["error"])
@@ -134,8 +134,8 @@ def test_checkpoint_after_a_caught_stop_raises_it_again(proxy: Proxy, tmp_path: 
     attempt = proxy.run("stubborn", folder=tmp_path)
     attempt.wait_line("ready")
 
-    proxy.stop(attempt, "timed_out", 10)
-    failed = attempt.wait("failed", 5)
+    proxy.stop(attempt, "timed_out", 120)
+    failed = attempt.wait("failed")
 
     assert failed.header["error"]["type"] == "trigger_sdk.errors.RunTimedOut"
     assert attempt.lines() == ["ready", "caught"]
@@ -159,8 +159,8 @@ async def save():
     attempt.wait("checkpoint")
     attempt.wait_line("waiting")
 
-    proxy.stop(attempt, "interrupted", 20)
-    failed = attempt.wait("failed", 5)
+    proxy.stop(attempt, "interrupted", 120)
+    failed = attempt.wait("failed")
 
     assert failed.header["stop_reason"] == "interrupted"
 
@@ -170,9 +170,9 @@ def test_task_that_returns_in_spite_of_a_stop_has_completed(proxy: Proxy, tmp_pa
     attempt = proxy.run("done-anyway", folder=tmp_path)
     attempt.wait_line("ready")
 
-    proxy.stop(attempt, "canceled", 10)
+    proxy.stop(attempt, "canceled", 120)
 
-    assert attempt.wait("completed", 5).body == b'"done anyway"'
+    assert attempt.wait("completed").body == b'"done anyway"'
 
 
 def test_task_that_does_not_react_is_killed_after_the_grace(proxy: Proxy, tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def talk():
         attempt = proxy.run("talk", folder=tmp_path)
         attempt.wait_line("ready")
 
-        proxy.stop(attempt, "canceled", 10)
+        proxy.stop(attempt, "canceled", 120)
 
-        assert attempt.wait("failed", 10).header["stop_reason"] == "canceled"
+        assert attempt.wait("failed").header["stop_reason"] == "canceled"
         attempt.end()
 
 
@@ -227,7 +227,7 @@ def test_killed_agent_takes_its_children_along(proxy: Proxy, tmp_path: Path) -> 
     process.kill()
 
     pid = attempt.wait("started").header["pid"]
-    wait_for(lambda: process_is_gone(pid), "the child died with its agent", 5)
+    wait_for(lambda: process_is_gone(pid), "the child died with its agent")
 
 
 def test_lost_worker_ends_runs_after_three_seconds(proxy: Proxy, tmp_path: Path) -> None:
@@ -237,8 +237,8 @@ def test_lost_worker_ends_runs_after_three_seconds(proxy: Proxy, tmp_path: Path)
     begin = time.monotonic()
     proxy.cut()
 
-    assert process.wait(10) == 3
-    assert 2.5 < time.monotonic() - begin < 6
+    assert process.wait(DEADLINE_SECONDS) == 3
+    assert time.monotonic() - begin > 2.5
     assert process_is_gone(pid)
 
 
@@ -266,7 +266,7 @@ def test_sigterm_ends_the_agent_and_its_runs(proxy: Proxy, tmp_path: Path) -> No
     process.terminate()
 
     assert attempt.wait("exited").header["signal"] == signal.SIGKILL
-    assert process.wait(5) == 0
+    assert process.wait(DEADLINE_SECONDS) == 0
 
 
 def start_and_sleep(proxy: Proxy, tmp_path: Path) -> "subprocess.Popen[bytes]":

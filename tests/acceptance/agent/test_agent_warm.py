@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.agent.conftest import folder_with
-from tests.acceptance.agent.proxy import Attempt, Proxy, Stored, process_is_gone, wait_for
+from tests.acceptance.agent.proxy import DEADLINE_SECONDS, Attempt, Proxy, Stored, process_is_gone, wait_for
 
 COUNTED = """
 seen = []
@@ -224,7 +224,7 @@ def test_later_run_of_a_process_is_stopped_like_a_first_one(
 
     second = proxy.resume(first, b'{"seconds": 600}', folder=tmp_path)
     second.wait_line("sleeping")
-    proxy.stop(second, reason, 10)
+    proxy.stop(second, reason, 120)
     exited = second.end()
 
     assert second.of("failed")[0].header["stop_reason"] == reason
@@ -249,7 +249,7 @@ def test_later_run_that_does_not_listen_is_killed(proxy: Proxy, tmp_path: Path) 
 def test_process_that_waits_ends_when_it_is_told_and_when_its_connection_ends(proxy: Proxy, tmp_path: Path) -> None:
     proxy.ready(folder_with(tmp_path / "tasks", SLEEPS))
     (told,) = runs_of(proxy, tmp_path, "sleep", {})
-    proxy.stop(told, "retired", 10)
+    proxy.stop(told, "retired", 120)
     assert told.end().header["exit_code"] == 0
 
     (left,) = [proxy.run("sleep", folder=tmp_path, is_kept=True)]
@@ -276,7 +276,7 @@ def test_processes_that_wait_end_with_their_worker(proxy: Proxy, tmp_path: Path)
     proxy.cut()
 
     wait_for(lambda: process_is_gone(output_of(waiting)), "the process that waited is gone")
-    assert agent.wait(10) == 3
+    assert agent.wait(DEADLINE_SECONDS) == 3
 
 
 def test_runs_beside_each_other_have_processes_of_their_own(proxy: Proxy, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_runs_beside_each_other_have_processes_of_their_own(proxy: Proxy, tmp_pa
         attempt.wait("idle")
 
     assert len({output_of(attempt)[0] for attempt in attempts}) == 3
-    proxy.stop(attempts[0], "retired", 10)
+    proxy.stop(attempts[0], "retired", 120)
     attempts[0].end()
     again = proxy.resume(attempts[1], folder=tmp_path)
     again.wait("idle")

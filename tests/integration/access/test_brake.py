@@ -22,6 +22,8 @@ from apps.access.sign_in import sign_in_link
 from tests.callers import at_once, own_connection
 from tests.factories import make_user
 
+pytestmark = pytest.mark.sql
+
 RIGHT = "correct horse"
 
 

@@ -14,7 +14,7 @@ from apps.access.models import ApiKey, AuditEntry
 from apps.access.permissions import Actor
 from tests.factories import make_key, make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sql]
 
 
 def test_text_is_stored_nowhere_but_its_hash_is() -> None:

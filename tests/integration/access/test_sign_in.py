@@ -13,7 +13,7 @@ from apps.access.sign_in import sign_in_link, sign_in_tokens, user_of_link
 from tests.callers import at_once
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sql]
 
 
 @pytest.fixture

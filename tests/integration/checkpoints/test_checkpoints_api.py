@@ -7,7 +7,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from apps.checkpoints.schemas import CheckpointList, CheckpointOut
+from apps.checkpoints.inspector.schemas import CheckpointList, CheckpointOut
 from tests.factories import bearer, make_checkpoint, make_run
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,8 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.checkpoints.errors import CheckpointNotFound
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.replay.verbs import ReplayRequest, replay
+from apps.checkpoints.replay.create import replay
+from apps.checkpoints.replay.plan import ReplayRequest
 from apps.runs.errors import RunNotFound
 from apps.runs.models import BUMPED_PRIORITY, Run, RunValue
 from apps.runs.states import RunState

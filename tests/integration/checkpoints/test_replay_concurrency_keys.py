@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from apps.checkpoints.replay.plan import ReplayRequest
 from apps.checkpoints.replay.preview import preview
-from apps.checkpoints.replay.verbs import ReplayRequest
 from apps.http.errors import PayloadInvalid
 from apps.runs.models import Run
 from tests.factories import bearer

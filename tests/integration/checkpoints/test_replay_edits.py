@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import Any
 
 import pytest
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.replay.edits import PART_BYTES
 from apps.checkpoints.store import DATA_MAX_BYTES, content_hash
@@ -321,6 +321,6 @@ def test_a_replay_counts_what_it_stores_with_its_edits(original: Run) -> None:
 def test_a_replay_may_not_store_more_than_a_run(
     original: Run, monkeypatch: pytest.MonkeyPatch, edits: dict[str, Any], path: str
 ) -> None:
-    monkeypatch.setattr("apps.checkpoints.replay.verbs.STORED_MAX_BYTES", 10)
+    monkeypatch.setattr("apps.checkpoints.replay.plan.STORED_MAX_BYTES", 10)
 
     assert path in refused(original, "payment-complete", checkpoint_data=edits)

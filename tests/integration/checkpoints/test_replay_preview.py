@@ -8,8 +8,9 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.checkpoints.errors import CheckpointNotFound, DeploymentNotFound
 from apps.checkpoints.models import Checkpoint
+from apps.checkpoints.replay.create import replay
+from apps.checkpoints.replay.plan import ReplayRequest
 from apps.checkpoints.replay.preview import ReplayPreview, preview
-from apps.checkpoints.replay.verbs import ReplayRequest, replay
 from apps.runs.errors import RunNotFound
 from apps.runs.models import Run
 from apps.storage.ids import uuid7

@@ -14,6 +14,7 @@ from apps.checkpoints.replay.page import EDITOR_BYTES, FOLD_SHOWN
 from apps.runs.models import Run, RunValue
 from tests.factories import make_checkpoint, make_run, make_task, make_user
 from tests.integration.checkpoints.orders import POINTS, deploy, original_run, point
+from tests.markup import one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -28,11 +29,11 @@ def operator(client: Client) -> Client:
 
 
 def form_of(client: Client, run: Run, **query: Any) -> str:
-    return client.get(f"/runs/{run.public_id}/replays/new", query, headers=HTMX).text
+    return one_line(client.get(f"/runs/{run.public_id}/replays/new", query, headers=HTMX).text)
 
 
 def preview_of(client: Client, run: Run, **fields: Any) -> str:
-    return client.post(f"/runs/{run.public_id}/replays/preview", fields, headers=HTMX).text
+    return one_line(client.post(f"/runs/{run.public_id}/replays/preview", fields, headers=HTMX).text)
 
 
 def test_form_offers_the_start_each_checkpoint_and_each_step(operator: Client) -> None:
@@ -253,8 +254,9 @@ def test_refused_replay_brings_back_what_was_typed(operator: Client) -> None:
     assert answer.status_code == 422
     assert "{&quot;order&quot;: 7, &quot;oops&quot;: 1}" in answer.text
     assert "{&quot;order_id&quot;: &quot;B2&quot;, &quot;total&quot;: 3}" in answer.text
-    assert 'value="order-fetched" checked' in answer.text
-    assert 'name="new_keys" value="1" checked' in answer.text
+    page = one_line(answer.text)
+    assert 'value="order-fetched" checked' in page
+    assert 'name="new_keys" value="1" checked' in page
     assert "has no `oops`" in answer.text
     assert "disabled" not in answer.text  # without scripts nothing would enable it again
     assert Run.objects.count() == 1
@@ -289,7 +291,7 @@ def test_wrong_fields_are_said_and_change_nothing(operator: Client, fields: dict
 def test_preview_is_a_page_of_its_own_without_scripts(operator: Client) -> None:
     run = original_run()
 
-    page = operator.post(f"/runs/{run.public_id}/replays/preview", {"from_checkpoint": "shipped"}).text
+    page = one_line(operator.post(f"/runs/{run.public_id}/replays/preview", {"from_checkpoint": "shipped"}).text)
 
     assert "<html" in page
     assert 'value="shipped" checked' in page

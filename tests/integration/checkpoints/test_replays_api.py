@@ -11,9 +11,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
-from apps.checkpoints.schemas import ReplayPreviewOut
-from apps.runs.api.schemas import RunOut, RunPage
+from apps.checkpoints.replay.schemas import ReplayPreviewOut
+from apps.runs.api.schemas import RunOut
 from apps.runs.models import Run
+from apps.runs.shown.run import RunPage
 from tests.factories import bearer, make_run
 from tests.integration.checkpoints.orders import EXACT, deploy, original_run
 

@@ -11,16 +11,16 @@ from apps.access.permissions import Actor
 from apps.live.notify import announce_now
 from apps.live.topics import KINDS, QUEUES, RUNS, TASKS, WORKERS, Topic
 from apps.queues.controls import lift_cooldown, set_queue, set_task
-from apps.runs.lifecycle import AttemptEnd, fail_attempts, trigger
-from apps.runs.states import Outcome
+from apps.runs.lifecycle import fail_attempts, trigger
 from apps.runs.tasks.deployments import register
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from tests.coordinator_harness import DEADLINE_SECONDS, Coordinator, until
 from tests.factories import make_task
 from tests.integration.coordinator.due_claims import claim_rows
-from tests.integration.coordinator.test_polls import break_poll
+from tests.integration.coordinator.test_suspicions import break_poll
 
 TASK = "noop"
+ERROR = {"type": "E", "message": "down", "stack": ""}
 MARKER = QUEUES.topic("marker")
 
 
@@ -65,7 +65,7 @@ def deploy(*task_ids: str) -> None:
 def fail_one() -> None:
     trigger(TASK, {})
     (row,) = claim_rows(1)
-    fail_attempts([AttemptEnd(row.run_id, bytes(row.token), Outcome.FAILED, {"type": "E", "message": "", "stack": ""})])
+    fail_attempts([wire.Finish(row.run_id, bytes(row.token), "failed", error=ERROR)])
 
 
 def complete_one(coordinator: Coordinator) -> None:

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
-from apps.queues import admin as dead_letter_admin
+from apps.queues.dead_letters import admin as dead_letter_admin
 from apps.runs.models import Run, RunValue
 from apps.storage.ids import uuid7
 from tests.factories import make_attempt, make_run, make_user

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from apps.queues.schemas import ManyOut
+from apps.queues.dead_letters.schemas import ManyOut
 from tests.integration.queues.letters import get, letter, post, states
 
 pytestmark = pytest.mark.django_db

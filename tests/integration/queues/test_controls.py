@@ -14,9 +14,9 @@ from apps.queues.controls import lift_cooldown, set_queue, set_task
 from apps.queues.errors import LimitInvalid
 from apps.queues.models import Queue
 from apps.queues.schemas import QueueOut, QueuePage
-from apps.runs.api.schemas import TaskDetailOut
 from apps.runs.errors import TaskNotFound
 from apps.runs.models import TaskControl
+from apps.runs.shown.task import TaskDetailOut
 from apps.storage.ids import uuid7
 from tests.factories import bearer, make_run, make_task
 

@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from apps.access.models import AuditEntry
 from apps.checkpoints.errors import DeploymentNotFound
 from apps.queues.dead_letters.one import requeue, requeue_preview
+from apps.queues.dead_letters.schemas import RequeuePreviewOut
 from apps.queues.errors import RequeueRefused
-from apps.queues.schemas import RequeuePreviewOut
 from apps.runs.api.schemas import RunOut
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.models import Run, Task

@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import pytest
 
+from apps.protocol import Finish
 from apps.queues.dead_letters.one import requeue
-from apps.runs.lifecycle import AttemptEnd, fail_attempts
+from apps.runs.lifecycle import fail_attempts
 from apps.runs.models import Run
 from apps.runs.states import Outcome, RunState
 from tests.factories import make_attempt, make_run, make_task
@@ -33,7 +34,7 @@ def end_one_more(run: Run, outcome: Outcome) -> str:
     )
     run.refresh_from_db()
     make_attempt(run)
-    (answer,) = fail_attempts([AttemptEnd(run.id, token, outcome)])
+    (answer,) = fail_attempts([Finish(run.id, token, outcome)])
     run.refresh_from_db()
     return answer.state
 

@@ -9,6 +9,7 @@ from apps.access.models import AuditEntry
 from apps.runs.models import Run
 from tests.factories import make_checkpoint, make_run, make_user
 from tests.integration.checkpoints.orders import deploy, original_run, point
+from tests.markup import one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +23,7 @@ def operator(client: Client) -> Client:
 
 
 def form_of(client: Client, run: Run) -> str:
-    return client.get(f"/runs/{run.public_id}/requeue/new", headers=HTMX).text
+    return one_line(client.get(f"/runs/{run.public_id}/requeue/new", headers=HTMX).text)
 
 
 def test_dead_letter_has_requeue_as_its_first_action(operator: Client) -> None:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from apps.queues.schemas import DeadLetterGroupsOut, DeadLetterPage, ManyOut
+from apps.queues.dead_letters.schemas import DeadLetterGroupsOut, DeadLetterPage, ManyOut
 from tests.factories import bearer
 from tests.integration.queues.letters import NOW, get, letter, post, some_letters, states
 

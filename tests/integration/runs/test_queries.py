@@ -1,12 +1,17 @@
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
 from django.http import QueryDict
 
+from apps.http.cursors import write_cursor
+from apps.http.errors import RequestInvalid
+from apps.runs.errors import RunNotFound
 from apps.runs.list.filters import RunFilter
-from apps.runs.list.queries import PAGE_SIZE, neighbours, newer_count, run_lines, run_page, task_lines
-from apps.runs.run_page.summary import log_page, read_cursor, run_summary
-from apps.storage.ids import public_id
+from apps.runs.list.queries import PAGE_SIZE, list_page, neighbours, newer_count, run_lines
+from apps.runs.run_page.logs import lines_after, newest_lines
+from apps.runs.run_page.summary import run_summary
+from apps.runs.tasks.page import task_lines
 from tests.factories import make_attempt, make_checkpoint, make_log_line, make_run, make_task, make_worker
 
 pytestmark = pytest.mark.django_db
@@ -24,9 +29,9 @@ def run_of(number: int) -> UUID:
 def test_page_is_newest_first_and_pages_by_key_in_both_directions() -> None:
     ids = [make_run(id=run_of(n)).public_id for n in range(1, PAGE_SIZE + 11)][::-1]
 
-    first = run_page(chosen())
-    second = run_page(chosen(first.older_query[1:]))
-    back = run_page(chosen(second.newer_query[1:]))
+    first = list_page(chosen())
+    second = list_page(chosen(first.older_query[1:]))
+    back = list_page(chosen(second.newer_query[1:]))
 
     assert [line.id for line in first.lines] == ids[:PAGE_SIZE]
     assert [line.id for line in second.lines] == ids[PAGE_SIZE:]
@@ -40,7 +45,7 @@ def test_filters_by_state_task_and_search() -> None:
     other = make_run("send-receipt")
 
     def found(query: str) -> set[str]:
-        return {line.id for line in run_page(chosen(query)).lines}
+        return {line.id for line in list_page(chosen(query)).lines}
 
     assert found("state=completed") == {done.public_id}
     assert found("state=completed&state=pending") == {done.public_id, waiting.public_id, other.public_id}
@@ -48,6 +53,20 @@ def test_filters_by_state_task_and_search() -> None:
     assert found("q=RECEIPT") == {other.public_id}
     assert found("state=completed&task=send-receipt") == set()
     assert len(found("state=nonsense&before=nonsense")) == 3
+
+
+def test_filters_by_queue_tag_and_time() -> None:
+    mail = make_run("send-receipt", queue="mail", tags=["vip", "eu"])
+    other = make_run("send-receipt", tags=["eu"])
+
+    def found(**query: str) -> set[str]:
+        return {line.id for line in list_page(chosen(urlencode(query))).lines}
+
+    assert found(queue="mail") == {mail.public_id}
+    assert found(tag="vip") == {mail.public_id}
+    assert found(tag="eu") == {mail.public_id, other.public_id}
+    assert found(since=other.created_at.isoformat()) == {other.public_id}
+    assert found(until=other.created_at.isoformat()) == {mail.public_id}
 
 
 def test_filter_survives_its_own_address() -> None:
@@ -77,7 +96,7 @@ def test_line_shows_a_small_payload_and_leaves_a_large_one() -> None:
     make_run(id=run_of(1), payload='{"order_id":"A1","n":18446744073709551616}')
     make_run(id=run_of(2), payload='{"blob":"' + "".join(map(chr, range(0x4E00, 0x6E00))) + '"}')
 
-    large, small = run_page(chosen()).lines
+    large, small = list_page(chosen()).lines
 
     assert small.excerpt == 'order_id="A1" n=18446744073709551616'
     assert large.excerpt == ""
@@ -135,7 +154,8 @@ def test_summary_links_replays_both_ways() -> None:
 
 
 def test_summary_of_nothing_is_none() -> None:
-    assert run_summary(UUID(int=1)) is None
+    with pytest.raises(RunNotFound):
+        run_summary(UUID(int=1))
 
 
 def test_log_lines_continue_after_the_cursor() -> None:
@@ -143,19 +163,29 @@ def test_log_lines_continue_after_the_cursor() -> None:
     for attempt, sequence in ((1, 1), (1, 2), (2, 1)):
         make_log_line(run, f"{attempt}.{sequence}", attempt=attempt, sequence=sequence)
 
-    whole = log_page(run.id, None)
-    rest = log_page(run.id, (1, 1))
+    whole = newest_lines(run.id)
+    rest = lines_after(run.id, write_cursor("logs", 1, 1))
 
     assert [line.message for line in whole.lines] == ["1.1", "1.2", "2.1"]
-    assert whole.cursor == "2.1"
+    assert whole.cursor == write_cursor("logs", 2, 1)
     assert [line.message for line in rest.lines] == ["1.2", "2.1"]
-    assert log_page(run.id, read_cursor(whole.cursor)).lines == []
+    assert lines_after(run.id, None).lines == whole.lines
+    assert lines_after(run.id, whole.cursor).lines == []
 
 
-@pytest.mark.parametrize("text", ["", "1", "a.b", "-1.2", "1.2.3", "9" * 30 + ".1"])
-def test_false_cursor_is_none(text: str) -> None:
-    assert read_cursor(text) is None
+def test_newest_lines_say_that_earlier_ones_are_left_out() -> None:
+    run = make_run(state="completed")
+    for sequence in (1, 2, 3):
+        make_log_line(run, f"line {sequence}", sequence=sequence)
+
+    newest = newest_lines(run.id, limit=2)
+
+    assert [line.message for line in newest.lines] == ["line 2", "line 3"]
+    assert newest.has_earlier
+    assert not newest_lines(run.id, limit=3).has_earlier
 
 
-def test_public_ids_of_the_test_are_ordered() -> None:
-    assert public_id("run", run_of(1)) < public_id("run", run_of(2))
+@pytest.mark.parametrize("text", ["", "1", "1.2", "a.b", "x" * 2_000])
+def test_cursor_that_no_page_gave_out_is_refused(text: str) -> None:
+    with pytest.raises(RequestInvalid, match="after: is not a cursor"):
+        lines_after(UUID(int=1), text)

@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from apps.runs.api.handlers import schemas
+from apps.http.schemas import ProblemOut
 from apps.runs.models import Run
+from apps.runs.shown.attempt import AttemptList
+from apps.runs.shown.log_line import LogPage
+from apps.runs.shown.run import RunOut, RunPage
+from apps.runs.shown.task import TaskDetailOut, TaskList
 from apps.runs.states import RunState
 from tests.factories import (
     bearer,
@@ -32,7 +36,7 @@ def get(client: Client) -> Any:
 def problem_of(response: Any, status: int, kind: str) -> dict[str, Any]:
     assert response.status_code == status, response.content
     assert response["Content-Type"] == "application/problem+json"
-    problem: dict[str, Any] = schemas.ProblemOut.model_validate(response.json()).model_dump()
+    problem: dict[str, Any] = ProblemOut.model_validate(response.json()).model_dump()
     assert problem["type"] == f"/problems/{kind}"
     return problem
 
@@ -44,7 +48,7 @@ def test_a_run_in_any_state_has_the_documented_shape(get: Any, state: RunState) 
 
     response = get(f"/runs/{run.public_id}")
 
-    shown = schemas.RunOut.model_validate(response.json())
+    shown = RunOut.model_validate(response.json())
     assert (shown.id, shown.state, shown.created_at) == (run.public_id, state, run.created_at)
     assert (shown.finished_at is not None) == run.is_final
 
@@ -86,7 +90,7 @@ def test_list_pages_through_all_runs_newest_first(get: Any) -> None:
     seen: list[str] = []
     cursor: dict[str, str] = {}
     for _ in range(3):
-        page = schemas.RunPage.model_validate(get("/runs", limit=3, **cursor).json())
+        page = RunPage.model_validate(get("/runs", limit=3, **cursor).json())
         seen += [item.id for item in page.items]
         cursor = {"cursor": page.next_cursor or ""}
 
@@ -130,9 +134,29 @@ def test_since_takes_the_exact_time(get: Any) -> None:
     assert [item["id"] for item in page["items"]] == [newer.public_id]
 
 
+def test_until_leaves_out_the_exact_time(get: Any) -> None:
+    older, newer = make_run(), make_run()
+    Run.objects.filter(pk=older.pk).update(created_at=newer.created_at - timedelta(microseconds=1))
+
+    page = get("/runs", until=newer.created_at.isoformat()).json()
+
+    assert [item["id"] for item in page["items"]] == [older.public_id]
+
+
+def test_replays_of_a_run_are_listed(get: Any) -> None:
+    original = make_run(state="completed")
+    replay = make_run(replay_of=original)
+
+    page = get("/runs", replay_of=original.public_id).json()
+
+    assert [item["id"] for item in page["items"]] == [replay.public_id]
+
+
 @pytest.mark.parametrize(
     ("query", "path"),
     [
+        ({"replay_of": "run_x"}, "replay_of"),
+        ({"until": "tomorrow"}, "until"),
         ({"state": "done"}, "state"),
         ({"limit": "0"}, "limit"),
         ({"limit": "201"}, "limit"),
@@ -155,7 +179,7 @@ def test_attempts_are_shown_in_order(get: Any) -> None:
     make_attempt(run, number=1, outcome="failed", error={"type": "E", "message": "m", "stack": "s"}, exit_code=0)
     make_attempt(run, number=2, resumed_from="order-fetched", start_kind="warm", container="process 7")
 
-    shown = schemas.AttemptList.model_validate(get(f"/runs/{run.public_id}/attempts").json()).items
+    shown = AttemptList.model_validate(get(f"/runs/{run.public_id}/attempts").json()).items
 
     assert [(a.number, a.outcome, a.resumed_from, a.start_kind) for a in shown] == [
         (1, "failed", None, None),
@@ -176,7 +200,7 @@ def test_logs_go_on_after_their_cursor_over_attempts(get: Any) -> None:
 
     seen: list[str] = []
     cursor: dict[str, str] = {}
-    while page := schemas.LogPage.model_validate(get(address, limit=2, **cursor).json()):
+    while page := LogPage.model_validate(get(address, limit=2, **cursor).json()):
         seen += [line.message for line in page.items]
         cursor = {"after": page.next_cursor or ""}
         if not page.items:
@@ -201,7 +225,7 @@ def test_tasks_are_listed_with_their_newest_version(get: Any) -> None:
     second = make_deployment()
     make_task(deployment=second, options={"retry": {"max_attempts": 5}}, resume_points=[{"key": "k", "line": 3}])
 
-    shown = schemas.TaskList.model_validate(get("/tasks").json()).items
+    shown = TaskList.model_validate(get("/tasks").json()).items
 
     assert [(task.id, task.version, task.is_retired) for task in shown] == [
         ("old", 1, True),
@@ -215,7 +239,7 @@ def test_a_task_shows_its_versions_newest_first(get: Any) -> None:
     for _ in range(3):
         make_task(deployment=make_deployment(), options={"limit": 2**70})
 
-    shown = schemas.TaskDetailOut.model_validate(get("/tasks/process-order").json())
+    shown = TaskDetailOut.model_validate(get("/tasks/process-order").json())
 
     assert [version.version for version in shown.versions] == [3, 2, 1]
     assert shown.deployment == shown.versions[0].deployment

@@ -1,3 +1,5 @@
+import html
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
+from apps.http.cursors import write_cursor
 from apps.runs.models import Run
 from tests.factories import (
     make_attempt,
@@ -18,6 +21,7 @@ from tests.factories import (
     make_user,
     make_worker,
 )
+from tests.markup import one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -95,12 +99,35 @@ def test_list_shows_runs_with_state_task_and_payload(viewer: Client) -> None:
 
 
 def test_empty_list_gives_the_command_that_fills_it(viewer: Client) -> None:
-    assert "manage.py deploy" in viewer.get("/runs").text
+    assert copied(viewer, "/runs") == [".venv/bin/python manage.py deploy examples/orders"]
+    assert copied(viewer, "/tasks") == [".venv/bin/python manage.py deploy examples/orders"]
 
-    make_task("process-order")
+    make_task("answer-question")
+    assert copied(viewer, "/runs") == [".venv/bin/trigger run answer-question --follow"]
+    order = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
+    make_task("process-order", payload_schema=order)
 
-    assert "trigger run process-order" in viewer.get("/runs").text
+    assert copied(viewer, "/runs") == [
+        """.venv/bin/trigger run process-order --payload '{"order_id": "A1"}' --follow"""
+    ]
     assert "No run matches" in viewer.get("/runs?state=expired").text
+
+
+def test_command_is_one_of_a_task_whose_payload_can_be_thought_up(viewer: Client, settings: Any) -> None:
+    settings.TRIGGER_COMMAND = "trigger"
+    number = {"type": "object", "properties": {"n": {"type": "string", "pattern": "^[0-9]$"}}, "required": ["n"]}
+    make_task("a-number", payload_schema=number)
+    make_task("retired", is_retired=True)
+    assert copied(viewer, "/runs") == []
+
+    make_task("report")
+
+    assert copied(viewer, "/runs") == ["trigger run report --follow"]
+
+
+def copied(client: Client, path: str) -> list[str]:
+    """The commands that the page offers to copy."""
+    return [html.unescape(text) for text in re.findall(r'data-copy="([^"]+)"', client.get(path).text)]
 
 
 def test_query_count_does_not_grow_with_the_rows(viewer: Client) -> None:
@@ -166,7 +193,7 @@ def test_pill_counts_newer_runs(viewer: Client) -> None:
 
     make_run()
 
-    assert "1 new run<" in viewer.get("/runs/newer", query, headers=HTMX).text
+    assert "1 new run<" in one_line(viewer.get("/runs/newer", query, headers=HTMX).text)
 
 
 def test_run_page_shows_failure_attempts_and_timeline(viewer: Client) -> None:
@@ -180,7 +207,7 @@ def test_run_page_shows_failure_attempts_and_timeline(viewer: Client) -> None:
     make_attempt(run, outcome="failed", error=error)
     make_checkpoint(run, "order-fetched")
 
-    page = viewer.get(f"/runs/{run.public_id}").text
+    page = one_line(viewer.get(f"/runs/{run.public_id}").text)
 
     for text in (
         "Dead letter",
@@ -199,8 +226,8 @@ def test_lineage_goes_up_and_down(viewer: Client) -> None:
     replays = [make_run(state="completed", replay_of=original, replay_from="order-fetched") for _ in range(6)]
     other = make_run(state="completed")
 
-    page = viewer.get(f"/runs/{original.public_id}").text
-    down = viewer.get(f"/runs/{replays[0].public_id}").text
+    page = one_line(viewer.get(f"/runs/{original.public_id}").text)
+    down = one_line(viewer.get(f"/runs/{replays[0].public_id}").text)
     listed = viewer.get("/runs", {"replay_of": original.public_id}).text
 
     assert page.count('title="Completed, from order-fetched"') == 5
@@ -220,12 +247,12 @@ def test_requeue_is_seen_in_the_attempts(viewer: Client) -> None:
     for number in range(1, 5):
         make_attempt(run, outcome="completed" if number == 4 else "failed", number=number)
 
-    page = viewer.get(f"/runs/{run.public_id}").text
+    page = one_line(viewer.get(f"/runs/{run.public_id}").text)
 
     assert "4 of 6" in page
     assert page.count(">requeued</span>") == 1
     assert page.index(">requeued</span>") > page.index('id="attempt-4"')
-    assert '<span class="of">/6</span>' in viewer.get("/runs").text
+    assert '<span class="of">/6</span>' in one_line(viewer.get("/runs").text)
 
 
 def test_steps_are_drawn_in_the_timeline_and_counted(viewer: Client) -> None:
@@ -245,7 +272,7 @@ def test_summary_is_the_same_partial_as_in_the_page(viewer: Client) -> None:
 
     fragment = viewer.get(f"/runs/{run.public_id}/summary", headers=HTMX).text
 
-    assert fragment.lstrip().startswith('<div class="summary" id="summary"')
+    assert one_line(fragment).lstrip().startswith('<div class="summary" id="summary"')
     assert "<html" not in fragment
 
 
@@ -254,11 +281,18 @@ def test_log_lines_are_appended_after_the_cursor(viewer: Client) -> None:
     make_log_line(run, "first")
     make_log_line(run, "second")
 
-    fragment = viewer.get(f"/runs/{run.public_id}/log-lines", {"after": "1.1"}, headers=HTMX).text
+    fragment = viewer.get(f"/runs/{run.public_id}/log-lines", {"after": write_cursor("logs", 1, 1)}, headers=HTMX).text
 
     assert "second" in fragment
     assert "first" not in fragment
-    assert "after=1.2" in fragment
+    assert f"after={write_cursor('logs', 1, 2)}" in fragment
+
+
+def test_unreadable_place_in_the_log_shows_all_lines(viewer: Client) -> None:
+    run = make_run(state="running")
+    make_log_line(run, "the first line")
+
+    assert "the first line" in viewer.get(f"/runs/{run.public_id}/log-lines", {"after": "1.1"}, headers=HTMX).text
 
 
 def test_values_are_exact(viewer: Client) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from django.test import Client
 from apps.access.key_brake import BURST
 from tests.factories import bearer, make_run, make_user
 from tests.live_server import Answer, LiveServer, running_server
+from tests.ports import reserve_port
 from trigger_site.web.answer_headers import NOTHING, is_secure, with_defaults
 from trigger_site.web.body_limit import BODY_MAX_BYTES
 
@@ -190,12 +190,9 @@ def test_djangos_deployment_checks_are_clean_in_production(production: dict[str,
 
 @pytest.fixture
 def production_server(production: dict[str, str], tmp_path: Path) -> Iterator[LiveServer]:
-    for command in (["migrate", "--verbosity", "0"], ["collectstatic", "--noinput", "--verbosity", "0"]):
-        done = manage(production, *command)
-        assert done.returncode == 0, done.stderr
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    done = manage(production, "collectstatic", "--noinput", "--verbosity", "0")
+    assert done.returncode == 0, done.stderr
+    port = reserve_port()
     log = tmp_path / "web.log"
     with log.open("wb") as output:
         command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "runweb", "--port", str(port)]

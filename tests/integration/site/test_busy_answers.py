@@ -17,7 +17,7 @@ from tests.live_server import LiveServer, running_server
 from trigger_site.doctor import Level, examine_timeouts
 from trigger_site.timeouts import statement_timeout
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sql]
 
 CANCELS = 24
 """Three times as many as the web process has connections."""

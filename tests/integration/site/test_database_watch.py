@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 
+import pytest
 from django.conf import settings
 
 from trigger_site.edge.database_watch import DatabaseWatch
+
+pytestmark = pytest.mark.sql
 
 DEADLINE_SECONDS = 30.0
 
@@ -37,12 +40,12 @@ def migrate(url: str, *arguments: str) -> None:
     subprocess.run(command, cwd=settings.BASE_DIR, env=environment, check=True)
 
 
-def test_an_empty_database_and_one_that_lags_behind_are_to_be_migrated(new_database: str) -> None:
-    assert "manage.py migrate" in watched_until(new_database, "not migrated")
-    migrate(new_database, "runs", "0001")
-    assert "manage.py migrate" in watched_until(new_database, "migrations are not applied")
-    migrate(new_database)
-    assert watched_until(new_database, "") == ""
+def test_an_empty_database_and_one_that_lags_behind_are_to_be_migrated(empty_database: str) -> None:
+    assert "manage.py migrate" in watched_until(empty_database, "not migrated")
+    migrate(empty_database, "runs", "0001")
+    assert "manage.py migrate" in watched_until(empty_database, "migrations are not applied")
+    migrate(empty_database)
+    assert watched_until(empty_database, "") == ""
 
 
 def test_a_database_that_is_not_there_is_away() -> None:

@@ -10,7 +10,7 @@ from trigger_sdk import AsyncClient, Client
 from trigger_sdk.cli import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE, execute
 from trigger_sdk.client import ApiError
 
-from apps.queues.dead_letters.one import many as bulk
+from apps.queues.dead_letters import many as bulk
 from apps.queues.models import Queue
 from apps.runs.models import Run, TaskControl
 from apps.storage.ids import uuid7
@@ -84,7 +84,7 @@ def test_client_moves_dead_letters_call_after_call(client: Client, monkeypatch: 
 
 
 def test_client_reads_all_pages_or_as_many_as_asked_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trigger_sdk.operations.PAGE_SIZE", 2)
+    monkeypatch.setattr("trigger_sdk.client.operations.PAGE_SIZE", 2)
     runs = [letter() for _ in range(5)]
 
     assert [item["id"] for item in client.dead_letters()] == [run.public_id for run in runs[::-1]]

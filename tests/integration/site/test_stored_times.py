@@ -10,7 +10,7 @@ from apps.runs.models import Run
 from apps.storage.times import STORED_FROM, STORED_UNTIL
 from tests.factories import make_run
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sql]
 
 MIGRATIONS = ("apps.runs.migrations.0005_stored_times", "apps.queues.migrations.0003_stored_times")
 

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.runs.models import Run
 from apps.storage.values import ValueRefused, check_value

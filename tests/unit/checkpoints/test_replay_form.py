@@ -4,7 +4,7 @@ import pytest
 from django.http import QueryDict
 
 from apps.checkpoints.replay.forms import FieldNote, TypedReplay, notes_of
-from apps.checkpoints.replay.verbs import UNCHANGED
+from apps.checkpoints.replay.plan import UNCHANGED
 from apps.http.errors import FieldError
 
 RUN = uuid4()

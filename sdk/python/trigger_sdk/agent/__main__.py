@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
             # A thread that a module of the tasks has started would keep the process.
             os._exit(code)
         case ["child"]:
-            from trigger_sdk.agent.child import run_spawned
+            from trigger_sdk.agent.child.process import run_spawned
 
             run_spawned()
     sys.stderr.write(USAGE + "\n")

@@ -1,6 +1,6 @@
 """Starts the process of a run: a fork of the agent where that is safe, else a fresh interpreter.
 
-Owns the pipes between agent and child; what a child does once it exists is `child.py`.
+Owns the pipes between agent and child; what a child does once it exists is `child/process.py`'s.
 """
 
 import json
@@ -10,10 +10,10 @@ import sys
 from collections.abc import Collection
 from dataclasses import asdict
 
-from trigger_sdk.agent.child import SETUP_DESCRIPTOR, Setup
-from trigger_sdk.agent.output import LineSplitter, LogCap
-from trigger_sdk.agent.processes import IS_LINUX
-from trigger_sdk.agent.reuse import ReadCount
+from trigger_sdk.agent.child.process import SETUP_DESCRIPTOR, Setup
+from trigger_sdk.agent.child.reuse import ReadCount
+from trigger_sdk.agent.reports.output import LineSplitter, LogCap
+from trigger_sdk.agent.system.processes import IS_LINUX
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from trigger_sdk.agent.failures import show_relative_to
+from trigger_sdk.agent.reports.failures import show_relative_to
 from trigger_sdk.errors import Problem, RegistrationError, TaskOptionError
 
 if TYPE_CHECKING:
@@ -110,12 +110,12 @@ def load_tasks(path: str) -> list[str]:
 
 def _prepare(tasks: "list[Task]") -> None:
     """Does once, before any child exists, what each of them would do again for its run."""
-    from trigger_sdk import codec
-    from trigger_sdk.schema import annotations_of, extra_name, parameters_of
+    from trigger_sdk.values import codec
+    from trigger_sdk.values.schema import annotations_of, extra_name, parameters_of
 
     if any(task.is_async for task in tasks):
         importlib.import_module("asyncio")
-    for name in ("trigger_sdk.lowering", "_signal"):
+    for name in ("trigger_sdk.values.lowering", "_signal", "hashlib"):
         importlib.import_module(name)
     for task in tasks:
         parameters_of(task.function)

@@ -3,12 +3,12 @@
 import selectors
 import time
 
-from trigger_sdk.agent import cleanup
-from trigger_sdk.agent.child import Setup
+from trigger_sdk.agent.child.process import Setup
 from trigger_sdk.agent.control import Control
 from trigger_sdk.agent.launch import Child, start_child
-from trigger_sdk.agent.memory import OutOfMemoryCounter
-from trigger_sdk.agent.output import LogCap, drain, now_text
+from trigger_sdk.agent.reports.output import LogCap, drain, now_text
+from trigger_sdk.agent.system import cleanup
+from trigger_sdk.agent.system.memory import OutOfMemoryCounter
 
 LEVELS = {"stdout": "info", "stderr": "warning", "system": "warning"}
 

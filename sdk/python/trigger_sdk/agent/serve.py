@@ -11,12 +11,13 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from trigger_sdk.agent import child, processes
+from trigger_sdk.agent.child.process import Setup, run
 from trigger_sdk.agent.control import Control
-from trigger_sdk.agent.failures import describe
 from trigger_sdk.agent.launch import InChild, enter_child, fork_refusal, open_sockets
 from trigger_sdk.agent.loader import load_tasks
+from trigger_sdk.agent.reports.failures import describe
 from trigger_sdk.agent.runs import Runs
+from trigger_sdk.agent.system import processes
 from trigger_sdk.wire import SOCKET_NAME, Frame
 
 PING_SECONDS = 10.0
@@ -43,7 +44,7 @@ def serve(directory: str, folder: str) -> NoReturn:
     agent.forget()
     del agent
     enter_child(orders, outputs)
-    child.run(setup, orders, reads, is_loaded=True)
+    run(setup, orders, reads, is_loaded=True)
 
 
 class Agent:
@@ -164,7 +165,7 @@ class Agent:
         self.control.send("ready", **self._ready)
 
     def _start(self, header: dict[str, Any]) -> None:
-        setup = child.Setup(
+        setup = Setup(
             socket_path=self.control.path,
             tasks=self.folder,
             ticket=header["ticket"],

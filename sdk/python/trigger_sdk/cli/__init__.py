@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from trigger_sdk.cli import checking, commands, dead_letters, queues, triggering
 from trigger_sdk.cli.display import Display
 from trigger_sdk.cli.errors import UsageError
-from trigger_sdk.http_api import ApiError, NotConfigured, Unreachable
+from trigger_sdk.client.http_api import ApiError, NotConfigured, Unreachable
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -71,15 +71,29 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print JSON, one value per line")
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    _add_run(choices, shared)
+    _add_reading(choices, shared)
+    _add_moves(choices, shared)
+    _add_replay(choices, shared)
+    queues.add_parsers(choices, shared)
+    dead_letters.add_parsers(choices, shared)
+    _add_check(choices, shared)
+    return parser
+
+
+def _add_run(choices: Any, shared: argparse.ArgumentParser) -> None:
     run = choices.add_parser("run", parents=[shared], help="start a run of a task")
     triggering.add_arguments(run)
     _add_follow(run)
     run.set_defaults(command=commands.run)
 
+
+def _add_reading(
+    choices: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
     runs = choices.add_parser("runs", parents=[shared], help="list runs, newest first")
-    runs.add_argument("--state")
-    runs.add_argument("--task")
-    runs.add_argument("--tag")
+    for flag, help_text in commands.RUN_FILTERS.items():
+        runs.add_argument(flag, help=help_text)
     runs.add_argument("--limit", type=_positive, default=20, help="default 20")
     runs.set_defaults(command=commands.runs)
 
@@ -92,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the run is final")
     logs.set_defaults(command=commands.logs)
 
+
+def _add_moves(choices: Any, shared: argparse.ArgumentParser) -> None:
     bump = choices.add_parser("bump", parents=[shared], help="put a pending run before all others of its queue")
     bump.add_argument("run")
     bump.set_defaults(command=commands.bump)
@@ -100,6 +116,16 @@ def _parser() -> argparse.ArgumentParser:
     cancel.add_argument("run")
     cancel.set_defaults(command=commands.cancel)
 
+    requeue = choices.add_parser("requeue", parents=[shared], help="let a dead letter go on from its last checkpoint")
+    requeue.add_argument("run")
+    requeue.add_argument("--deployment", default="original", help="original (default), latest or an id")
+    _add_follow(requeue)
+    requeue.set_defaults(command=commands.requeue)
+
+
+def _add_replay(
+    choices: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
     replay = choices.add_parser("replay", parents=[shared], help="a new run from a checkpoint of an old one")
     replay.add_argument("run")
     replay.add_argument(
@@ -119,19 +145,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_follow(replay)
     replay.set_defaults(command=commands.replay)
 
-    requeue = choices.add_parser("requeue", parents=[shared], help="let a dead letter go on from its last checkpoint")
-    requeue.add_argument("run")
-    requeue.add_argument("--deployment", default="original", help="original (default), latest or an id")
-    _add_follow(requeue)
-    requeue.set_defaults(command=commands.requeue)
 
-    queues.add_parsers(choices, shared)
-    dead_letters.add_parsers(choices, shared)
-
+def _add_check(choices: Any, shared: argparse.ArgumentParser) -> None:
     check = choices.add_parser("check", parents=[shared], help="check that tasks can resume; needs no server")
     check.add_argument("paths", nargs="+", metavar="PATH", help="a task folder or a Python file")
     check.set_defaults(command=checking.check)
-    return parser
 
 
 def _add_follow(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 from trigger_sdk.compiler.names import Comprehension, Function, children, names_in, outer_names, own_scope, parameters
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.errors import Problem
-from trigger_sdk.strict_json import text_problem
+from trigger_sdk.values.strict_json import text_problem
 
-MAX_KEY_LENGTH = 200
+KEY_MAX_LENGTH = 200
+"""Of checkpoints and steps alike, in characters: they share their keys."""
 
 _PLACES = {
     "loop": "a checkpoint cannot stand in a loop: save once after the loop, with what it gathered",
@@ -187,8 +188,8 @@ class Finder:
                 'the first argument of a checkpoint is its key, a literal text such as "order-fetched"',
             )
             return ""
-        if not 0 < len(node.value) <= MAX_KEY_LENGTH:
-            message = f"a checkpoint's key has 1 to {MAX_KEY_LENGTH} characters, not {len(node.value)}: give it another"
+        if not 0 < len(node.value) <= KEY_MAX_LENGTH:
+            message = f"a checkpoint's key has 1 to {KEY_MAX_LENGTH} characters, not {len(node.value)}: give it another"
             self._problem(node, "key_length", message)
         elif problem := text_problem(node.value):
             self._problem(node, "key_text", f"the key {node.value!r}: {problem}; give it another")

@@ -5,7 +5,6 @@ what runs counts: no comment, no layout, no docstring, no decorator, and nothing
 """
 
 import ast
-import hashlib
 from collections.abc import Iterable, Sequence
 
 from trigger_sdk.compiler.points import Point
@@ -22,6 +21,9 @@ def segments_of(source: Source, points: Sequence[Point]) -> list[str]:
     returned = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
     cutter.add(f"{_prefix(node)}def ({ast.unparse(node.args)}){returned}:")
     cutter.block(node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body)
+    # Asked for once, when a task is deployed; every container imports this package.
+    import hashlib
+
     return [hashlib.sha256("\n".join(texts).encode()).hexdigest()[:HASH_LENGTH] for texts in cutter.segments]
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +55,7 @@ class Use:
 class StepCalls:
     """One walk over a task's syntax that knows the scope, the statement and the loops of where it is."""
 
-    def __init__(self, source: Source) -> None:
-        # Loaded only here: tasks are registered while the package itself is being imported.
-        from trigger_sdk.steps import step
-
+    def __init__(self, source: Source, step: Callable[..., Any]) -> None:
         self._source = source
         self._step = step
         self._found: list[Use] = []

@@ -5,20 +5,21 @@ Owns the rules; where the steps stand is `step_calls.py`'s. Keys that are comput
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from trigger_sdk.compiler.flow import Graph, Node
 from trigger_sdk.compiler.names import Comprehension, Function, own_scope
-from trigger_sdk.compiler.points import MAX_KEY_LENGTH, Finder, local_names
+from trigger_sdk.compiler.points import KEY_MAX_LENGTH, Finder, local_names
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.compiler.step_calls import Loop, Scope, StepCalls, Use, literal, value_of
 from trigger_sdk.errors import Problem
-from trigger_sdk.strict_json import text_problem
+from trigger_sdk.values.strict_json import text_problem
 
 
-def check_steps(source: Source, finder: Finder) -> Iterator[Problem]:
-    """The problems of a task's steps; `finder` has its checkpoints, which share the keys."""
-    uses = StepCalls(source).find()
+def check_steps(source: Source, finder: Finder, step: Callable[..., Any]) -> Iterator[Problem]:
+    """The problems of a task's uses of `step`; `finder` has its checkpoints, which share the keys."""
+    uses = StepCalls(source, step).find()
     for use in uses:
         yield from _key_problems(source, use)
         if _is_lost_coroutine(source, use):
@@ -32,8 +33,8 @@ def _key_problems(source: Source, use: Use) -> Iterator[Problem]:
         return
     if not isinstance(key, str):
         yield source.problem(node, "key_text", f"a step's key is a text, not {key!r}: write {str(key)!r}")
-    elif not 0 < len(key) <= MAX_KEY_LENGTH:
-        message = f"a step's key has 1 to {MAX_KEY_LENGTH} characters, not {len(key)}: give it another"
+    elif not 0 < len(key) <= KEY_MAX_LENGTH:
+        message = f"a step's key has 1 to {KEY_MAX_LENGTH} characters, not {len(key)}: give it another"
         yield source.problem(node, "key_length", message)
     elif problem := text_problem(key):
         yield source.problem(node, "key_text", f"the key {key!r}: {problem}; give the step another")

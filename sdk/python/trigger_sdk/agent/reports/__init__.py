@@ -1,0 +1,1 @@
+"""What is told of a run: the lines that it prints, and what it raised."""
