@@ -7,13 +7,13 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from apps import protocol as wire
 from apps.access.permissions import Actor
 from apps.live.notify import announce_now
 from apps.live.topics import KINDS, QUEUES, RUNS, TASKS, WORKERS, Topic
 from apps.queues.controls import lift_cooldown, set_queue, set_task
 from apps.runs.lifecycle import fail_attempts, trigger
 from apps.runs.tasks.deployments import register
-from apps import protocol as wire
 from tests.coordinator_harness import DEADLINE_SECONDS, Coordinator, until
 from tests.factories import make_task
 from tests.integration.coordinator.due_claims import claim_rows
