@@ -22,7 +22,7 @@ from django.conf import settings
 from psycopg import sql
 
 from apps.access.sessions import SESSIONS_CHANNEL
-from apps.live.topics import KINDS, Kind, Topic
+from apps.live.topics import TOPIC_KINDS, Topic, TopicKind
 from apps.storage.connections import break_connection
 
 if TYPE_CHECKING:
@@ -162,9 +162,9 @@ class Hub:
         """One connection's life; returns when a heartbeat stays away."""
         connection = await psycopg.AsyncConnection.connect(
             self._database_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, prepare_threshold=None,
-            options=settings.DATABASE_TIMEOUT_OPTIONS,
+            options=f"{settings.DATABASE_TIMEOUT_OPTIONS} -c synchronous_commit=off",  # a heartbeat waits for no disk
         )  # fmt: skip
-        channels = {kind.channel: kind for kind in KINDS.values()}
+        channels = {kind.channel: kind for kind in TOPIC_KINDS.values()}
         async with connection:
             with answering(connection):
                 for channel in (*channels, SESSIONS_CHANNEL, self._heartbeat_channel):
@@ -179,7 +179,7 @@ class Hub:
                 has_heartbeat = await self._hear(connection, channels)
         logger.warning("hub.disconnected: no heartbeat for %s s", HEARTBEAT_SECONDS)
 
-    async def _hear(self, connection: AsyncConnection, channels: Mapping[str, Kind]) -> bool:
+    async def _hear(self, connection: AsyncConnection, channels: Mapping[str, TopicKind]) -> bool:
         """Passes on what comes during one heartbeat's time; says whether the heartbeat came as well."""
         has_heartbeat = False
         async for notification in connection.notifies(timeout=HEARTBEAT_SECONDS):

@@ -16,7 +16,7 @@ import psycopg
 from django.conf import settings
 from django.db import transaction
 
-from apps.live.topics import RUNS, Kind
+from apps.live.topics import RUNS, TopicKind
 
 PENDING_CHANNEL = "trigger_pending"
 CANCEL_CHANNEL = "trigger_cancel"
@@ -133,12 +133,12 @@ def notifier() -> Notifier:
     return _notifier
 
 
-def announce(kind: Kind, ids: Iterable[UUID | str]) -> None:
+def announce(kind: TopicKind, ids: Iterable[UUID | str]) -> None:
     """After the commit: what pages show of these has changed."""
     transaction.on_commit(partial(announce_now, kind, list(ids)))
 
 
-def announce_now(kind: Kind, ids: Iterable[UUID | str]) -> None:
+def announce_now(kind: TopicKind, ids: Iterable[UUID | str]) -> None:
     """The same for a caller whose transaction has already committed."""
     if keys := kind.keys(ids):
         notifier().publish(kind.channel, keys)

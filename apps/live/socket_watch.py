@@ -13,7 +13,7 @@ from django.db import Error as DatabaseError
 from apps.access.permissions import Actor, is_allowed
 from apps.access.sessions import standing_sessions
 from apps.live.hub import hub
-from apps.live.topics import KINDS, Topic
+from apps.live.topics import TOPIC_KINDS, Topic
 
 RECHECK_SECONDS = 3.0
 SHORTEST_PAUSE_SECONDS = 0.2
@@ -82,7 +82,7 @@ def reason_to_end(socket: Socket, actor: Actor | None) -> int | None:
     """The code of the closure; None for a socket that may stay. One without topics hears nothing anyway."""
     if actor is None:
         return NOT_SIGNED_IN
-    readings = {KINDS[topic.kind].reading for topic in socket.topics}
+    readings = {TOPIC_KINDS[topic.kind].reading for topic in socket.topics}
     return None if all(is_allowed(actor, reading) for reading in readings) else NOT_ALLOWED
 
 

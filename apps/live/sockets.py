@@ -15,7 +15,7 @@ from apps.access.permissions import is_allowed
 from apps.live.beats import beats
 from apps.live.hub import Change, Subscription, hub
 from apps.live.socket_watch import NOT_SIGNED_IN, ask_standing, socket_watch
-from apps.live.topics import KINDS, Topic, parse_topic
+from apps.live.topics import TOPIC_KINDS, Topic, parse_topic
 
 TOO_MANY_TOPICS = 4429
 TOPICS_LIMIT = 20
@@ -101,7 +101,7 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             if self.sender is None:  # ended meanwhile
                 return
             topic = parse_topic(name)
-            if topic is None or not is_allowed(actor, KINDS[topic.kind].reading):
+            if topic is None or not is_allowed(actor, TOPIC_KINDS[topic.kind].reading):
                 await self.send_json({"refused": name})
                 continue
             self.topics[topic] = name
@@ -129,7 +129,7 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     def _messages(self, change: Change) -> list[dict[str, Any]]:
         if change.topic is None:
             return [{"resync": True, "version": change.version}]
-        kind = KINDS[change.topic.kind]
+        kind = TOPIC_KINDS[change.topic.kind]
         names = [self.topics[topic] for topic in (Topic(kind.one), change.topic) if topic in self.topics]
         shown = kind.shown(change.topic.key)
         return [{"topic": name, "id": shown, "version": change.version} for name in names]

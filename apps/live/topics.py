@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 from uuid import UUID
 
@@ -27,7 +27,7 @@ class Topic(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TopicKind:
     """`reading` is the action that a subscriber's role has to carry. With `id_prefix` the ids are UUIDs, shown as
     public ids; without it they are names, which may hold any character."""
 
@@ -67,21 +67,20 @@ class Kind:
             return None
 
 
-KINDS: Final[dict[str, Kind]] = {}
+TOPIC_KINDS: Final[dict[str, TopicKind]] = {}
 """By the word for one of them."""
 
 
-def _kind(*fields: Any, **more: Any) -> Kind:
-    kind = Kind(*fields, **more)
-    return KINDS.setdefault(kind.one, kind)
+def _known(kind: TopicKind) -> TopicKind:
+    return TOPIC_KINDS.setdefault(kind.one, kind)
 
 
-RUNS = _kind("run", "runs", Action.RUNS_READ, id_prefix="run")
-QUEUES = _kind("queue", "queues", Action.QUEUES_READ)
-TASKS = _kind("task", "tasks", Action.TASKS_READ)
-WORKERS = _kind("worker", "workers", Action.RUNS_READ, id_prefix="wrk")
+RUNS = _known(TopicKind("run", "runs", Action.RUNS_READ, id_prefix="run"))
+QUEUES = _known(TopicKind("queue", "queues", Action.QUEUES_READ))
+TASKS = _known(TopicKind("task", "tasks", Action.TASKS_READ))
+WORKERS = _known(TopicKind("worker", "workers", Action.RUNS_READ, id_prefix="wrk"))
 
-_EVERYTHING = {kind.all: Topic(kind.one) for kind in KINDS.values()}
+_EVERYTHING = {kind.all: Topic(kind.one) for kind in TOPIC_KINDS.values()}
 
 
 def parse_topic(text: str) -> Topic | None:
@@ -89,4 +88,4 @@ def parse_topic(text: str) -> Topic | None:
     word, colon, identifier = text.partition(":")
     if not colon:
         return _EVERYTHING.get(word)
-    return KINDS[word].parse(identifier) if word in KINDS else None
+    return TOPIC_KINDS[word].parse(identifier) if word in TOPIC_KINDS else None

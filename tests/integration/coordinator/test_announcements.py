@@ -10,7 +10,7 @@ import pytest
 from apps import protocol as wire
 from apps.access.permissions import Actor
 from apps.live.notify import announce_now
-from apps.live.topics import KINDS, QUEUES, RUNS, TASKS, WORKERS, Topic
+from apps.live.topics import QUEUES, RUNS, TASKS, TOPIC_KINDS, WORKERS, Topic
 from apps.queues.controls import lift_cooldown, set_queue, set_task
 from apps.runs.lifecycle import fail_attempts, trigger
 from apps.runs.tasks.deployments import register
@@ -29,7 +29,7 @@ class Listener:
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
-        self._kinds = {kind.channel: kind.one for kind in KINDS.values()}
+        self._kinds = {kind.channel: kind.one for kind in TOPIC_KINDS.values()}
         for channel in self._kinds:
             connection.execute(f"LISTEN {channel}".encode())
 

@@ -17,7 +17,7 @@ from apps.access.permissions import ALLOWED_ROLES, Action
 from apps.live import beats, sockets
 from apps.live.hub import hub
 from apps.live.notify import announce_now
-from apps.live.topics import KINDS, QUEUES, RUNS
+from apps.live.topics import QUEUES, RUNS, TOPIC_KINDS
 from apps.runs.models import Run
 from tests.factories import make_run, make_user
 from trigger_site.asgi import application
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.django_db(transaction=True)]
 DEADLINE_SECONDS = 10.0
 OWN_ORIGIN = b"http://localhost"
 HEARTBEAT = "SELECT pg_notify($1, '')"
-EVERY_KIND = [kind.all for kind in KINDS.values()]
+EVERY_KIND = [kind.all for kind in TOPIC_KINDS.values()]
 
 
 def end_hubs() -> None:

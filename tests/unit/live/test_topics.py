@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from apps.live.topics import KINDS, NAME_MAX_LENGTH, QUEUES, RUNS, TASKS, WORKERS, Kind, Topic, parse_topic
+from apps.live.topics import NAME_MAX_LENGTH, QUEUES, RUNS, TASKS, TOPIC_KINDS, WORKERS, Topic, TopicKind, parse_topic
 from apps.storage.ids import public_id
 
 ODD_NAMES = ["default", "a,b", "a:b", "mail, bulk: 100 %", "größe", "優先", "🚀", " ", "\x00", "%2C", "*", "/", "\n"]
@@ -43,7 +43,7 @@ def test_nothing_else_is_a_topic(text: str) -> None:
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 @pytest.mark.parametrize("kind", [QUEUES, TASKS])
-def test_a_name_of_any_characters_travels_as_ascii_without_commas(kind: Kind, name: str) -> None:
+def test_a_name_of_any_characters_travels_as_ascii_without_commas(kind: TopicKind, name: str) -> None:
     key = kind.topic(name).key
 
     assert key.isascii()
@@ -57,12 +57,12 @@ def test_names_that_differ_have_keys_that_differ() -> None:
 
 
 @pytest.mark.parametrize(("kind", "prefix"), [(RUNS, "run"), (WORKERS, "wrk")])
-def test_ids_are_shown_as_public_ids(kind: Kind, prefix: str) -> None:
+def test_ids_are_shown_as_public_ids(kind: TopicKind, prefix: str) -> None:
     assert kind.shown(kind.topic(ID).key) == public_id(prefix, ID)
 
 
 def test_kinds_share_no_word_and_no_channel() -> None:
-    words = [word for kind in KINDS.values() for word in (kind.one, kind.all)]
+    words = [word for kind in TOPIC_KINDS.values() for word in (kind.one, kind.all)]
 
     assert len(set(words)) == len(words)
-    assert len({kind.channel for kind in KINDS.values()}) == len(KINDS)
+    assert len({kind.channel for kind in TOPIC_KINDS.values()}) == len(TOPIC_KINDS)
