@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 INTEGRATION = Path(__file__).parent / "integration"
-FOLDERS = {"checkpoints", "coordinator", "queues", "runs", "workers"}
+FOLDERS = {"checkpoints", "coordinator", "live", "queues", "runs", "workers"}
 
 OWN_MARK = re.compile(r"^pytestmark = .*pytest\.mark\.sql\b", re.MULTILINE)
 SIGNS = re.compile(
