@@ -35,6 +35,13 @@ django.setup()
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Shorter than pytest's own choice, because sockets lie below it too; parallel processes are given theirs.
+    if config.option.basetemp is None:
+        config.option.basetemp = str(SESSION_DIR / "p")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="runs the long tier too: tests marked `long`")
 
@@ -96,7 +103,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if terminalreporter.stats.get("failed"):
-        terminalreporter.write_line(f"what the tests wrote stays until the next session: {SESSION_DIR / 't'}")
+        terminalreporter.write_line(f"what the tests wrote stays until the next session: {SESSION_DIR}")
     given = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
     if not config.getoption("--long") and any(is_related(path, proved.HERE) for path in given):
         names = sorted(path.stem.removeprefix("test_") for path in proved.unchanged_modules())

@@ -1,4 +1,4 @@
-"""The verbs that move a run: trigger (in `trigger/verbs.py`), start, complete, fail, cancel, expire. Claiming is in
+"""The verbs that move a run: trigger (in `trigger/create.py`), start, complete, fail, cancel, expire. Claiming is in
 `queues`, leases are in `workers`.
 
 Each move is one conditional UPDATE that names the state it expects; a loser of a race changes nothing.

@@ -82,7 +82,8 @@ class Contacts:
             self._touched_at.pop(worker_id, None)
             logger.warning("workers.suspect worker.id=%s: its connection broke", worker_id)
             try:
-                await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
+                async with self._dispatcher.clearing:
+                    await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
             except HeldError as error:
                 logger.warning("workers.suspect worker.id=%s: %s", worker_id, error)
 

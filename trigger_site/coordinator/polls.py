@@ -74,6 +74,8 @@ class Dispatcher:
         self._swept_at = -SWEEP_SECONDS
         self._claimer = claims.Claimer()
         self._alarm: asyncio.TimerHandle | None = None
+        self.clearing = asyncio.Lock()
+        """Held while suspicions are cleared: one that is noted meanwhile would be cleared with them."""
 
     def wake(self, *, is_cancel: bool = False) -> None:
         """Something may have become pending, or is to be canceled."""
@@ -215,9 +217,10 @@ class Dispatcher:
 
     async def _clear_suspicions(self) -> None:
         """A held poll is a contact: a suspicion may come from another coordinator, or have overtaken the poll."""
-        workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
         try:
-            await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+            async with self.clearing:
+                workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
+                await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
         except HeldError as error:
             # Claims do not need the workers' table.
             logger.warning("workers.clear_suspicions: %s", error)

@@ -14,8 +14,8 @@ from apps.checkpoints.errors import DeploymentNotFound
 from apps.http.answers import timestamp
 from apps.http.cursors import write_cursor
 from apps.queues.dead_letters import many as bulk
+from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS
 from apps.queues.dead_letters.many import Selection, discard_many, requeue_many
-from apps.queues.dead_letters.selection import DeadLetterFilter
 from apps.queues.errors import SelectionInvalid
 from apps.runs.models import Run
 from apps.storage.ids import public_id, uuid7
@@ -29,7 +29,7 @@ ACTOR = Actor("olga", frozenset())
 
 
 def everything(**filters: Any) -> Selection:
-    return Selection(chosen=DeadLetterFilter(**filters))
+    return Selection(chosen=DEAD_LETTER_FILTERS.of(**filters))
 
 
 def test_all_are_pending_again_with_a_fresh_budget_and_audited_one_by_one() -> None:
@@ -68,7 +68,7 @@ def test_next_call_goes_on_behind_the_last_and_keeps_the_distance(monkeypatch: p
 
     first = requeue_many(everything(task="noop"), rate="2/m", actor=ACTOR)
     second = requeue_many(
-        Selection(chosen=DeadLetterFilter(task="noop"), cursor=first.next or ""), rate="2/m", actor=ACTOR
+        Selection(chosen=DEAD_LETTER_FILTERS.of(task="noop"), cursor=first.next or ""), rate="2/m", actor=ACTOR
     )
 
     assert (first.moved_count, second.moved_count, second.next) == (4, 3, None)
@@ -86,7 +86,7 @@ def test_calls_that_follow_each_other_end_within_a_year() -> None:
     late = cursor_of(datetime.now(UTC) + timedelta(days=363))
 
     with pytest.raises(SelectionInvalid) as caught:
-        requeue_many(Selection(chosen=DeadLetterFilter(), cursor=late), rate="1/d", actor=ACTOR)
+        requeue_many(Selection(chosen=DEAD_LETTER_FILTERS.of(), cursor=late), rate="1/d", actor=ACTOR)
 
     assert [error.path for error in caught.value.errors] == ["rate"]
     assert set(states().values()) == {"dead_letter"}
@@ -97,7 +97,7 @@ def test_call_that_comes_late_begins_now() -> None:
     early = cursor_of(datetime.now(UTC) - timedelta(days=3))
     before = datetime.now(UTC) - timedelta(minutes=1)
 
-    requeue_many(Selection(chosen=DeadLetterFilter(), cursor=early), rate="1/d", actor=ACTOR)
+    requeue_many(Selection(chosen=DEAD_LETTER_FILTERS.of(), cursor=early), rate="1/d", actor=ACTOR)
 
     due_at = Run.objects.get(id=run.id).due_at
     assert due_at is not None
@@ -203,17 +203,25 @@ def test_queries_grow_by_chunks_and_not_by_runs() -> None:
     ("selection", "rate", "path"),
     [
         (Selection(), None, "ids"),
-        (Selection(ids=[uuid7()], chosen=DeadLetterFilter()), None, "ids"),
+        (Selection(ids=[uuid7()], chosen=DEAD_LETTER_FILTERS.of()), None, "ids"),
         (Selection(ids=[]), None, "ids"),
         (Selection(ids=[uuid7() for _ in range(10_001)]), None, "ids"),
         (Selection(ids=[uuid7()], cursor=public_id("run", uuid7())), None, "cursor"),
-        (Selection(chosen=DeadLetterFilter(), cursor="run_x"), None, "cursor"),
-        (Selection(chosen=DeadLetterFilter(), cursor=public_id("run", uuid7())), None, "cursor"),
-        (Selection(chosen=DeadLetterFilter(), cursor=f"{public_id('run', uuid7())}@9999-12-31T23:00Z"), None, "cursor"),
-        (Selection(chosen=DeadLetterFilter(), cursor=write_cursor("runs", public_id("run", uuid7()))), None, "cursor"),
-        (Selection(chosen=DeadLetterFilter(search="a\0")), None, "filter.search"),
-        (Selection(chosen=DeadLetterFilter()), "10 per second", "rate"),
-        (Selection(chosen=DeadLetterFilter()), "", "rate"),
+        (Selection(chosen=DEAD_LETTER_FILTERS.of(), cursor="run_x"), None, "cursor"),
+        (Selection(chosen=DEAD_LETTER_FILTERS.of(), cursor=public_id("run", uuid7())), None, "cursor"),
+        (
+            Selection(chosen=DEAD_LETTER_FILTERS.of(), cursor=f"{public_id('run', uuid7())}@9999-12-31T23:00Z"),
+            None,
+            "cursor",
+        ),
+        (
+            Selection(chosen=DEAD_LETTER_FILTERS.of(), cursor=write_cursor("runs", public_id("run", uuid7()))),
+            None,
+            "cursor",
+        ),
+        (Selection(chosen=DEAD_LETTER_FILTERS.of(search="a\0")), None, "filter.search"),
+        (Selection(chosen=DEAD_LETTER_FILTERS.of()), "10 per second", "rate"),
+        (Selection(chosen=DEAD_LETTER_FILTERS.of()), "", "rate"),
         (Selection(ids=[uuid7() for _ in range(400)]), "1/d", "rate"),
     ],
 )

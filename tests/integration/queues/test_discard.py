@@ -7,9 +7,9 @@ from django.test import Client
 
 from apps.access.models import AuditEntry
 from apps.access.permissions import Actor
+from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS
 from apps.queues.dead_letters.many import Selection, discard_many
 from apps.queues.dead_letters.one import discard
-from apps.queues.dead_letters.selection import DeadLetterFilter
 from apps.queues.errors import NoteInvalid
 from apps.runs.api.schemas import RunOut
 from apps.runs.errors import IllegalMove, RunNotFound
@@ -26,7 +26,7 @@ OTHER_STATES = [state for state in RunState if state is not RunState.DEAD_LETTER
 
 
 def everything(**filters: Any) -> Selection:
-    return Selection(chosen=DeadLetterFilter(**filters))
+    return Selection(chosen=DEAD_LETTER_FILTERS.of(**filters))
 
 
 def test_discarded_run_keeps_its_end_and_its_note() -> None:

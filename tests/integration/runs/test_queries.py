@@ -1,3 +1,4 @@
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
@@ -52,6 +53,20 @@ def test_filters_by_state_task_and_search() -> None:
     assert found("q=RECEIPT") == {other.public_id}
     assert found("state=completed&task=send-receipt") == set()
     assert len(found("state=nonsense&before=nonsense")) == 3
+
+
+def test_filters_by_queue_tag_and_time() -> None:
+    mail = make_run("send-receipt", queue="mail", tags=["vip", "eu"])
+    other = make_run("send-receipt", tags=["eu"])
+
+    def found(**query: str) -> set[str]:
+        return {line.id for line in list_page(chosen(urlencode(query))).lines}
+
+    assert found(queue="mail") == {mail.public_id}
+    assert found(tag="vip") == {mail.public_id}
+    assert found(tag="eu") == {mail.public_id, other.public_id}
+    assert found(since=other.created_at.isoformat()) == {other.public_id}
+    assert found(until=other.created_at.isoformat()) == {mail.public_id}
 
 
 def test_filter_survives_its_own_address() -> None:
@@ -154,7 +169,7 @@ def test_log_lines_continue_after_the_cursor() -> None:
     assert [line.message for line in whole.lines] == ["1.1", "1.2", "2.1"]
     assert whole.cursor == write_cursor("logs", 2, 1)
     assert [line.message for line in rest.lines] == ["1.2", "2.1"]
-    assert lines_after(run.id, "").lines == whole.lines
+    assert lines_after(run.id, None).lines == whole.lines
     assert lines_after(run.id, whole.cursor).lines == []
 
 
@@ -170,7 +185,7 @@ def test_newest_lines_say_that_earlier_ones_are_left_out() -> None:
     assert not newest_lines(run.id, limit=3).has_earlier
 
 
-@pytest.mark.parametrize("text", ["1", "1.2", "a.b", "x" * 2_000])
+@pytest.mark.parametrize("text", ["", "1", "1.2", "a.b", "x" * 2_000])
 def test_cursor_that_no_page_gave_out_is_refused(text: str) -> None:
     with pytest.raises(RequestInvalid, match="after: is not a cursor"):
         lines_after(UUID(int=1), text)

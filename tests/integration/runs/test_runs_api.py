@@ -134,9 +134,29 @@ def test_since_takes_the_exact_time(get: Any) -> None:
     assert [item["id"] for item in page["items"]] == [newer.public_id]
 
 
+def test_until_leaves_out_the_exact_time(get: Any) -> None:
+    older, newer = make_run(), make_run()
+    Run.objects.filter(pk=older.pk).update(created_at=newer.created_at - timedelta(microseconds=1))
+
+    page = get("/runs", until=newer.created_at.isoformat()).json()
+
+    assert [item["id"] for item in page["items"]] == [older.public_id]
+
+
+def test_replays_of_a_run_are_listed(get: Any) -> None:
+    original = make_run(state="completed")
+    replay = make_run(replay_of=original)
+
+    page = get("/runs", replay_of=original.public_id).json()
+
+    assert [item["id"] for item in page["items"]] == [replay.public_id]
+
+
 @pytest.mark.parametrize(
     ("query", "path"),
     [
+        ({"replay_of": "run_x"}, "replay_of"),
+        ({"until": "tomorrow"}, "until"),
         ({"state": "done"}, "state"),
         ({"limit": "0"}, "limit"),
         ({"limit": "201"}, "limit"),

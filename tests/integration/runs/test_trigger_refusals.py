@@ -10,13 +10,13 @@ from django.test import Client
 from trigger_sdk import Client as SdkClient
 from trigger_sdk.cli import EXIT_OK, EXIT_REFUSED, EXIT_USAGE, execute
 from trigger_sdk.client import ApiError
+from trigger_sdk.trigger_options import TriggerOptions
 
-from apps.runs.api.schemas import BatchItemIn
-from apps.runs.api.schemas import TriggerOptions as Documented
+from apps.runs.api.schemas import BatchItemIn, TriggerOptionsIn
 from apps.runs.errors import OptionInvalid
 from apps.runs.lifecycle import trigger, trigger_batch
 from apps.runs.models import IdempotencyKey, Run, RunValue
-from apps.runs.trigger.options import HTTP, METADATA_MAX_BYTES, PYTHON, TriggerOptions
+from apps.runs.trigger.options import HTTP, PYTHON
 from tests.factories import bearer, make_task
 from tests.live_server import LiveServer, running_server
 
@@ -62,7 +62,7 @@ WRONG = [
     Wrong("tags", ["t" * 65], "[0]"),
     Wrong("tags", ["a", 5], "[1]"),
     Wrong("tags", ["a", "b", "a\x00"], "[2]"),
-    *(Wrong("metadata", value) for value in ([], "text", 5, {"x": "a" * METADATA_MAX_BYTES})),
+    *(Wrong("metadata", value) for value in ([], "text", 5, {"x": "a" * 65_536})),
     Wrong("metadata", {"a": {"b": "\x00"}}, ".a.b"),
     *(Wrong("traceparent", value) for value in ("", 5, "00-abc", TRACE.upper(), f"ff{TRACE[2:]}", f"{TRACE}-00")),
     Wrong("traceparent", f"00-{'0' * 32}-b7ad6b7169203331-01"),
@@ -174,7 +174,7 @@ def test_an_unknown_option_names_the_near_one(post: Any) -> None:
 
 
 def test_the_document_names_the_options_of_the_door() -> None:
-    assert set(Documented.model_fields) == set(HTTP)
+    assert set(TriggerOptionsIn.model_fields) == set(HTTP)
     assert set(TriggerOptions.__annotations__) == set(PYTHON)
     assert set(BatchItemIn.model_fields) == {"task", "payload", "options"}
 

@@ -1,3 +1,5 @@
+import html
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -97,12 +99,35 @@ def test_list_shows_runs_with_state_task_and_payload(viewer: Client) -> None:
 
 
 def test_empty_list_gives_the_command_that_fills_it(viewer: Client) -> None:
-    assert "manage.py deploy" in viewer.get("/runs").text
+    assert copied(viewer, "/runs") == [".venv/bin/python manage.py deploy examples/orders"]
+    assert copied(viewer, "/tasks") == [".venv/bin/python manage.py deploy examples/orders"]
 
-    make_task("process-order")
+    make_task("answer-question")
+    assert copied(viewer, "/runs") == [".venv/bin/trigger run answer-question --follow"]
+    order = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
+    make_task("process-order", payload_schema=order)
 
-    assert "trigger run process-order" in viewer.get("/runs").text
+    assert copied(viewer, "/runs") == [
+        """.venv/bin/trigger run process-order --payload '{"order_id": "A1"}' --follow"""
+    ]
     assert "No run matches" in viewer.get("/runs?state=expired").text
+
+
+def test_command_is_one_of_a_task_whose_payload_can_be_thought_up(viewer: Client, settings: Any) -> None:
+    settings.TRIGGER_COMMAND = "trigger"
+    number = {"type": "object", "properties": {"n": {"type": "string", "pattern": "^[0-9]$"}}, "required": ["n"]}
+    make_task("a-number", payload_schema=number)
+    make_task("retired", is_retired=True)
+    assert copied(viewer, "/runs") == []
+
+    make_task("report")
+
+    assert copied(viewer, "/runs") == ["trigger run report --follow"]
+
+
+def copied(client: Client, path: str) -> list[str]:
+    """The commands that the page offers to copy."""
+    return [html.unescape(text) for text in re.findall(r'data-copy="([^"]+)"', client.get(path).text)]
 
 
 def test_query_count_does_not_grow_with_the_rows(viewer: Client) -> None:

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from trigger_sdk.schema import payload_schema
+from trigger_sdk.values.schema import payload_schema
 
 from apps.runs.tasks.first_run import example_payload
 

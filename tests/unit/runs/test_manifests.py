@@ -13,7 +13,7 @@ from trigger_sdk.tasks import registry
 from apps.http.errors import PayloadInvalid
 from apps.runs.errors import DeploymentRefused
 from apps.runs.tasks.manifests import read_manifest
-from apps.runs.trigger.payload_schemas import validator_of
+from apps.runs.tasks.payload_schemas import validator_of
 from apps.runs.trigger.payloads import validate_payload
 
 POINT = {"key": "fetched", "line": 9, "names": ["order"]}

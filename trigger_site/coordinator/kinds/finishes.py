@@ -5,14 +5,15 @@ from collections.abc import Sequence
 
 from apps.live.notify import announce_now
 from apps.protocol import FINISHES, Finish, Result
-from apps.runs.lifecycle import complete_attempts
+from apps.runs.lifecycle import COMPLETED, complete_attempts
 from apps.runs.states import Outcome
 from apps.storage.values import ValueRefused, check_value
 from trigger_site.coordinator.database import Connection, Database
 from trigger_site.coordinator.kinds.base import Kind, Writer, result_of
 from trigger_site.coordinator.kinds.failures import Failures
 
-COMPLETED = Outcome.COMPLETED.value
+DONE = Result(200, state=COMPLETED.state)
+SUCCESS = Outcome.COMPLETED.value
 OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 
 
@@ -25,13 +26,13 @@ class FinishWriter:
 
     async def submit(self, items: Sequence[Finish]) -> list[Result]:
         """One result per item, as of every writer."""
-        completed = [item for item in items if item.outcome == COMPLETED]
+        completed = [item for item in items if item.outcome == SUCCESS]
         if len(completed) == len(items):
             return await self._completions.submit(completed)
-        failed = [item for item in items if item.outcome != COMPLETED]
+        failed = [item for item in items if item.outcome != SUCCESS]
         done, ended = await asyncio.gather(self._completions.submit(completed), self._failures.submit(failed))
         results = {True: iter(done), False: iter(ended)}
-        return [next(results[item.outcome == COMPLETED]) for item in items]
+        return [next(results[item.outcome == SUCCESS]) for item in items]
 
 
 class FinishKind(Kind[Finish]):
@@ -54,7 +55,7 @@ def refuse_unstorable(item: Finish) -> Result | None:
 async def write_completions(connection: Connection, items: Sequence[Finish], *, waits: bool) -> list[Result | None]:
     answers = await complete_attempts(connection, items, waits=waits)
     announce_now(str(item.run_id) for item in items)
-    return [result_of(answer) for answer in answers]
+    return [DONE if answer is COMPLETED else result_of(answer) for answer in answers]
 
 
 FINISH = FinishKind(FINISHES, write_completions, refuse_unstorable)

@@ -92,9 +92,8 @@ def _add_reading(
     choices: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
 ) -> None:
     runs = choices.add_parser("runs", parents=[shared], help="list runs, newest first")
-    runs.add_argument("--state")
-    runs.add_argument("--task")
-    runs.add_argument("--tag")
+    for flag, help_text in commands.RUN_FILTERS.items():
+        runs.add_argument(flag, help=help_text)
     runs.add_argument("--limit", type=_positive, default=20, help="default 20")
     runs.set_defaults(command=commands.runs)
 

@@ -89,14 +89,17 @@ class Client(Operations):
         queue: str | None = None,
         tag: str | None = None,
         since: str | None = None,
+        until: str | None = None,
+        replay_of: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Run]:
         """Runs, newest first, without payload and output; further pages are read as you iterate."""
+        chosen = {"state": state, "task": task, "queue": queue, "tag": tag}
+        chosen |= {"since": since, "until": until, "replay_of": replay_of}
         cursor: str | None = None
         left = limit
         while left is None or left > 0:
             size = 200 if left is None else min(left, 200)
-            chosen = {"state": state, "task": task, "queue": queue, "tag": tag, "since": since}
             page = self.api.get("/runs", {**chosen, "cursor": cursor, "limit": size})
             yield from (Run(self, item) for item in page["items"])
             cursor = page["next_cursor"]
