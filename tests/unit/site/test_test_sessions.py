@@ -1,4 +1,4 @@
-"""What test sessions leave and share: a killed one's folder goes when the next begins, a port belongs to one process."""
+"""What test sessions leave and share: the next one sweeps after a killed one, and a port belongs to one process."""
 
 import os
 import subprocess
