@@ -1,6 +1,6 @@
-"""What the HTTP API answers with: JSON in which stored values go out as their own text, byte for byte.
+"""The HTTP API's answers: JSON in which stored values go out as their own text, byte for byte.
 
-Parsing and writing them again would change what a client reads: 1e16, -0.0, 10.10, the order of keys.
+Parsing and rewriting them would change what a client reads: 1e16, -0.0, 10.10, the order of keys.
 """
 
 import json
@@ -18,15 +18,15 @@ def json_response(value: Any, *, status: int = 200) -> HttpResponse:
 
 
 def raw_value(text: str | None) -> msgspec.Raw:
-    """Stored JSON text, to be embedded as it is."""
+    """Stored JSON text, embedded as it is."""
     return NULL if text is None else msgspec.Raw(text.encode())
 
 
 def json_field(value: Any) -> msgspec.Raw:
-    """A `jsonb` column's value. The standard library, because it alone writes integers of any size."""
+    """The value of a `jsonb` column. Uses the standard library because it alone writes integers of any size."""
     return msgspec.Raw(json.dumps(value, ensure_ascii=False).encode())
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, always with microseconds, so that texts sort like times."""
+    """RFC 3339 in UTC, always with microseconds so that texts sort like times."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,10 +1,10 @@
-"""Parts of addresses that Django's own converters do not take; who imports this module may name them."""
+"""Path converters that Django does not have; importing this module makes their names usable."""
 
 from django.urls import register_converter
 
 
 class AnyText:
-    """The rest of the address, whatever it holds: keys of checkpoints may have slashes and line breaks."""
+    """The rest of the address, whatever it holds: checkpoint keys may contain slashes and line breaks."""
 
     regex = "(?s:.+)"
 

@@ -1,4 +1,4 @@
-"""Cursors of lists: opaque texts that only this installation can write, each good for the list that gave it out."""
+"""List cursors: opaque texts that only this installation can write, each valid only for the list that issued it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from apps.http.errors import FieldError, RequestInvalid
 from apps.storage.ids import parse_public_id, public_id
 
 MAX_CHARACTERS = 1_000
-NOT_GIVEN_OUT = "is not a cursor that this list gave out"
+NOT_GIVEN_OUT = "is not a cursor that this list issued"
 
 
 def write_cursor(listing: str, *place: str | int | None) -> str:
-    """The place as a text for that list."""
+    """The place as a cursor for that list."""
     return _signer(listing).sign_object(list(place))
 
 
 def read_cursor(listing: str, text: str, *types: type | tuple[type, ...], name: str = "cursor") -> Sequence[Any]:
-    """The place that `write_cursor` was given for the same list.
+    """The place that was passed to `write_cursor` for the same list.
 
-    Raises RequestInvalid naming the parameter `name` for everything else: forged, of another list or another form, or
-    signed with a secret key that is no longer this installation's.
+    Raises RequestInvalid naming the parameter `name` for anything else: a cursor that is forged, from another list, in
+    another form, or signed with a secret key that is no longer this installation's.
     """
     try:
         place = _signer(listing).unsign_object(text) if len(text) <= MAX_CHARACTERS else None
@@ -40,7 +40,7 @@ def write_run_cursor(listing: str, run_id: UUID) -> str:
 
 
 def read_run_cursor(listing: str, text: str) -> UUID:
-    """The run that the page ended with; raises RequestInvalid."""
+    """The last run on the page before; raises RequestInvalid."""
     (place,) = read_cursor(listing, text, str)
     run_id = parse_public_id("run", place)
     if run_id is None:

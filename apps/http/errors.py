@@ -1,4 +1,4 @@
-"""Refusals: what a verb or a door will not do, as named errors that carry their HTTP status. Owns no rows.
+"""Refusals: what a verb or an entry point will not do, as named errors that carry their HTTP status. Owns no rows.
 
 Each app's `errors.py` derives its own; `problems.py` writes them as problem+json and needs no list of them.
 """
@@ -10,21 +10,21 @@ from typing import Any, ClassVar, Self
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One complaint about one field; `path` is as `payload.items[2].price`."""
+    """One complaint about one field; `path` looks like `payload.items[2].price`."""
 
     path: str
     message: str
 
 
 class Refusal(Exception):
-    """Base of all refusals; `errors` names the fields where there are any."""
+    """Base of all refusals; `errors` names the fields, if any are to blame."""
 
     title: ClassVar[str] = "Refused"
     status: ClassVar[int]
-    """Over HTTP. A class without one is a base and never raised."""
+    """The HTTP status. A class without one is a base and is never raised."""
 
     retry_after_seconds: int | None = None
-    """When the same request may be taken; None where trying again later helps nothing."""
+    """When the same request may be accepted; None if retrying later does not help."""
 
     def __init__(self, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail)
@@ -33,11 +33,11 @@ class Refusal(Exception):
 
     @property
     def members(self) -> Mapping[str, Any]:
-        """What the problem carries beside the members that all have."""
+        """What the problem carries besides the members that every problem has."""
         return {}
 
     def within(self, place: str) -> Self:
-        """The same refusal, of one item among several."""
+        """The same refusal, for one item among several."""
         found = self.errors or (FieldError("", self.detail),)
         self.errors = tuple(FieldError(f"{place}.{error.path}".rstrip("."), error.message) for error in found)
         self.detail = f"{place}: {self.detail}"
@@ -61,7 +61,7 @@ class PayloadTooLarge(Refusal):
 
 
 class RequestInvalid(Refusal):
-    """A body or a query parameter that does not fit; `errors` name the fields."""
+    """A body or a query parameter that is not valid; `errors` names the fields."""
 
     title = "The request is not valid"
     status = 422

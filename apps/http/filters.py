@@ -1,5 +1,5 @@
-"""Filters of lists. A list has one table of them, and each is one record: the page's address and chips, the API's
-parameters, the bodies of verbs that move many, and what a command line offers are all made from it or held against it.
+"""List filters. Each list has one table of them, one record per filter: the page's address and chips, the API's
+parameters, the bodies of bulk verbs, and the command-line options are all made from it or checked against it.
 
 A new filter is one more record in its list's table.
 """
@@ -18,16 +18,16 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_mode
 Row = TypeVar("Row", bound=Model)
 Shape = TypeVar("Shape", bound=BaseModel)
 Condition = Callable[[Sequence[Any]], Q]
-"""Of the values that were asked for, at least one: what a row has to be."""
+"""Takes the requested values, at least one, and gives what a row must satisfy."""
 
 
 def column(lookup: str) -> Condition:
-    """The column is one of the values."""
+    """A condition: the column is one of the values."""
     return lambda values: Q(**{lookup: values[0]}) if len(values) == 1 else Q(**{f"{lookup}__in": values})
 
 
 def compared(lookup: str) -> Condition:
-    """The column compared with the one value, as `finished_at__gte`."""
+    """A condition: the column compared with the one value, as in `finished_at__gte`."""
     return lambda values: Q(**{lookup: values[0]})
 
 
@@ -35,7 +35,7 @@ def compared(lookup: str) -> Condition:
 class Filter:
     """One filter. `shape` is the pydantic type of one value, which also reads it from an address.
 
-    An address may name several values of one that `is_multiple`. `suggest` gives the choices that a page offers.
+    An address may name several values if it `is_multiple`. `suggest` gives the choices that a page offers.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Filter:
     suggest: Callable[[], Sequence[str]] | None = None
 
     def parse(self, text: str) -> Any:
-        """The value, or None where the text is none."""
+        """The value, or None if the text is not one."""
         if not text or "\x00" in text:
             return None
         try:
@@ -62,7 +62,7 @@ class Filter:
 
 
 class FilterTable:
-    """The filters of one list by name, in the order in which they are shown; `base` is what the list is of."""
+    """The filters of one list by name, in display order; `base` is the rows that the list is made of."""
 
     def __init__(self, *filters: Filter, base: Callable[[Any], Any] = lambda rows: rows) -> None:
         self._filters = {each.name: each for each in filters}
@@ -79,7 +79,7 @@ class FilterTable:
         return list(self._filters)
 
     def suggestions(self, name: str) -> Sequence[str]:
-        """The choices of that filter; empty where it has none to offer."""
+        """The choices of that filter; empty if it has none to offer."""
         suggest = self[name].suggest
         return () if suggest is None else suggest()
 
@@ -87,7 +87,7 @@ class FilterTable:
         return FilterTable(*self, *filters, base=self.base)
 
     def read(self, parameters: QueryDict) -> Chosen:
-        """From the address of a page. What cannot be read is left out: an old bookmark still opens."""
+        """Reads a page's address. Whatever cannot be read is left out, so that an old bookmark still opens."""
         found = {}
         for each in self:
             texts = parameters.getlist(each.name) if each.is_multiple else [parameters.get(each.name, "")]
@@ -96,17 +96,17 @@ class FilterTable:
         return Chosen(self, {name: values for name, values in found.items() if values})
 
     def of(self, **values: Any) -> Chosen:
-        """These values by name; None asks for nothing, and an empty text for rows that have an empty one."""
+        """These values by name; None asks for nothing, an empty text asks for rows with an empty value."""
         return Chosen(self, {self[name].name: (value,) for name, value in values.items() if value is not None})
 
     def of_model(self, given: BaseModel) -> Chosen:
-        """The values of a model that has this table's fields (see `with_filters`) among others."""
+        """The values of a model that includes this table's fields (see `with_filters`)."""
         return self.of(**{name: getattr(given, name) for name in self.names})
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which rows are asked for: all of the table's filters that are named must fit."""
+    """Which rows are asked for: every filter that is named must match."""
 
     table: FilterTable
     values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Chosen:
         return found
 
     def __getitem__(self, name: str) -> tuple[Any, ...]:
-        """The values that are asked for by that filter; empty for none."""
+        """The values that the filter asks for; empty for none."""
         return self.values.get(name, ())
 
     @property
@@ -127,11 +127,11 @@ class Chosen:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """As parameters of an address, in the order of the table."""
+        """The parameters of an address, in the order of the table."""
         return [(each.name, each.write(value)) for each in self.table for value in self[each.name]]
 
     def having(self, name: str, *values: Any) -> Chosen:
-        """The same with these values of that filter alone; none takes it away."""
+        """A copy with only these values for that filter; without values the filter is removed."""
         others = {other: kept for other, kept in self.values.items() if other != name}
         return replace(self, values={**others, name: values} if values else others)
 
@@ -140,7 +140,7 @@ class Chosen:
 
 
 def with_filters(table: FilterTable) -> Callable[[type[Shape]], type[Shape]]:
-    """Adds the table's filters, none of them needed, to the fields of a pydantic model, one value each."""
+    """Adds the table's filters to a pydantic model as optional fields, one value each."""
 
     def add(model: type[Shape]) -> type[Shape]:
         fields: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Pages of what is not there: the refusals that the API answers with 404, as Django's own."""
+"""Pages that do not exist: turns the refusals that the API answers with 404 into Django's own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from apps.http.errors import Refusal
 
 @contextmanager
 def missing_is_404() -> Iterator[None]:
-    """Around a view of a page, as a decorator: a refusal with the status 404 becomes Http404, others pass."""
+    """Decorates a page's view: a refusal with status 404 becomes Http404, others pass through."""
     try:
         yield
     except Refusal as refusal:

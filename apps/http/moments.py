@@ -1,4 +1,4 @@
-"""Times in queries and bodies of the API, read by the one reader of times."""
+"""Times in the API's queries and bodies, read by the one parser of times."""
 
 from datetime import datetime
 from typing import Annotated
@@ -16,4 +16,4 @@ def _moment(value: object) -> datetime:
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-"""A field of a query or a body; in strict models too, where a text would not be taken for a time."""
+"""A field of a query or a body; works in strict models too, which do not accept a text as a time."""

@@ -1,4 +1,4 @@
-"""Pages of lists by key, newest first: whatever is added meanwhile, no row is shown twice and none is left out."""
+"""List pages by key, newest first: whatever is added meanwhile, no row is shown twice and none is left out."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def page_of(rows: QuerySet[Row], *, before: UUID | None = None, after: UUID | No
 
 
 def cursor_page(runs: QuerySet[Row], listing: str, cursor: str | None, limit: int) -> tuple[Sequence[Row], str | None]:
-    """The newest runs behind the cursor that the listing gave out, and the cursor of the page after them.
+    """The newest runs after a cursor that the listing issued, and the cursor of the next page.
 
-    Raises RequestInvalid where it gave out no such cursor.
+    Raises RequestInvalid if the listing issued no such cursor.
     """
     before = None if cursor is None else read_run_cursor(listing, cursor)
     page = page_of(runs, before=before, limit=limit)

@@ -1,4 +1,4 @@
-"""Every refusal over HTTP, as `application/problem+json`, and what only the HTTP layer itself refuses.
+"""Every refusal over HTTP as `application/problem+json`, and the refusals of the HTTP layer itself.
 
 The problem type is the class's name in kebab case; `docs/problems.md` describes each.
 """
@@ -21,7 +21,7 @@ RETRY_AFTER_SECONDS = 2
 
 NamedError = Refusal | AccessError
 NAMED_ERRORS = (Refusal, AccessError)
-"""The bases of all refusals; whatever else is raised is a fault of ours."""
+"""The bases of all refusals; anything else that is raised is our own fault."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class RouteNotFound(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    title = "The address does not know this method"
+    title = "The address does not support this method"
     status = 405
 
 
@@ -47,7 +47,7 @@ class RequestRefused(Refusal):
 
 
 class RequestMalformed(Refusal):
-    title = "This is no valid HTTP"
+    title = "This is not valid HTTP"
     status = 400
 
 
@@ -101,13 +101,13 @@ def problem_type(error: type[Exception]) -> str:
 
 
 def problem_response(error: Exception) -> HttpResponse:
-    """The answer to any exception of a handler; what is not a named error says nothing of the inside."""
+    """The answer to any exception of a handler; unnamed errors reveal nothing internal."""
     if is_held(error):
         logger.warning("api.busy: %s", str(error).strip())
         error = Busy("Another transaction holds what this call needs. Nothing was changed; try again.")
     elif isinstance(error, (OperationalError, InterfaceError)):
         logger.warning("api.database_away: %s", str(error).strip())
-        error = DatabaseAway("The database does not answer at present. Nothing is known to be saved; try again.")
+        error = DatabaseAway("The database is not answering. Nothing is known to be saved; try again.")
     named = error if isinstance(error, NAMED_ERRORS) else _logged(error)
     response = _write(named)
     if isinstance(named, KeyRefused):
@@ -136,7 +136,7 @@ def _write(error: NamedError) -> HttpResponse:
 
 
 def _storable(value: Any) -> Any:
-    """Texts may quote what was refused, lone surrogates included, which no encoder writes."""
+    """Makes texts encodable: they may quote what was refused, including lone surrogates, which no encoder writes."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
@@ -145,5 +145,5 @@ def _storable(value: Any) -> Any:
 
 
 def route_not_found(request: HttpRequest, **captured: Any) -> HttpResponse:
-    """The answer under /api/ where no route is."""
+    """The answer under /api/ for an address without a route."""
     return problem_response(RouteNotFound(f"There is nothing at {request.path}."))

@@ -1,6 +1,6 @@
 """What the HTTP API reads: bodies, bounded and under the rules of stored values, and their fields.
 
-Payloads are never checked against a schema here; that is the task's own, at the verb.
+Payloads are never checked against a schema here; the verb does that with the task's schema.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,10 +14,10 @@ from apps.http.errors import BodyTooLarge, FieldError, PayloadMalformed, Request
 from apps.http.values import parse_json
 
 BODY_MAX_BYTES = 3 * 1024 * 1024
-"""A payload of 3,000,000 bytes and 140 KB for the rest, as they were sent."""
+"""A payload of 3,000,000 bytes and 140 KB for the rest, as sent."""
 
 BATCH_BODY_MAX_BYTES = 8 * 1024 * 1024
-"""As much as the site takes of any request."""
+"""The most that the site accepts of any request."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -25,13 +25,13 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_object(
     request: HttpRequest, *, is_optional: bool = False, envelope_depth: int = 1, max_bytes: int = BODY_MAX_BYTES
 ) -> dict[str, Any]:
-    """The body's JSON object; an empty body counts as `{}` where it is optional. `envelope_depth` is how many levels
-    stand around the deepest value that is to be stored.
+    """The body's JSON object; an empty body counts as `{}` if it is optional. `envelope_depth` is how many levels
+    surround the deepest value that will be stored.
 
     Raises PayloadMalformed (not JSON), PayloadInvalid (JSON that cannot be stored, with the path) and BodyTooLarge.
     """
     try:
-        # A declared length may be missing, so the reading itself is what is bounded.
+        # A declared length may be missing, so the reading itself is bounded.
         raw = request.read(max_bytes + 1)
     except UnreadablePostError as error:
         raise PayloadMalformed("The body ended before it was complete.") from error
@@ -46,7 +46,7 @@ def read_object(
 
 
 def read_fields(model: type[Model], value: Any, *, root: str = "") -> Model:
-    """The value as that model, without any conversion of types; raises RequestInvalid with each field's path."""
+    """The value as that model, without type conversion; raises RequestInvalid with each field's path."""
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
@@ -54,15 +54,15 @@ def read_fields(model: type[Model], value: Any, *, root: str = "") -> Model:
 
 
 def refuse_other_fields(body: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raises RequestInvalid naming fields that nothing reads."""
+    """Raises RequestInvalid naming unknown fields."""
     if found := tuple(FieldError(name[:200], "unknown field") for name in body if name not in known):
         raise RequestInvalid.at(found)
 
 
 def refuse_unknown_parameters(request: HttpRequest, model: type[BaseModel]) -> None:
-    """Raises RequestInvalid for query parameters that are misspelled, sent twice or not storable as text.
+    """Raises RequestInvalid for query parameters that are unknown, sent twice, or not storable as text.
 
-    Ninja reads the model's own names and would let a misspelled filter pass as no filter.
+    Ninja reads only the model's own names and would treat a misspelled filter as no filter.
     """
     found = []
     for name, values in request.GET.lists():
@@ -71,13 +71,13 @@ def refuse_unknown_parameters(request: HttpRequest, model: type[BaseModel]) -> N
         elif len(values) > 1:
             found.append(FieldError(name, "may be sent only once"))
         elif "\0" in values[0]:
-            found.append(FieldError(name, "holds the NUL character"))
+            found.append(FieldError(name, "contains the NUL character"))
     if found:
         raise RequestInvalid.at(tuple(found))
 
 
 def field_errors(found: Any, *, root: str = "") -> list[FieldError]:
-    """Pydantic's findings in our words and paths."""
+    """Pydantic's errors in our words and paths."""
     return [FieldError(_path(root, error["loc"]), _message(error)) for error in found]
 
 

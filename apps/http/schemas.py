@@ -1,4 +1,4 @@
-"""The shapes that all parts of the HTTP API share: strict bodies, sizes of pages, and a problem."""
+"""The schemas that all parts of the HTTP API share: strict bodies, page sizes, and a problem."""
 
 from typing import Annotated
 
@@ -47,9 +47,9 @@ class ProblemOut(Strict):
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str
-    errors: Annotated[list[FieldErrorOut], Field(description="The fields; empty where none is to blame.")]
-    state: Annotated[str, Field(description="The run's present state; of `/problems/illegal-move` alone.")] = ""
+    errors: Annotated[list[FieldErrorOut], Field(description="The fields; empty if none is to blame.")]
+    state: Annotated[str, Field(description="The run's present state; only in `/problems/illegal-move`.")] = ""
     run: Annotated[
         str | None,
-        Field(description="The run that the key stands for; of `/problems/idempotency-conflict` alone."),
+        Field(description="The run that the key stands for; only in `/problems/idempotency-conflict`."),
     ] = None

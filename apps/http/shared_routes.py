@@ -1,4 +1,4 @@
-"""Addresses of the HTTP API that several apps answer, each its own methods: an address belongs to one router."""
+"""Addresses of the HTTP API where several apps answer different methods: an address belongs to one router."""
 
 from ninja import Router
 

@@ -14,7 +14,7 @@ _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", 
 
 
 def encode_json(value: Any, *, root: str, max_bytes: int = VALUE_MAX_BYTES, is_parsed: bool = False) -> tuple[str, Any]:
-    """The JSON text of a value, and the value that the text is read as; `root` opens the paths of the errors."""
+    """The JSON text of a value, and the value that the text is read as; error paths begin with `root`."""
     try:
         text = _write(value)
         raw = text.encode()
@@ -28,10 +28,9 @@ def encode_json(value: Any, *, root: str, max_bytes: int = VALUE_MAX_BYTES, is_p
 
 
 def parse_json(raw: bytes, *, root: str = "", envelope_depth: int = 0) -> Any:
-    """The value of a JSON text under the codec's rules; `root` opens the paths of the errors.
+    """The value of a JSON text under the codec's rules; error paths begin with `root`.
 
-    `envelope_depth` is how many levels of the text stand around the value that is to be stored; the caller bounds its
-    bytes.
+    `envelope_depth` is how many levels of the text surround the value that will be stored; the caller bounds its bytes.
     """
     try:
         return codec.parse_payload(raw, max_depth=codec.MAX_DEPTH + envelope_depth, max_bytes=len(raw))

@@ -1,7 +1,7 @@
-"""Tells each open page, every few seconds, that this process is alive and whether it hears of changes.
+"""Tells each open page every few seconds that this process is alive, and whether it hears of changes.
 
-A connection to a frozen process stays open and silent, and a browser shows no script its protocol's own pings: so a
-page that misses these messages asks again by itself. One timer per event loop serves all of its sockets.
+A connection to a frozen process stays open and silent, and browsers hide WebSocket pings from scripts, so a page that
+misses these messages starts polling. One timer per event loop serves all of its sockets.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from weakref import WeakKeyDictionary
 from apps.live.hub import hub
 
 BEAT_SECONDS = 4.0
-"""`static/js/live_socket.js` takes the process for frozen when it has missed two of them."""
+"""`static/js/live_socket.js` considers the process frozen after missing two of them."""
 
 
 class Listener(Protocol):
-    """A socket, as the beats see it."""
+    """A socket as the beats see it."""
 
     def hear(self, beat: dict[str, Any]) -> None:
-        """Sends it when it can; a later beat replaces one that still waits."""
+        """Sends it when it can; a later beat replaces one that is still waiting."""
         ...
 
 
 class Beats:
-    """Runs as long as there are sockets; beats at once when the hub begins or ceases to listen."""
+    """Runs as long as there are sockets; beats at once when the hub starts or stops listening."""
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()

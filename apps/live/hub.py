@@ -1,7 +1,7 @@
-"""One LISTEN connection per web process: hears what changed and tells those who wait. Reads no rows.
+"""One LISTEN connection per web process: hears what changed and tells the waiters. Reads no rows.
 
-A change is a hint: whoever hears it reads the row again. After a gap (the connection broke, a queue overflowed) waiters
-hear `RESYNC`, which means "anything may have changed".
+A change is a hint: the receiver reads the row again. After a gap (the connection broke, a queue overflowed) waiters
+get `RESYNC`, which means "anything may have changed".
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 QUEUE_LIMIT = 500
 HEARTBEAT_SECONDS = 3.0
-"""How often the hub notifies itself; a heartbeat that does not come back means a dead connection."""
+"""How often the hub notifies itself; a heartbeat that does not come back means that the connection is dead."""
 
 ANSWER_SECONDS = 3.0
-"""How long one statement may take; a silent database is noticed after this and a heartbeat's time."""
+"""How long one statement may take; a silent database is noticed after this plus one heartbeat interval."""
 
 RECONNECT_SECONDS = (0.2, 5.0)
-"""First and longest wait before another connection; doubles in between."""
+"""First and longest wait before reconnecting; doubles in between."""
 
 CONNECT_TIMEOUT_SECONDS = 5
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`version` grows with each change that this process heard of; without a topic it asks for a new read."""
+    """`version` grows with each change that this process hears of; without a topic everything must be read again."""
 
     topic: Topic | None
     version: int
@@ -56,7 +56,7 @@ class Change:
 
 
 class Subscription:
-    """A bounded queue of changes. When it overflows the oldest are dropped and the reader is told to resync."""
+    """A bounded queue of changes. On overflow the oldest are dropped and the reader is told to resync."""
 
     def __init__(self, limit: int = QUEUE_LIMIT) -> None:
         self._changes: deque[Change] = deque()
@@ -77,7 +77,7 @@ class Subscription:
         self._is_ready.set()
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:
-        """True as soon as there is a change, at once where one came since the subscription began; also when woken."""
+        """True as soon as there is a change: at once if one came since the subscription began; also when woken."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._is_ready.wait()
@@ -86,7 +86,7 @@ class Subscription:
         return True
 
     def take(self) -> list[Change]:
-        """What has come so far, the last word on each topic only."""
+        """The changes so far, only the latest for each topic."""
         latest = {change.topic: change for change in self._changes}
         self._changes.clear()
         self._is_ready.clear()
@@ -94,7 +94,7 @@ class Subscription:
 
 
 class Hub:
-    """Subscriptions by topic, fed by one connection that outlives failures of the database."""
+    """Subscriptions by topic, fed by one listener that survives database failures."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
@@ -108,7 +108,7 @@ class Hub:
 
     @asynccontextmanager
     async def subscribed(self, *topics: Topic) -> AsyncIterator[Subscription]:
-        """Hears of these topics from the first line of the block on: subscribe, then read, then wait."""
+        """Subscribed from the first line of the block: subscribe, then read, then wait."""
         subscription = Subscription()
         self.add(subscription, topics)
         try:
@@ -117,7 +117,7 @@ class Hub:
             self.remove(subscription, topics)
 
     async def wait_for_change(self, topic: Topic, timeout_seconds: float) -> bool:
-        """True when it changed, or may have, within that time. A change before the call is not heard: where a read came
+        """True if the topic changed, or may have, within that time. A change before the call is not heard: if you read
         first, use `subscribed` around both."""
         async with self.subscribed(topic) as subscription:
             return await subscription.wait(timeout_seconds)
@@ -159,7 +159,7 @@ class Hub:
             wait_seconds = min(longest, wait_seconds * 2)
 
     async def _listen(self) -> None:
-        """One connection's life; returns when a heartbeat stays away."""
+        """Listens on one connection; returns when a heartbeat is missing."""
         connection = await psycopg.AsyncConnection.connect(
             self._database_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS, prepare_threshold=None,
             options=f"{settings.DATABASE_TIMEOUT_OPTIONS} -c synchronous_commit=off",  # a heartbeat waits for no disk
@@ -180,7 +180,7 @@ class Hub:
         logger.warning("hub.disconnected: no heartbeat for %s s", HEARTBEAT_SECONDS)
 
     async def _hear(self, connection: AsyncConnection, channels: Mapping[str, TopicKind]) -> bool:
-        """Passes on what comes during one heartbeat's time; says whether the heartbeat came as well."""
+        """Passes on what arrives within one heartbeat interval; returns whether the heartbeat arrived too."""
         has_heartbeat = False
         async for notification in connection.notifies(timeout=HEARTBEAT_SECONDS):
             if notification.channel == self._heartbeat_channel:
@@ -209,7 +209,7 @@ class Hub:
 
 @contextmanager
 def answering(connection: AsyncConnection) -> Iterator[None]:
-    """Breaks the connection where the database is silent meanwhile, for which no timeout of the server's does."""
+    """Breaks the connection if the database falls silent, which no server-side timeout can detect."""
     alarm = asyncio.get_running_loop().call_later(ANSWER_SECONDS, break_connection, connection)
     try:
         yield
@@ -221,5 +221,5 @@ _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 
 def hub() -> Hub:
-    """The hub of the running event loop; its connection is made at the first subscription."""
+    """The hub of the running event loop; it connects at the first subscription."""
     return _hubs.setdefault(asyncio.get_running_loop(), Hub(settings.LISTEN_DATABASE_URL))

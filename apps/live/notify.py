@@ -1,7 +1,7 @@
 """Tells other processes what changed: NOTIFY with ids only, after commit; the first at once, then coalesced.
 
-A notification is a hint; polling is the truth, so a lost one costs at most a poll's interval. It is sent on its own
-connection, because a NOTIFY inside a hot transaction serialises commits.
+A notification is a hint; polling is the truth, so a lost one costs at most one poll interval. Notifications have their
+own connection, because a NOTIFY inside a hot transaction serialises commits.
 """
 
 import logging
@@ -21,24 +21,24 @@ from apps.live.topics import RUNS, TopicKind
 PENDING_CHANNEL = "trigger_pending"
 CANCEL_CHANNEL = "trigger_cancel"
 URGENT_CHANNELS = frozenset({PENDING_CHANNEL, CANCEL_CHANNEL})
-"""What coordinators act on; what pages show may wait for more of it."""
+"""What coordinators act on; notifications for pages may wait to be coalesced."""
 
 COALESCE_SECONDS = 0.005
 PAGE_COALESCE_SECONDS = 0.05
-"""For what only pages wait for."""
+"""For channels that only pages wait for."""
 
-# A notification's commit would wait for the disk, though nothing is lost with it. For this transaction alone: behind a
-# pooler the session belongs to others too.
+# A notification's commit would wait for the disk, though nothing durable is at stake. Set for this transaction only:
+# behind a pooler the session is shared.
 SEND = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
 CONNECT_TIMEOUT_SECONDS = 5
 PAYLOAD_MAX_BYTES = 7900
-"""Postgres refuses a payload of 8,000 bytes and more."""
+"""Postgres refuses payloads of 8,000 bytes or more."""
 
 logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """A thread with its own connection that sends what was published, in batches."""
+    """A thread with its own connection that sends what was published in batches."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
@@ -48,7 +48,7 @@ class Notifier:
         self._urgent = threading.Event()
 
     def publish(self, channel: str, texts: Sequence[str] = ("",)) -> None:
-        """`texts` are ASCII and hold no comma."""
+        """`texts` must be ASCII without commas."""
         self._queue.put((channel, texts))
         if channel in URGENT_CHANNELS:
             self._urgent.set()
@@ -59,7 +59,7 @@ class Notifier:
                     self._thread.start()
 
     def flush(self, timeout_seconds: float = 2.0) -> bool:
-        """Waits until everything published was sent; short-lived commands call it before they exit."""
+        """Waits until everything published has been sent; short-lived commands call it before they exit."""
         with self._queue.all_tasks_done:
             return self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, timeout_seconds)
 
@@ -79,7 +79,7 @@ class Notifier:
     def _deliver(
         self, batch: list[tuple[str, Sequence[str]]], database: psycopg.Connection | None
     ) -> psycopg.Connection | None:
-        """Sends the batch, over a new connection where the old one turns out to be dead; returns the one to keep."""
+        """Sends the batch, over a new connection if the old one turns out to be dead; returns the one to keep."""
         for is_last_try in (database is None, True):
             try:
                 if database is None:
@@ -93,7 +93,7 @@ class Notifier:
                     database.close()
                 database = None
                 if is_last_try:
-                    # Receivers poll, so what is lost here arrives late and nothing else.
+                    # Receivers poll, so what is lost here only arrives late.
                     logger.warning("broadcast.failed: %s", error)
                     return None
             else:
@@ -111,7 +111,7 @@ def _send(database: psycopg.Connection, batch: Iterable[tuple[str, Sequence[str]
 
 
 def _payloads(texts: Iterable[str]) -> Iterable[str]:
-    """Comma-separated texts, as many as one notification carries; an empty one alone is a payload, too."""
+    """Comma-separated texts, as many as fit in one notification; a single empty text is a payload too."""
     taken: list[str] = []
     size = 0
     for text in texts:
@@ -134,18 +134,19 @@ def notifier() -> Notifier:
 
 
 def announce(kind: TopicKind, ids: Iterable[UUID | str]) -> None:
-    """After the commit: what pages show of these has changed."""
+    """Announces after the commit that what pages show of these has changed."""
     transaction.on_commit(partial(announce_now, kind, list(ids)))
 
 
 def announce_now(kind: TopicKind, ids: Iterable[UUID | str]) -> None:
-    """The same for a caller whose transaction has already committed."""
+    """Does the same for a caller whose transaction has already committed."""
     if keys := kind.keys(ids):
         notifier().publish(kind.channel, keys)
 
 
 def announce_runs(run_ids: Iterable[UUID], *, is_pending: bool = False, is_cancel: bool = False) -> None:
-    """After the commit: these runs changed; wakes the coordinators where one became pending or is to be canceled."""
+    """Announces after the commit that these runs changed; wakes the coordinators if any became pending or must be
+    canceled."""
     transaction.on_commit(partial(_announce_runs_now, list(run_ids), is_pending=is_pending, is_cancel=is_cancel))
 
 

@@ -1,4 +1,4 @@
-"""Ends sockets whose sessions have ended: one watch per event loop asks about all of its sockets together."""
+"""Ends sockets whose sessions have ended: one watch per event loop checks all of its sockets together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from apps.live.topics import TOPIC_KINDS, Topic
 
 RECHECK_SECONDS = 3.0
 SHORTEST_PAUSE_SECONDS = 0.2
-"""Between two questions, however many sign-outs are announced."""
+"""Between two checks, however many sign-outs are announced."""
 
 NOT_SIGNED_IN = 4401
 NOT_ALLOWED = 4403
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Socket(Protocol):
-    """A socket, as the watch sees it."""
+    """A socket as the watch sees it."""
 
     session_key: str
     topics: dict[Topic, str]
@@ -35,7 +35,7 @@ class Socket(Protocol):
 
 
 class SocketWatch:
-    """Runs as long as there are sockets. While the database does not answer, all stay."""
+    """Runs as long as there are sockets. While the database does not answer, all of them stay open."""
 
     def __init__(self) -> None:
         self._sockets: set[Socket] = set()
@@ -51,7 +51,7 @@ class SocketWatch:
     def remove(self, socket: Socket) -> None:
         self._sockets.discard(socket)
         if not self._sockets:
-            self._is_asked.set()  # and finds nothing to do; to cancel it would cut short what ends the last one
+            self._is_asked.set()  # it finds nothing to do; canceling it could cut short the end of the last socket
 
     async def _run(self) -> None:
         while self._sockets:
@@ -79,7 +79,7 @@ class SocketWatch:
 
 
 def reason_to_end(socket: Socket, actor: Actor | None) -> int | None:
-    """The code of the closure; None for a socket that may stay. One without topics hears nothing anyway."""
+    """The close code; None for a socket that may stay. One without topics hears nothing anyway."""
     if actor is None:
         return NOT_SIGNED_IN
     readings = {TOPIC_KINDS[topic.kind].reading for topic in socket.topics}

@@ -1,9 +1,9 @@
-"""The dashboard's socket: says which topics changed, never what they hold. Pages refetch their own fragments.
+"""The dashboard's socket: says which topics changed, never what they contain. Pages refetch their own fragments.
 
 A client sends `{"subscribe": [topic…]}` or `{"unsubscribe": [topic…]}`; the topics are those of `topics.py`. It
 receives `{topic, id, version}`, `{"resync": true}` after a gap, `{"subscribed": topic}` and `{"refused": topic}`, and
-every few seconds `{"beat": number, "listening": bool}`: while the process does not listen it hears of no change.
-The socket ends with its session (4401), and where it has a topic with the role that reads it (4403).
+every few seconds `{"beat": number, "listening": bool}`: a process that is not listening hears of no changes.
+The socket ends with its session (4401), or when its user loses the role that reads one of its topics (4403).
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from apps.live.topics import TOPIC_KINDS, Topic, parse_topic
 TOO_MANY_TOPICS = 4429
 TOPICS_LIMIT = 20
 COALESCE_SECONDS = 0.05
-"""Changes that come within this time leave as one group."""
+"""Changes that arrive within this time are sent as one group."""
 
 
 class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
-    """One per socket; it holds one subscription of the process's hub and one task that sends."""
+    """One per socket; it has one subscription to the process's hub and one sending task."""
 
     topics: dict[Topic, str]
-    """Each with the subscriber's own word for it."""
+    """Each with the subscriber's own name for it."""
 
     async def connect(self) -> None:
         self.topics = {}
@@ -36,7 +36,7 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
         self.subscription = Subscription()
         self.beat: dict[str, Any] | None = None
         if not self.scope["user"].is_authenticated:
-            # Accepted first: a browser cannot read the reason of a refused handshake.
+            # Accepted first: a browser cannot read why a handshake was refused.
             await self.accept()
             await self.close(NOT_SIGNED_IN)
             return
@@ -92,7 +92,7 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             return None  # what is not JSON asks for nothing
 
     async def _subscribe(self, names: list[str]) -> None:
-        """Asks the database each time, so that a role taken away counts for a socket that stays open."""
+        """Asks the database each time, so that losing a role affects a socket that stays open."""
         actor = (await ask_standing({self.session_key})).get(self.session_key)
         if actor is None:
             await self.end(NOT_SIGNED_IN)

@@ -1,6 +1,6 @@
-"""What pages can follow. A topic is all of a kind (`runs`) or one of it (`run:run_…`, `queue:default`).
+"""What pages can follow. A topic is everything of a kind (`runs`) or one of it (`run:run_…`, `queue:default`).
 
-A new kind is one line below and a publisher: whichever verb changes what pages of that kind show calls
+Adding a kind takes one line below and a publisher: every verb that changes what pages show of that kind calls
 `notify.announce`. A kind that nobody announces would look live and be stale.
 """
 
@@ -16,11 +16,11 @@ from apps.access.permissions import Action
 from apps.storage.ids import parse_public_id, public_id
 
 NAME_MAX_LENGTH = 128
-"""Of a queue or a task, in characters: percent-encoded at most 1,536 bytes of a notification."""
+"""Of a queue or a task, in characters: at most 1,536 bytes of a notification when percent-encoded."""
 
 
 class Topic(NamedTuple):
-    """`key` is the id as notifications carry it; empty: everything of the kind."""
+    """`key` is the id as notifications carry it; empty means everything of the kind."""
 
     kind: str
     key: str = ""
@@ -28,8 +28,8 @@ class Topic(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicKind:
-    """`reading` is the action that a subscriber's role has to carry. With `id_prefix` the ids are UUIDs, shown as
-    public ids; without it they are names, which may hold any character."""
+    """`reading` is the action that a subscriber's role must include. With `id_prefix` the ids are UUIDs, shown as
+    public ids; without it they are names, which may contain any character."""
 
     one: str
     all: str
@@ -42,7 +42,7 @@ class TopicKind:
         return f"trigger_{self.all}"
 
     def keys(self, identifiers: Iterable[UUID | str]) -> list[str]:
-        """Plain ASCII without commas; raises UnicodeEncodeError for a name that no database holds (half a
+        """Plain ASCII without commas; raises UnicodeEncodeError for a name that no database can store (half a
         surrogate pair)."""
         texts = map(str, identifiers)
         return list(texts) if self.id_prefix else [quote(text, safe="") for text in texts]
@@ -55,7 +55,7 @@ class TopicKind:
         return Topic(self.one, self.keys([identifier])[0])
 
     def parse(self, identifier: str) -> Topic | None:
-        """The topic that a subscriber names by a shown id; None where there can be no such thing."""
+        """The topic that a subscriber names by a shown id; None if no such thing can exist."""
         if self.id_prefix:
             found = parse_public_id(self.id_prefix, identifier)
             return None if found is None else self.topic(found)
@@ -68,7 +68,7 @@ class TopicKind:
 
 
 TOPIC_KINDS: Final[dict[str, TopicKind]] = {}
-"""By the word for one of them."""
+"""By the word for one item of the kind."""
 
 
 def _known(kind: TopicKind) -> TopicKind:
@@ -84,7 +84,7 @@ _EVERYTHING = {kind.all: Topic(kind.one) for kind in TOPIC_KINDS.values()}
 
 
 def parse_topic(text: str) -> Topic | None:
-    """The topic that a subscriber names; None where there is none of that name."""
+    """The topic that a subscriber names; None if there is none by that name."""
     word, colon, identifier = text.partition(":")
     if not colon:
         return _EVERYTHING.get(word)
