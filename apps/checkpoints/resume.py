@@ -121,7 +121,7 @@ def find_deployment(wanted: str) -> Deployment:
     found = None if identifier is None else Deployment.objects.filter(id=identifier).defer("archive").first()
     if found is None:
         raise DeploymentNotFound(
-            f"There is no deployment {wanted[:64]!r}. It is {ORIGINAL!r}, {LATEST!r} or an id as dep_…."
+            f"There is no deployment {wanted[:64]!r}. Give {ORIGINAL!r}, {LATEST!r} or an id such as dep_…."
         )
     return found
 
@@ -159,7 +159,7 @@ def resume_refusals(choice: Choice, entries: Sequence[SavedEntry]) -> list[Field
     missing = [] if key is None else [name for name in points[key].get("needs", ()) if name not in held]
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
-        found.append(f"{choice.deployment} needs {names} after {key!r}, which the stored checkpoints do not hold")
+        found.append(f"{choice.deployment} needs {names} after {key!r}, which no stored checkpoint holds")
     keys = list(points)
     # Steps too: what was a step there and is a checkpoint here would be refused when it is saved, at each attempt.
     to_come = set(keys if key is None else keys[keys.index(key) + 1 :])

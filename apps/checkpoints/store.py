@@ -78,7 +78,7 @@ def check(checkpoint: CheckpointItem) -> None:
         if raw is not None:
             _check_data(checkpoint.key, raw)
     if checkpoint.kind == Kind.CHECKPOINT and not (_is_object(checkpoint.data) and _is_object(checkpoint.carried)):
-        raise CheckpointRefused(f"The data of {checkpoint.key!r} is no object of names.", "invalid")
+        raise CheckpointRefused(f"The data of {checkpoint.key!r} is not an object of names.", "invalid")
 
 
 def _is_object(raw: bytes | None) -> bool:

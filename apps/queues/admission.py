@@ -38,9 +38,9 @@ class DepthLimits:
 def _refuse(queue: str, max_depth: int, count: int, excess: int) -> None:
     seconds = retry_after_seconds(queue, excess)
     if count > max_depth:
-        message = f"takes {max_depth:,} waiting runs at most, and {count:,} were triggered together"
+        message = f"accepts at most {max_depth:,} waiting runs, but {count:,} were triggered together"
     else:
-        message = f"has as many waiting runs as it takes, {max_depth:,} at most"
+        message = f"is full: it accepts at most {max_depth:,} waiting runs"
     raise QueueFull(f"The queue {queue!r} {message}.", (FieldError("options.queue", message),), seconds)
 
 

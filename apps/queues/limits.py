@@ -54,7 +54,7 @@ TASK_FIELDS: Mapping[str, Check] = {
 def checked(changes: Mapping[str, Any], fields: Mapping[str, Check]) -> dict[str, Any]:
     """The changes as columns hold them (no rate is an empty text); raises LimitInvalid naming each wrong field."""
     if not changes:
-        raise LimitInvalid(f"Nothing was asked for: name one of {', '.join(fields)}.")
+        raise LimitInvalid(f"There is nothing to change: name one of {', '.join(fields)}.")
     found = [
         FieldError(name, fields[name](value) if name in fields else "unknown field") for name, value in changes.items()
     ]

@@ -31,7 +31,7 @@ def _set_paused(request: HttpRequest, task_id: str, *, is_paused: bool) -> HttpR
     with transaction.atomic():
         set_task(task_id, is_paused=is_paused)
         audit.record(actor_of(request), Action.TASKS_CHANGE, task_id, is_paused=is_paused)
-    done = "is paused: what runs goes on, nothing new is started." if is_paused else "goes on."
+    done = "is paused: running runs continue, nothing new starts." if is_paused else "is resumed."
     messages.success(request, f"{task_id} {done}")
     return redirect("runs:tasks")
 
@@ -43,6 +43,6 @@ def lift_task_cooldown(request: HttpRequest, task_id: str) -> HttpResponse:
     with transaction.atomic():
         if is_lifted := lift_cooldown(task_id):
             audit.record(actor_of(request), Action.TASKS_LIFT_COOLDOWN, task_id)
-    done = "The cool-down is lifted." if is_lifted else "It had ended already."
+    done = "The cool-down is lifted." if is_lifted else "It had already ended."
     messages.success(request, done)
     return redirect("runs:tasks")

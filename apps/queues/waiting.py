@@ -54,7 +54,7 @@ def reason_of(facts: Any) -> Reason | None:
 def _retrying(facts: Any) -> Reason:
     cause = f" ({facts.error_type})" if facts.error_type else ""
     origin = f" after the checkpoint {facts.resume_key}" if facts.resume_key else " from the start"
-    ahead = f"attempt {facts.attempt_count + 1} of {facts.attempt_limit} goes on{origin}"
+    ahead = f"attempt {facts.attempt_count + 1} of {facts.attempt_limit} continues{origin}"
     return Reason("retrying", f"Attempt {facts.attempt_count} did not complete{cause}: {ahead}", until=facts.due_at)
 
 
@@ -64,7 +64,7 @@ def _stopped(facts: Any) -> Reason | None:
         text = f"The task {facts.task_id} is retired: the newest deployment of its task set does not have it."
         return Reason("task_retired", text, is_alarming=True)
     if facts.is_over:
-        return Reason("expired", "Its time to live has passed before it started: it is about to expire.")
+        return Reason("expired", "Its time to live ended before it started: it is about to expire.")
     if facts.is_queue_paused:
         return Reason("queue_paused", f"The queue {facts.queue} is paused.", is_alarming=True)
     if facts.is_task_paused:
@@ -75,14 +75,14 @@ def _stopped(facts: Any) -> Reason | None:
 def _cooling(facts: Any) -> Reason | None:
     if facts.cooling_until is not None and facts.cooling_until > facts.now:
         text = (
-            f"The task cools down, because {facts.failing_count} of its runs have failed one after the other: "
+            f"The task is cooling down because {facts.failing_count} of its runs have failed in a row: "
             "the next one is tried"
         )
         return Reason("cooling_down", text, until=facts.cooling_until, is_alarming=True)
     if facts.failing_count >= COOLING_FROM and facts.is_probing:
         text = (
-            f"The task cools down, because {facts.failing_count} of its runs have failed one after the other: "
-            "one run at a time is tried, and one runs now; the next one is tried when it has ended, or else"
+            f"The task is cooling down because {facts.failing_count} of its runs have failed in a row: "
+            "one run at a time is tried, and one is running now; the next one is tried when it ends, or at the latest"
         )
         probe = _ids([facts.probe_run])
         return Reason("cooling_down", text, until=facts.probe_until, blocking_runs=probe, is_alarming=True)
@@ -99,9 +99,8 @@ def _full(facts: Any) -> Reason | None:
     for scope, what in words.items():
         limit, running = getattr(facts, f"{scope}_limit"), getattr(facts, f"{scope}_running")
         if limit is not None and running >= limit:
-            of_them = "of it" if scope != "key" or not facts.concurrency_key else "of them"
-            verb = "runs" if running == 1 else "run"
-            text = f"The limit of {what} is {limit:,} at once, and {running:,} {of_them} {verb} now."
+            verb = "is" if running == 1 else "are"
+            text = f"The limit for {what} is {limit:,} at once, and {running:,} {verb} running now."
             return Reason(f"{scope}_limit", text, blocking_runs=_ids(getattr(facts, f"{scope}_runs")))
     return None
 
@@ -119,7 +118,7 @@ def _too_fast(facts: Any) -> Reason | None:
             continue
         until = facts.now + timedelta(seconds=parse_rate(text).wait_seconds(ahead))
         if slowest is None or slowest.until is None or until > slowest.until:
-            slowest = Reason("rate_limit", f"The rate limit of {what} is {text}: the next one may start", until=until)
+            slowest = Reason("rate_limit", f"The rate limit for {what} is {text}: the next one may start", until=until)
     return slowest
 
 
@@ -129,9 +128,11 @@ def _no_slot(facts: Any) -> Reason | None:
         return Reason("no_worker", text, hint="python manage.py runworker", is_alarming=True)
     if facts.running_count >= facts.slot_count:
         workers = "the worker" if facts.worker_count == 1 else f"{facts.worker_count} workers"
-        slots = "slot" if facts.slot_count == 1 else "slots"
+        slots, runs = "slot" if facts.slot_count == 1 else "slots", "run" if facts.running_count == 1 else "runs"
+        verb = "is" if facts.worker_count == 1 else "are"
         text = (
-            f"Waiting for a free slot: {workers} with {facts.slot_count} {slots} executes {facts.running_count} runs."
+            f"Waiting for a free slot: {workers} with {facts.slot_count} {slots} {verb} executing "
+            f"{facts.running_count} {runs}."
         )
         return Reason("no_free_slot", text)
     return None

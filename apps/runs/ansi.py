@@ -1,4 +1,4 @@
-"""Colours in log lines: turns terminal escape sequences into styled pieces of text. Knows nothing of HTML."""
+"""Colours in log lines: turns terminal escape sequences into styled pieces of text. Knows nothing about HTML."""
 
 import re
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ ENDED_BY = {22: {"bold", "dim"}, 23: {"italic"}, 24: {"underline"}}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text with the class names of its style, as `ansi-red ansi-bold`; empty for plain text."""
+    """Text with the class names of its style, such as `ansi-red ansi-bold`; empty for plain text."""
 
     text: str
     classes: str = ""
 
 
 def pieces(line: str) -> list[Piece]:
-    """The line cut where its style changes; every other escape sequence and control character is dropped."""
+    """The line split where its style changes; every other escape sequence and control character is dropped."""
     if "\x1b" not in line:
         return [Piece(CONTROL.sub("", line))]
     found: list[Piece] = []
@@ -58,7 +58,7 @@ def _restyled(parameters: str, colour: str, attributes: set[str]) -> tuple[str, 
         elif code == 39:
             colour = ""
         elif code in (38, 48):
-            # An indexed or true colour: its numbers must not be read as codes of their own.
+            # An indexed or true colour: its numbers must not be read as separate codes.
             for _ in range({5: 1, 2: 3}.get(next(codes, 0), 0)):
                 next(codes, None)
     return colour, attributes

@@ -1,4 +1,4 @@
-"""How states and outcomes are shown: icon, word, tone and meaning. Templates draw it and compare nothing."""
+"""How states and outcomes are shown: icon, word, tone and meaning. Templates draw badges and compare nothing."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from apps.runs.states import Outcome, RunState
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """`tone` is a class of `badge.css`, `icon` a symbol of the sprite; `is_busy` lets the icon turn."""
+    """`tone` is a class of `badge.css`, `icon` a symbol of the sprite; `is_busy` makes the icon spin."""
 
     word: str
     icon: str
@@ -55,7 +55,7 @@ def state_badge(state: str) -> Badge:
 
 
 def outcome_badge(outcome: str) -> Badge:
-    """The badge of an attempt; an empty outcome means that it is alive."""
+    """The badge of an attempt; an empty outcome means that the attempt is alive."""
     if not outcome:
         return LIVE_ATTEMPT_BADGE
     return OUTCOME_BADGES[Outcome(outcome)] if outcome in Outcome else UNKNOWN_BADGE

@@ -22,7 +22,7 @@ class OptionInvalid(Refusal):
 
 
 class BatchInvalid(Refusal):
-    """A batch that is empty, too long, or not made of items; `errors` name them."""
+    """A batch that is empty, too long, or not made of items; `errors` names them."""
 
     title = "The batch is not valid"
     status = 422
@@ -49,7 +49,7 @@ class RunNotFound(Refusal):
 
 
 class IllegalMove(Refusal):
-    """A verb found the run in a state that it does not expect; `state` is the present one."""
+    """A verb found the run in an unexpected state; `state` is the present one."""
 
     title = "Not allowed in the present state"
     status = 409
@@ -64,7 +64,7 @@ class IllegalMove(Refusal):
 
 
 class DeploymentRefused(Refusal):
-    """A folder that cannot be deployed; `errors` carry `file:line` as their path."""
+    """A folder that cannot be deployed; `errors` have `file:line` as their path."""
 
     title = "The deployment was refused"
     status = 422

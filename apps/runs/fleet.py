@@ -1,4 +1,5 @@
-"""What the runs' pages need to know of workers. The app that owns them lies above and registers its reader here."""
+"""What the run pages need to know about workers. The app that owns them is a layer above and registers its reader
+here."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from typing import Protocol
 from uuid import UUID
 
 ANSWERS_WITHIN = timedelta(seconds=60)
-"""A worker keeps a poll of at most 20 s open; after a lease's length without contact it no longer counts."""
+"""A worker keeps a poll open for at most 20 s; after a lease's length without contact it no longer counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The workers that answer at present; `isolation_note` is empty where every one of them isolates its tasks."""
+    """The workers that currently answer; `isolation_note` is empty if every one of them isolates its tasks."""
 
     worker_count: int
     slot_count: int
@@ -25,12 +26,12 @@ class FleetReader(Protocol):
     def summary(self) -> Fleet: ...
 
     def names(self, worker_ids: Iterable[UUID]) -> dict[UUID, str]:
-        """The names of these workers, stopped ones included."""
+        """The names of these workers, including stopped ones."""
         ...
 
 
 class _NoWorkers:
-    """Stands in where the `workers` app is not installed."""
+    """Stands in when the `workers` app is not installed."""
 
     def summary(self) -> Fleet:
         return Fleet(worker_count=0, slot_count=0)

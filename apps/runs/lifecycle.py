@@ -1,7 +1,7 @@
 """The verbs that move a run: trigger (in `trigger/create.py`), start, complete, fail, cancel, expire. Claiming is in
 `queues`, leases are in `workers`.
 
-Each move is one conditional UPDATE that names the state it expects; a loser of a race changes nothing.
+Each move is one conditional UPDATE that names the state it expects; the loser of a race changes nothing.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ NOTE_FAILURES = statement(__file__, "note_failures")
 
 
 def cancel(run_id: UUID) -> Run:
-    """Cancels a run that waits at once; asks the worker of a running one to stop it. Asking twice changes nothing.
+    """Cancels a waiting run at once; asks the worker of a running one to stop it. Asking twice changes nothing.
 
-    Raises RunNotFound, and IllegalMove where the run is final already.
+    Raises RunNotFound, and IllegalMove if the run is already final.
     """
     with transaction.atomic():
-        # Locked first: between two unlocked updates a failing run would slip from "running" to "retrying" unseen.
+        # Locked first: between two unlocked updates a failing run could slip from "running" to "retrying" unseen.
         Run.objects.select_for_update(no_key=True).filter(id=run_id).first()
         canceled = Run.objects.filter(id=run_id, state__in=CANCELABLE_AT_ONCE).update(
             state=RunState.CANCELED, finished_at=Now(), due_at=None, version=F("version") + 1
@@ -84,13 +84,13 @@ def expire_runs(*, limit: int = EXPIRE_LIMIT) -> list[UUID]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the sender of an attempt's start or end is told; the same for each repeat of the same token."""
+    """What the sender of an attempt's start or end is told; the same for every repeat of the same token."""
 
     is_stale: bool = False
     state: str = ""
-    """Of the run after the attempt's end."""
+    """The run's state after the attempt's end."""
     is_held: bool = False
-    """Another transaction holds the run or the control of its task: nothing was done, ask again."""
+    """Another transaction holds the run or its task's control: nothing was done, ask again."""
 
 
 HELD = Answer(is_held=True)
@@ -102,7 +102,7 @@ COMPLETED = Answer(state=RunState.COMPLETED.value)
 async def start_attempts(
     database: AsyncConnection[Any], starts: Sequence[Start], *, waits: bool = False
 ) -> list[Answer]:
-    """Records that attempts' processes began, in one transaction; one answer per item, in order."""
+    """Records that the processes of attempts began, in one transaction; one answer per item, in order."""
     rows = await START_ATTEMPTS.run_on(
         database,
         waits=waits,
@@ -121,7 +121,7 @@ async def complete_attempts(
 ) -> list[Answer]:
     """Completes runs and their attempts, in one transaction; one answer per item, in order.
 
-    What others hold is answered as held, unless it `waits` for their rows.
+    Rows that others hold are answered as held, unless it `waits` for them.
     """
     rows = await COMPLETE_ATTEMPTS.run_on(
         database,
@@ -142,15 +142,16 @@ async def complete_attempts(
 def _completion(row: Any) -> Answer:
     if not row.is_stale or row.outcome == Outcome.COMPLETED:
         return COMPLETED
-    # Stale and not ended: it waited for whoever ended it and read the attempt as it was before, so it has to ask again.
+    # Stale and not ended: it waited for another transaction to end it and read the attempt as it was before, so it must
+    # ask again.
     return HELD if row.is_held or row.outcome == "" else STALE
 
 
 def fail_attempts(ends: Sequence[Finish], *, waits: bool = True) -> list[Answer]:
-    """Ends attempts that did not complete, by their outcome, and moves their runs on; one answer per item, in order.
+    """Ends attempts that did not complete, and moves their runs by the outcome; one answer per item, in order.
 
-    A stale token changes nothing; a token whose attempt has ended gets the answer that it got then. Rows that others
-    hold are waited for, at most as long as `lock_timeout` allows; without `waits` their items are answered as held.
+    A stale token changes nothing; a token whose attempt has ended gets the same answer as then. It waits for rows that
+    others hold, at most as long as `lock_timeout` allows; without `waits` their items are answered as held.
     """
     with transaction.atomic():
         locked = {(row.run_id, row.token): row for row in _lock(ends, waits=waits)}
@@ -175,13 +176,13 @@ def _lock(ends: Sequence[Finish], *, waits: bool) -> list[Any]:
         "are_failures": [_is_failure(end) for end in ends],
     }
     rows = lock(**parameters)
-    # Who waited for a lock reads the run as it is and its attempt as it was: a second look sees both as they are.
+    # After waiting for a lock the run is read as it is and its attempt as it was: a second look sees both as they are.
     is_outdated = any(not row.is_live and not row.outcome and not row.is_held for row in rows)
     return lock(**parameters) if is_outdated else rows
 
 
 def _is_failure(end: Finish) -> bool:
-    """Whether the task's own code is what did not succeed."""
+    """Whether the task's own code failed."""
     return end.outcome in BUDGET_OUTCOMES
 
 

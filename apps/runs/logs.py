@@ -1,4 +1,4 @@
-"""Storing what tasks write: log lines in batches, each under its attempt token; errors made safe to store."""
+"""Stores what tasks write: log lines in batches, each under its attempt token, and errors made safe to store."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ async def save(database: AsyncConnection[Any], batches: Sequence[LogBatch]) -> s
 
 
 def _storable_time(text: str) -> datetime:
-    """When the line was written, or now where that is no time that can be stored: a line must not be lost for it."""
+    """When the line was written, or now if that time cannot be stored: a line must not be lost for it."""
     try:
         return read_time(text)
     except TimeRefused:
@@ -52,6 +52,6 @@ def storable_error(error: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _storable(text: str) -> str:
-    """Postgres refuses NUL and lone surrogates, and neither a log line nor an error must be lost for one."""
+    """Replaces NUL and lone surrogates: Postgres refuses them, and no log line or error may be lost for one."""
     clean = text[:TEXT_MAX_CHARACTERS].replace("\x00", "\N{REPLACEMENT CHARACTER}")
     return clean.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""One run by its id, as every door needs it. Changes nothing."""
+"""Finds one run by its id, for every entry point. Changes nothing."""
 
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from apps.storage.ids import parse_public_id, public_id
 
 
 def run_id_of(text: str) -> UUID:
-    """The UUID of a run's public id; raises RunNotFound where it cannot be one."""
+    """The UUID of a run's public id; raises RunNotFound if it cannot be one."""
     run_id = parse_public_id("run", text)
     if run_id is None:
         raise RunNotFound(f"There is no run {text[:64]!r}.")
@@ -16,7 +16,7 @@ def run_id_of(text: str) -> UUID:
 
 
 def find_run(run_id: UUID, runs: RunQuerySet | None = None) -> Run:
-    """The run, with its values unless `runs` says what else to read with it; raises RunNotFound."""
+    """The run, with its values unless `runs` says what to read with it instead; raises RunNotFound."""
     rows = Run.objects.select_related("value") if runs is None else runs
     run = rows.filter(id=run_id).first()
     if run is None:
@@ -25,5 +25,5 @@ def find_run(run_id: UUID, runs: RunQuerySet | None = None) -> Run:
 
 
 def require_run(run_id: UUID) -> None:
-    """Raises RunNotFound; for the lists of a run, which may be empty."""
+    """Raises RunNotFound if there is none; for the lists of a run, which may be empty."""
     find_run(run_id, Run.objects.only("id"))

@@ -11,26 +11,26 @@ from apps.runs.states import BUDGET_OUTCOMES, KILL_OUTCOMES, Outcome, RunState
 POISON_KILL_COUNT = 3
 START_FAILURE_LIMIT = 20
 START_FAILURE_DELAY_SECONDS = (1.0, 60.0)
-"""First and longest wait after a container that did not start; doubles in between."""
+"""First and longest wait after a container failed to start; doubles in between."""
 
 COOLING_FROM = 10
-"""A task cools down from so many runs that failed one after the other (contract, section 5)."""
+"""A task cools down once this many runs have failed in a row (contract, section 5)."""
 
 COOLING_LONGEST_SECONDS = 300
 COOLING_PROBE_SECONDS = 60
-"""A run that is tried while its task cools down holds back the next one for so long, or for the interval where that is
-longer: one that runs for hours says nothing about the others."""
+"""A run that is tried while its task cools down holds back the next one for this long, or for the interval if that is
+longer: a run that takes hours says nothing about the others."""
 
 COOLING_RUNS_KEPT = 20
-"""More failing runs than that ask for no longer interval."""
+"""More failing runs than this do not make the interval longer."""
 
 RETRY_AFTER_MAX_SECONDS = 366 * 86_400.0
-"""Beyond what a stored time may be, and the attempt's end could not be stored."""
+"""With a longer delay the due time might be out of bounds, and the attempt's end could not be stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryCurve:
-    """The curve of a task's `Retry` option; seconds."""
+    """The curve of a task's `Retry` option, in seconds."""
 
     initial: float = 5.0
     factor: float = 4.0
@@ -48,7 +48,7 @@ class RetryCurve:
 
 @dataclass(frozen=True, slots=True)
 class EndedAttempt:
-    """An attempt that did not complete, with the counts that judge it; each count includes this attempt."""
+    """An attempt that did not complete, with the counts that decide what follows; each count includes this attempt."""
 
     outcome: Outcome
     budget_count: int
@@ -63,7 +63,7 @@ class EndedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The run's next state; `reason` says why a dead letter is one."""
+    """The run's next state; `reason` says why it is a dead letter."""
 
     state: RunState
     delay_seconds: float | None = None

@@ -21,7 +21,7 @@ class RunState(TextChoices):
 
 
 def state_words(state: str) -> str:
-    """The state in words, as `dead letter`; one that this version does not know is named as it is stored."""
+    """The state in words, such as `dead letter`; a state unknown to this version is named as it is stored."""
     return RunState(state).label.lower() if state in RunState else state
 
 
@@ -29,7 +29,7 @@ FINAL_STATES = frozenset(
     {RunState.COMPLETED, RunState.DEAD_LETTER, RunState.DISCARDED, RunState.CANCELED, RunState.EXPIRED}
 )
 PASSED_STATES = (RunState.PENDING, RunState.RUNNING, RunState.COMPLETED)
-"""What every run is that goes well."""
+"""The states of every run that goes well."""
 
 DUE_STATES = frozenset({RunState.DELAYED, RunState.RETRYING, RunState.WAITING})
 CANCELABLE_AT_ONCE = frozenset({RunState.DELAYED, RunState.PENDING, RunState.RETRYING, RunState.WAITING})
@@ -49,7 +49,7 @@ class Outcome(TextChoices):
 
 
 BUDGET_OUTCOMES = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.CRASHED})
-"""The outcomes that count against `max_attempts`; the platform's own faults burn nobody's budget."""
+"""The outcomes that count against `max_attempts`; the platform's own faults use up nobody's budget."""
 
 KILL_OUTCOMES = frozenset({Outcome.CRASHED, Outcome.LOST})
-"""The outcomes that make a poison run when three follow each other without a new checkpoint."""
+"""The outcomes that make a poison run when three occur in a row without a new checkpoint."""

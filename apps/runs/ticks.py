@@ -1,4 +1,4 @@
-"""What the coordinator does for runs by the clock; each step is safe to repeat and to run in two processes."""
+"""What the coordinator does for runs periodically; each step is safe to repeat and to run in two processes."""
 
 from apps.runs.lifecycle import expire_runs
 from apps.runs.trigger.idempotency import drop_expired_keys

@@ -1,4 +1,4 @@
-"""Addresses of the runs' and tasks' pages, page by page; fragments have names of their own."""
+"""Addresses of the pages of runs and tasks, page by page; fragments have their own names."""
 
 from django.urls import path
 

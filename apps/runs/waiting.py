@@ -1,4 +1,5 @@
-"""Why a run does not run. The app that judges it (the one that claims) lies above and registers its reader here."""
+"""Why a run is not running. The app that decides (the one that claims) is a layer above and registers its reader
+here."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ WAITING_STATES = frozenset({RunState.DELAYED, RunState.PENDING, RunState.RETRYIN
 class Reason:
     """`text` ends where the countdown to `until` follows; `hint` is a command that would help.
 
-    `code` is stable, for programs; `blocking_runs` are public ids of some of the runs that are waited for.
+    `code` is stable, for programs; `blocking_runs` are public ids of some of the runs that it waits for.
     """
 
     code: str
@@ -30,7 +31,7 @@ class Reason:
 
     @property
     def sentence(self) -> str:
-        """The text as it stands alone."""
+        """The text as a complete sentence."""
         if self.until is not None:
             return f"{self.text} at {timestamp(self.until)}."
         return f"{self.text} {self.hint}".rstrip()
@@ -38,12 +39,12 @@ class Reason:
 
 class WaitingReader(Protocol):
     def reason(self, run_id: UUID) -> Reason | None:
-        """None where the run is not waiting, or is not there."""
+        """None if the run is not waiting or does not exist."""
         ...
 
 
 class _Nobody:
-    """Stands in where the `queues` app is not installed."""
+    """Stands in when the `queues` app is not installed."""
 
     def reason(self, run_id: UUID) -> Reason | None:
         return None
@@ -59,5 +60,5 @@ def register_waiting_reader(reader: WaitingReader) -> None:
 
 
 def waiting_reason(run_id: UUID, state: str) -> Reason | None:
-    """`state` as the caller read it: of runs that wait for nothing, nothing is asked."""
+    """`state` is as the caller read it: for runs that wait for nothing, nothing is asked."""
     return _reader.reason(run_id) if state in WAITING_STATES else None

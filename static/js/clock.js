@@ -1,5 +1,5 @@
-// Keeps ages, running durations, countdowns and live bars true. One timer for the page; it rests in a hidden tab.
-// The server's clock counts, because the viewer's may be wrong.
+// Keeps ages, running durations, countdowns and live bars up to date. One timer for the page; it rests in a hidden tab.
+// Uses the server's clock, because the viewer's may be wrong.
 (() => {
   const meta = document.querySelector('meta[name="server-now"]');
   const skew = meta ? Date.parse(meta.content) - Date.now() : 0;

@@ -1,4 +1,4 @@
-// Copies data-copy="<text>" at a click and says so for a moment.
+// Copies data-copy="<text>" on click and says so for a moment.
 (() => {
   const SHOWN = 1200;
   document.addEventListener("click", async (event) => {

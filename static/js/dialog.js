@@ -1,11 +1,11 @@
-// Opens <dialog> elements by data-dialog="<id>" and closes them by data-dialog-close or Escape, and by a click beside
-// them unless data-dialog-keep says that what was typed would be lost.
+// Opens <dialog> elements by data-dialog="<id>" and closes them by data-dialog-close or Escape, and by a click outside
+// unless data-dialog-keep says that typed text would be lost.
 (() => {
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-dialog]");
     const dialog = opener && document.getElementById(opener.dataset.dialog);
     if (dialog) {
-      opener.focus(); // also where a key opened it: that is where the focus returns to
+      opener.focus(); // also if a key opened it: this is where the focus returns
       dialog.showModal();
     } else if (event.target.closest("[data-dialog-close]")) event.target.closest("dialog").close();
     else if (event.target.matches("dialog:not([data-dialog-keep])")) event.target.close();
@@ -24,7 +24,7 @@
     const dialog = detail.target?.closest?.("dialog");
     const note = dialog?.querySelector("[data-dialog-note]") ?? dialog?.querySelector(".card-empty");
     if (!note) return;
-    note.textContent = detail.xhr.status ? `The server answered ${detail.xhr.status}. Nothing was changed.` : "The server does not answer.";
+    note.textContent = detail.xhr.status ? `The server answered ${detail.xhr.status}. Nothing was changed.` : "The server is not answering.";
     note.hidden = false;
   };
   document.addEventListener("htmx:responseError", say);

@@ -1,5 +1,5 @@
-// What cannot wait for the deferred scripts, which is why this file alone is not deferred: the theme, before the first
-// paint; and the keys pressed before the scripts are there. <html data-ready> says that all scripts are attached.
+// What cannot wait for the deferred scripts, which is why only this file is not deferred: the theme, before the first
+// paint, and keys pressed before the scripts are there. <html data-ready> says that all scripts are attached.
 (() => {
   const KEY = "trigger-theme";
   const root = document.documentElement;
@@ -26,7 +26,7 @@
 })();
 
 (() => {
-  const MOST = 10, LATEST = 3000; // keys, and milliseconds after which nobody means them any more
+  const MOST = 10, LATEST = 3000; // keys, and milliseconds after which they no longer count
   const early = [];
 
   const keep = (event) => {
@@ -34,7 +34,7 @@
     if (event.target.closest?.("input, textarea, select, dialog[open]")) return;
     if (early.length === MOST || (event.key.length > 1 && event.key !== "Escape")) return;
     early.push(event);
-    event.stopImmediatePropagation(); // a script that is attached already hears it with the others
+    event.stopImmediatePropagation(); // a script that is already attached hears it with the others
   };
   const ready = () => {
     removeEventListener("keydown", keep, true);
@@ -45,6 +45,6 @@
   };
 
   addEventListener("keydown", keep, true);
-  // In a task of its own: htmx attaches its elements in a listener of the same event, added after this one.
+  // In a separate task: htmx attaches its elements in a listener of the same event, added after this one.
   document.addEventListener("DOMContentLoaded", () => setTimeout(ready));
 })();

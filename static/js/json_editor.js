@@ -1,9 +1,9 @@
-// JSON in textareas: formats it without touching a digit, goes to the place of a complaint, marks what is refused.
+// JSON in textareas: formats it without touching a digit, jumps to the place of a complaint, marks refused fields.
 (() => {
   const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
   const INDENT = "  ";
 
-  // By tokens, because JSON.parse would round big integers and drop repeated keys. Null where it is no JSON.
+  // By tokens, because JSON.parse would round big integers and drop repeated keys. Null if it is not JSON.
   const format = (text) => {
     const tokens = text.match(TOKEN) ?? [];
     if (text.replace(TOKEN, "").trim() || !tokens.length) return null;

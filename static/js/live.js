@@ -17,7 +17,7 @@
     if (document.hidden || one.isBusy) { one.isDirty = true; return; }
     one.isDirty = false;
     htmx.trigger(element, "live");
-    // An element that was swapped in a moment ago does not listen before htmx has settled it.
+    // An element that was just swapped in does not listen until htmx has settled it.
     if (!one.isBusy) one.timer = setTimeout(refetch, SETTLE, id);
   };
   const schedule = (element) => {
@@ -38,7 +38,7 @@
       schedule(element);
     }
   });
-  // What changed is not known: all elements, or those of a topic, or that of an id, or the first few.
+  // It is unknown what changed: all elements, or those of a topic, or the one with an id, or the first few.
   document.addEventListener("live:stale", ({ detail: { topic, id, most } }) => {
     const stale = elements().filter((one) => (!topic || one.dataset.live === topic) && (!id || one.id === id));
     stale.slice(0, most).forEach((element) => {
@@ -59,14 +59,14 @@
     one.ids.clear();
   });
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
-    // A session that ended answers with the sign-in page, which must not land inside this one.
+    // An ended session answers with the sign-in page, which must not be swapped into this one.
     if (new URL(detail.xhr.responseURL || location.href).pathname.startsWith("/sign-in")) {
       detail.shouldSwap = false;
       location.reload();
     }
   });
   document.addEventListener("htmx:afterRequest", ({ detail }) => {
-    const id = detail.requestConfig.elt.id; // detail.elt is an ancestor where the element was replaced
+    const id = detail.requestConfig.elt.id; // detail.elt is an ancestor if the element was replaced
     if (!slots.has(id)) return;
     const one = slot(id), status = detail.xhr.status;
     const isAnswered = status > 0 && status < 500 && status !== 429;
@@ -87,6 +87,6 @@
     elements().filter((element) => slot(element.id).isDirty || slot(element.id).ids.size).forEach(schedule);
   });
 
-  // What the viewer opened or closed stays so through a morph.
+  // What the viewer opened or closed stays that way through a morph.
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.matches("details, dialog"));
 })();

@@ -1,15 +1,15 @@
 // The live channel: one socket says which topics changed, and live.js makes the elements that show them ask again.
-// The server says every few seconds that it is alive and hears of changes. A page that misses this, or whose socket is
+// Every few seconds the server says that it is alive and hears of changes. A page that misses this, or whose socket is
 // closed, says so and polls until it is live again.
 (() => {
   const POLL = 4000, RETRY = [500, 10000];
-  // Two missed beats (apps/live/beats.py). A timer that is later than LATE was held back with its tab.
+  // Two missed beats (apps/live/beats.py). A timer that is later than LATE was throttled with its tab.
   const SILENCE = 9000, LATE = 1000;
   const WORDS = {
     live: ["Live", "Changes are shown as they happen."],
-    deaf: ["Polling", "The server hears of no changes at present. The page asks every 4 seconds."],
-    lost: ["Reconnecting", "The connection is lost. The page asks every 4 seconds."],
-    silent: ["No answer", "The server does not answer. What is shown may be out of date."],
+    deaf: ["Polling", "The server is not hearing of changes. This page checks every 4 seconds."],
+    lost: ["Reconnecting", "The connection is lost. This page checks every 4 seconds."],
+    silent: ["No answer", "The server is not answering. What is shown may be out of date."],
     ended: ["Signed out", "The session has ended."],
   };
   const state = document.getElementById("live-state");
@@ -26,7 +26,7 @@
     const place = state.querySelector("[data-live-word]");
     if (place.textContent !== word) place.textContent = word;
   };
-  // A server that does not answer is asked by one element at a time.
+  // If the server does not answer, only one element at a time asks it.
   const poll = () => !document.hidden && tell("live:stale", { most: isAnswered ? Infinity : 1 });
   const be = (next) => {
     link = next;
@@ -40,13 +40,13 @@
     watch = setTimeout(judge, SILENCE, performance.now() + SILENCE);
   };
   const judge = (dueAt) => {
-    if (performance.now() - dueAt > LATE) return expectBeat(); // what came while the tab slept may still lie unread
+    if (performance.now() - dueAt > LATE) return expectBeat(); // what came while the tab slept may still be unread
     isAnswered = false;
     lose("lost");
     poll();
   };
   const lose = (next) => {
-    // A frozen server answers no closing handshake: the browser ends it some time.
+    // A frozen server does not answer the closing handshake; the browser ends it eventually.
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
     socket = undefined;
@@ -80,7 +80,7 @@
     expectBeat();
     if ("beat" in message) be(message.listening ? "live" : "deaf");
     else if (message.resync) tell("live:stale", {});
-    else if (message.subscribed) tell("live:stale", { topic: message.subscribed }); // it was not heard of until now
+    else if (message.subscribed) tell("live:stale", { topic: message.subscribed }); // changes were not heard of until now
     else if (message.id) tell("live:changed", message);
   };
 

@@ -1,4 +1,4 @@
-// A line under the pointer on the timeline, with the offset that the scale says is there.
+// A line under the pointer on the timeline, with the offset at that place of the scale.
 (() => {
   const line = document.createElement("div");
   line.className = "cursor";
@@ -9,7 +9,7 @@
     if (seconds < 1) return `+${milliseconds.toFixed(0)} ms`;
     return seconds < 60 ? `+${seconds.toFixed(2)} s` : `+${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
   };
-  // Between two corners of the scale time is linear, also where idle time is shortened.
+  // Between two corners of the scale time is linear, even where idle time is shortened.
   const offsetAt = (timeline, percent) => {
     const points = timeline.dataset.cursor.split(" ").filter(Boolean).map((pair) => pair.split(":").map(Number));
     const next = points.findIndex(([x]) => x >= percent);

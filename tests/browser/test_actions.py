@@ -88,7 +88,7 @@ def test_filters_are_addresses(signed_in: Page, site: str) -> None:
     expect(signed_in.locator("[data-row]")).to_have_count(1)
     signed_in.get_by_label("Task", exact=True).select_option("send-receipt")
     expect(signed_in).to_have_url(f"{site}/runs?state=completed&task=send-receipt")
-    expect(signed_in.get_by_role("heading", name="No run matches")).to_be_visible()
+    expect(signed_in.get_by_role("heading", name="No runs match")).to_be_visible()
     signed_in.go_back()
 
     expect(signed_in.locator("[data-row]")).to_have_count(1)

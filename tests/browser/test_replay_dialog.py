@@ -108,7 +108,7 @@ def test_preview_follows_the_choices(signed_in: Page, site: str, transactional_d
     expect(lines.locator(".flow-word")).to_have_text(["runs"] * 4)
     dialog.get_by_role("checkbox", name="New idempotency keys").check()
 
-    expect(dialog.locator("#replay-preview")).to_contain_text("keys of its own, as asked for")
+    expect(dialog.locator("#replay-preview")).to_contain_text("its own idempotency keys, as requested")
 
 
 def test_refused_edit_says_why_at_its_field_until_it_is_mended(signed_in: Page, site: str, letter: Run) -> None:
@@ -145,7 +145,7 @@ def test_edit_of_what_would_be_made_anew_is_refused_and_can_be_discarded(
     dialog.get_by_label("Data of payment-complete").fill('{"payment": {"id": 2}, "items": []}')
 
     begin_after(dialog, "order-fetched")
-    expect(dialog.locator("#notes-data-2")).to_contain_text("made anew")
+    expect(dialog.locator("#notes-data-2")).to_contain_text("made again")
     dialog.get_by_role("button", name="Discard the edit").click()
 
     expect(dialog.get_by_label("Data of payment-complete")).to_have_count(0)
@@ -196,7 +196,7 @@ def test_requeue_on_the_newest_deployment_goes_on_live(signed_in: Page, site: st
     expect(dialog).to_contain_text("continues after shipped")
     dialog.get_by_role("button", name="Requeue").click()
 
-    expect(signed_in.locator("#messages")).to_contain_text("it goes on with orders v2")
+    expect(signed_in.locator("#messages")).to_contain_text("it continues on orders v2")
     expect(signed_in.locator("#run-head")).to_contain_text("Pending")
     expect(signed_in.locator("#live-state")).to_have_text("Live")
     expect(signed_in.get_by_role("link", name="Requeue")).to_have_count(0)

@@ -33,10 +33,10 @@ def test_task_is_paused_resumed_and_its_cool_down_lifted(signed_in: Page, site: 
     failing_task()
     signed_in.goto(f"{site}/tasks")
 
-    expect(signed_in.get_by_text("12 runs failed one after the other")).to_be_visible()
+    expect(signed_in.get_by_text("12 runs failed in a row")).to_be_visible()
     signed_in.get_by_role("button", name="Lift the cool-down of process-order").click()
     expect(signed_in.get_by_role("status").get_by_text("The cool-down is lifted.")).to_be_visible()
-    expect(signed_in.get_by_text("12 runs failed one after the other")).to_have_count(0)
+    expect(signed_in.get_by_text("12 runs failed in a row")).to_have_count(0)
 
     signed_in.get_by_role("button", name="Pause send-receipt").click()
     expect(signed_in.get_by_text("paused", exact=True)).to_be_visible()
@@ -54,7 +54,7 @@ def test_run_that_waits_names_the_runs_that_it_waits_for(signed_in: Page, site: 
     signed_in.goto(f"{site}/runs/{run.public_id}")
 
     reason = signed_in.locator("#reason")
-    expect(reason).to_contain_text("The limit of the queue process-order is 1 at once, and 1 of it runs now.")
+    expect(reason).to_contain_text("The limit for the queue process-order is 1 at once, and 1 is running now.")
     reason.get_by_role("link").click()
     expect(signed_in).to_have_url(f"{site}/runs/{blocking.public_id}")
 

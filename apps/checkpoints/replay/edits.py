@@ -117,7 +117,7 @@ def hidden_payload_fields(old: Any, new: Any, entries: Sequence[SavedEntry], cho
         )
         if holder is not None:
             found.append(
-                FieldError(f"payload.{name}", f"payload.{name} is restored{within} from {holder!r}, edit it there")
+                FieldError(f"payload.{name}", f"payload.{name} is restored{within} from {holder!r}; edit it there")
             )
     return found
 
@@ -125,10 +125,10 @@ def hidden_payload_fields(old: Any, new: Any, entries: Sequence[SavedEntry], cho
 def _not_reused(key: str, reused: Sequence[SavedEntry], *, is_later: bool) -> str:
     key = key[:KEY_MAX_LENGTH]
     if not is_later:
-        return f"{key!r} is no checkpoint of this run"
+        return f"{key!r} is not a checkpoint of this run"
     if not reused:
-        return f"{key!r} would be made anew: the replay begins at the start"
-    return f"{key!r} comes after {reused[-1].key!r}, so it would be made anew"
+        return f"{key!r} would be made again: the replay begins at the start"
+    return f"{key!r} comes after {reused[-1].key!r}, so it would be made again"
 
 
 def _edit(entry: SavedEntry, value: Any, data: str, carried: str | None, point: Mapping[str, Any]) -> Edit | None:
@@ -142,7 +142,7 @@ def _edit(entry: SavedEntry, value: Any, data: str, carried: str | None, point: 
         return _sized(entry, text, None, ())
     old, old_carried = _names_of(before_data), _names_of(before_carried)
     if not isinstance(old, dict) or not isinstance(old_carried, dict):
-        raise _Refusal(FieldError(_path(entry.key), "what is stored is no object of names, so no code can read it"))
+        raise _Refusal(FieldError(_path(entry.key), "what is stored is not an object of names, so no code can read it"))
     given = _names_of(value)
     _refuse_wrong_names(entry, given, old, old_carried, point)
     new = {name: item for name, item in given.items() if name not in old_carried or name in old}
@@ -176,7 +176,7 @@ def _refuse_wrong_names(
         raise _Refusal(FieldError(_path(entry.key), f"the data of a checkpoint is an object; this one has {names}"))
     known = {*old, *carried, *point.get("data_keys", ())}
     missing = [
-        FieldError(_path(entry.key, name), "is missing: the data is replaced whole")
+        FieldError(_path(entry.key, name), "is missing: the data is replaced as a whole")
         for name in old
         if name not in given
     ]
@@ -246,9 +246,9 @@ def _judge_effect(result: Edits) -> None:
         for name in edit.changed:
             holder = held.get(name)
             if name in edit.entry.names and holder is not None and holder != edit.entry.key:
-                message = f"`{name}` is restored from {holder!r}, edit it there"
+                message = f"`{name}` is restored from {holder!r}; edit it there"
                 result.refusals.append(FieldError(_path(edit.entry.key, name), message))
             elif name not in edit.entry.names:
                 result.warnings.append(
-                    f"`{name}` of {edit.entry.key!r} is stored to be looked at: no code continues with its new value."
+                    f"`{name}` of {edit.entry.key!r} is stored for inspection: no code continues with its new value."
                 )

@@ -71,7 +71,7 @@ def _segment(segment: Segment, *, is_other: bool) -> SegmentLine:
     if segment.is_changed:
         change, is_alarming = ("code changed since", True) if segment.is_reused else ("new code", False)
     elif segment.is_changed is None and is_other:
-        change = "not known whether its code changed"
+        change = "unknown whether its code changed"
     return SegmentLine(segment.from_key or "start", segment.to_key or "end", segment.is_reused, change, is_alarming)
 
 

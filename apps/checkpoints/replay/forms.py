@@ -83,7 +83,7 @@ class TypedReplay:
         data = {}
         for index, text in self.data.items():
             if index not in keys:
-                notes.setdefault(FORM, []).append(FieldNote(f"This run has no checkpoint at the place {index}."))
+                notes.setdefault(FORM, []).append(FieldNote(f"This run has no checkpoint at index {index}."))
                 continue
             try:
                 data[keys[index]] = _read_json(text)

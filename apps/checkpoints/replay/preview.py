@@ -113,14 +113,14 @@ def segments_of(plan: ReplayPlan, changes: CodeChanges) -> list[Segment]:
 
 def _keys_reason(plan: ReplayPlan, request: ReplayRequest) -> str:
     if plan.uses_original_keys:
-        return "It uses the original's idempotency keys, since nothing is edited: no effect under such a key repeats."
+        return "It uses the original's idempotency keys, because nothing is edited: no effect under such a key repeats."
     if request.has_new_keys:
-        return "It has idempotency keys of its own, as asked for."
+        return "It has its own idempotency keys, as requested."
     edited = [("payload", plan.payload_json is not None), ("data", bool(plan.edits.edits))]
     what = " and ".join(name for name, is_edited in edited if is_edited)
     if not what:
-        return "It has idempotency keys of its own, since what was edited in the original is made anew."
-    return f"It has idempotency keys of its own, since the {what} {'are' if ' and ' in what else 'is'} edited."
+        return "It has its own idempotency keys, because what was edited in the original is made again."
+    return f"It has its own idempotency keys, because the {what} {'are' if ' and ' in what else 'is'} edited."
 
 
 def _warnings(plan: ReplayPlan, reused: Sequence[ReusedEntry]) -> Iterator[str]:
@@ -128,7 +128,7 @@ def _warnings(plan: ReplayPlan, reused: Sequence[ReusedEntry]) -> Iterator[str]:
     if not original.is_final:
         yield f"The original is {state_words(original.state)} and may do the same work meanwhile."
     if not plan.uses_original_keys and original.started_at is not None:
-        yield "Effects such as charges and mails may repeat: other services see new idempotency keys."
+        yield "Effects such as charges and emails may repeat: other services see new idempotency keys."
     yield from changed_code_warnings(plan.choice, [entry.key for entry in reused if entry.is_code_changed])
     yield from plan.edits.warnings
 
@@ -137,4 +137,4 @@ def changed_code_warnings(choice: Choice, keys: Sequence[str]) -> Iterator[str]:
     """One sentence where data is reused whose code is another one now."""
     if keys:
         shown = ", ".join(map(repr, keys[:3])) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-        yield f"The code that made {shown} is another one in {choice.deployment}; its old data is reused."
+        yield f"The code that made {shown} is different in {choice.deployment}; its old data is reused."

@@ -162,7 +162,7 @@ class DeadLetterAdmin(AdminBase):
         if result.refused:
             reasons = list(dict.fromkeys(each.reason for each in result.refused))
             more = f" … and {len(reasons) - REASONS_SHOWN} other reasons" if len(reasons) > REASONS_SHOWN else ""
-            text = f"{len(result.refused):,} stay as they are: {' · '.join(reasons[:REASONS_SHOWN])}{more}"
+            text = f"{len(result.refused):,} left as they are: {' · '.join(reasons[:REASONS_SHOWN])}{more}"
             self.message_user(request, text, messages.WARNING)
 
     # Columns and fields

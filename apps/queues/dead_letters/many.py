@@ -142,7 +142,7 @@ class _Place:
             run, due = read_cursor(LISTING, cursor, str, str)
             return cls(parse_public_id("run", run), read_time(due) if due else None)
         except (RequestInvalid, TimeRefused):
-            raise _invalid("cursor", "is not one that a call gave out as `next`") from None
+            raise _invalid("cursor", "is not one that a call returned as `next`") from None
 
     @property
     def text(self) -> str:
@@ -159,7 +159,7 @@ def _candidates(selection: Selection, place: _Place) -> tuple[list[UUID], bool]:
         if not 1 <= len(run_ids) <= MANY_LIMIT:
             raise _invalid("ids", f"must be from 1 to {MANY_LIMIT:,}, not {len(run_ids):,}")
         if selection.cursor:
-            raise _invalid("cursor", "belongs to a filter")
+            raise _invalid("cursor", "may only be used with a filter")
         return run_ids, False
     refuse_unstorable(selection.chosen)
     runs = selection.chosen.apply(Run.objects.order_by("id"))

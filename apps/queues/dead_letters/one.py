@@ -95,7 +95,7 @@ def checked_note(note: str) -> str:
     if not text:
         message = "must say why"
     elif len(text) > NOTE_MAX_LENGTH:
-        message = f"may have {NOTE_MAX_LENGTH:,} characters, not {len(text):,}"
+        message = f"may have at most {NOTE_MAX_LENGTH:,} characters, not {len(text):,}"
     elif "\x00" in text:
         message = "contains NUL"
     if message:

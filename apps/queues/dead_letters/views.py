@@ -54,7 +54,7 @@ def requeue_run(request: HttpRequest, run_id: str) -> HttpResponse:
         return _refused(request, run_id, wanted, error)
     else:
         messages.success(
-            request, f"Requeued: it goes on with {find_run(run.id, Run.objects.with_deployments()).deployment}."
+            request, f"Requeued: it continues on {find_run(run.id, Run.objects.with_deployments()).deployment}."
         )
     return redirect("runs:detail", run_id=run_id)
 

@@ -1,4 +1,4 @@
-"""Waiting for a run to end, for many callers at once: none holds a thread or a database connection meanwhile."""
+"""Waits for runs to end, for many callers at once: none holds a thread or a database connection meanwhile."""
 
 import time
 from uuid import UUID
@@ -16,7 +16,7 @@ POLL_SECONDS = 1.0
 
 
 async def wait_until_final(run_id: UUID, *, seconds: float) -> None:
-    """Returns when the run is final, is gone, or the time is over; the caller reads it then."""
+    """Returns when the run is final or gone, or the time is up; the caller then reads it."""
     deadline = time.monotonic() + seconds
     async with hub().subscribed(RUNS.topic(run_id)) as changes:
         while not await _has_ended(run_id):

@@ -1,4 +1,4 @@
-"""The routes of the HTTP API of runs and tasks, for the root to mount."""
+"""The HTTP API routes of runs and tasks, for the root to mount."""
 
 from ninja import Router
 

@@ -44,7 +44,7 @@ def list_runs(request: HttpRequest, filters: Query[RunFilters]) -> HttpResponse:
 
 @router.get("/runs/{run_id}", response=RunOut)
 async def get_run(request: HttpRequest, run_id: str, query: Query[WaitQuery]) -> HttpResponse:
-    """One run; with wait_seconds the answer comes when the run is final or that time is over."""
+    """One run; with wait_seconds the answer comes when the run is final or that time is up."""
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, WaitQuery)
     identifier = run_id_of(run_id)
@@ -85,7 +85,7 @@ def list_logs(request: HttpRequest, run_id: str, filters: Query[LogFilters]) -> 
 
 @router.post("/runs/{run_id}/cancellation", response=RunOut)
 def cancel_run(request: HttpRequest, run_id: str) -> HttpResponse:
-    """Cancel a run: at once while it waits; a running one is asked to stop and ends within seconds."""
+    """Cancel a run: a waiting one at once; a running one is asked to stop and ends within seconds."""
     actor = actor_of(request)
     require(actor, Action.RUNS_CANCEL)
     read_fields(Strict, read_object(request, is_optional=True))

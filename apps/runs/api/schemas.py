@@ -1,4 +1,4 @@
-"""What clients may send to the HTTP API of runs, and what answers a trigger. How things look is in `shown`."""
+"""What clients may send to the HTTP API of runs, and the answers to triggers. How things look is in `shown`."""
 
 from typing import Annotated, Any
 
@@ -44,7 +44,7 @@ def _with_options(model: type[Strict]) -> Any:
 
 @_with_options
 class TriggerOptionsIn(Strict):
-    """For the document alone: `trigger/options.py` checks, at this door as at all others."""
+    """Only for the OpenAPI document: `trigger/options.py` checks the options, here as everywhere else."""
 
 
 class TriggerIn(Strict):
@@ -61,7 +61,7 @@ class BatchIn(Strict):
 
 
 class TriggeredOut(RunOut):
-    is_duplicate: Annotated[bool, Field(description="True: the run was there, by its idempotency key.")]
+    is_duplicate: Annotated[bool, Field(description="True if the run already existed under its idempotency key.")]
 
 
 class TriggeredSummaryOut(RunSummaryOut):
@@ -69,14 +69,14 @@ class TriggeredSummaryOut(RunSummaryOut):
 
 
 class BatchOut(Strict):
-    """The runs in the order of the items, without their values."""
+    """The runs in order of the items, without their values."""
 
     items: list[TriggeredSummaryOut]
 
 
 class WaitQuery(Strict):
     wait_seconds: Annotated[
-        float, Field(ge=0, le=WAIT_SECONDS_LIMIT, description="How long to wait for the run to be final.")
+        float, Field(ge=0, le=WAIT_SECONDS_LIMIT, description="How long to wait for the run to become final.")
     ] = 0
 
 

@@ -1,4 +1,4 @@
-"""HTTP API of tasks: read here; what people set for them is changed in `queues`."""
+"""HTTP API for reading tasks; what people set for them is changed in `queues`."""
 
 from django.http import HttpRequest, HttpResponse
 

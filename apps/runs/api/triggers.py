@@ -22,7 +22,7 @@ from apps.runs.trigger.orders import Item
 router = Router(tags=["runs"])
 
 TRIGGER_ENVELOPE_DEPTH = 2
-"""Metadata stands below the body and its options."""
+"""The body and its options, around the metadata."""
 
 
 BATCH_ENVELOPE_DEPTH = 4
@@ -35,7 +35,7 @@ BATCH_ENVELOPE_DEPTH = 4
     openapi_extra=body_of(TriggerIn),
 )
 def trigger_run(request: HttpRequest, task: str) -> HttpResponse:
-    """Trigger a task. The run is committed when the answer comes; 200 where its idempotency key was known."""
+    """Trigger a task. The run is committed when the answer comes; 200 if its idempotency key was known."""
     require(actor_of(request), Action.RUNS_TRIGGER)
     body = read_object(request, envelope_depth=TRIGGER_ENVELOPE_DEPTH)
     refuse_other_fields(body, TriggerIn.model_fields)
@@ -55,7 +55,7 @@ def trigger_run(request: HttpRequest, task: str) -> HttpResponse:
     openapi_extra=body_of(BatchIn),
 )
 def trigger_batch(request: HttpRequest) -> HttpResponse:
-    """Trigger up to 1,000 runs, all or none; 200 where all of them were known by their idempotency keys."""
+    """Trigger up to 1,000 runs, all or none; 200 if all of them were known by their idempotency keys."""
     require(actor_of(request), Action.RUNS_TRIGGER)
     body = read_object(request, envelope_depth=BATCH_ENVELOPE_DEPTH, max_bytes=BATCH_BODY_MAX_BYTES)
     refuse_other_fields(body, BatchIn.model_fields)
@@ -66,6 +66,6 @@ def trigger_batch(request: HttpRequest) -> HttpResponse:
 
 
 def _traced(options: Mapping[str, Any], request: HttpRequest) -> Mapping[str, Any]:
-    """With the trace of the request where the options name none."""
+    """The options, with the request's trace if they name none."""
     traceparent = traceparent_of(request.headers.get("traceparent"))
     return options if traceparent is None else {"traceparent": traceparent, **options}

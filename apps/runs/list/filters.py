@@ -1,4 +1,4 @@
-"""The filters of runs, one record each: behind the list's page, the API's `GET /runs` and `trigger runs`."""
+"""The filters of runs, one record each: used by the list's page, the API's `GET /runs` and `trigger runs`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SEARCHED_TASKS_LIMIT = 100
 TASK_CHOICES_LIMIT = 500
 
 CLOCK_MARGIN = timedelta(hours=1)
-"""Ids carry the clock of the web process, `created_at` the database's: so far apart they may be."""
+"""Ids carry the web process's clock, `created_at` the database's: they may be this far apart."""
 
 
 def _run_id(value: Any) -> UUID:
@@ -49,7 +49,7 @@ RunId = Annotated[UUID, BeforeValidator(_run_id), WithJsonSchema({"type": "strin
 
 
 def tagged(values: Sequence[str]) -> Q:
-    return Q(tags__contains=list(values)) & ~Q(tags=[])  # the second names the index's condition
+    return Q(tags__contains=list(values)) & ~Q(tags=[])  # the second term is the index's condition
 
 
 def _created_since(values: Sequence[datetime]) -> Q:
@@ -61,12 +61,12 @@ def _created_before(values: Sequence[datetime]) -> Q:
 
 
 def _first_id_at(at: datetime) -> UUID:
-    """The smallest UUIDv7 of that time: what the index on ids begins at."""
+    """The smallest UUIDv7 of that time, where a scan of the index on ids begins."""
     return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
 
 
 def _of_matching_tasks(values: Sequence[str]) -> Q:
-    # Two steps: joined, the planner walks a million runs to find that none has such a task.
+    # Two steps: with a join the planner walks a million runs to find that none has such a task.
     matching = Task.objects.filter(id__icontains=values[0]).order_by("id").values_list("id", flat=True)
     return Q(task_id__in=list(matching[:SEARCHED_TASKS_LIMIT]))
 
@@ -140,7 +140,7 @@ class RunFilter:
         )
 
     def apply(self, runs: RunQuerySet) -> RunQuerySet:
-        """The runs that match, wherever in the list they stand."""
+        """The runs that match, anywhere in the list."""
         found: RunQuerySet = self.chosen.apply(runs)
         return found
 
@@ -154,7 +154,7 @@ class RunFilter:
 
     @property
     def query(self) -> str:
-        """The address's parameters, empty or beginning with `?`."""
+        """The parameters of the address, empty or beginning with `?`."""
         pairs = self.chosen.pairs
         for name, run_id in (("before", self.before), ("after", self.after)):
             if run_id is not None:
@@ -176,7 +176,7 @@ class RunFilter:
 
     @property
     def original_id(self) -> str:
-        """The public id of the run whose replays are shown, empty for none."""
+        """The public id of the run whose replays are shown; empty for none."""
         return next((public_id("run", run_id) for run_id in self.chosen["replay_of"]), "")
 
     @property
@@ -187,12 +187,12 @@ class RunFilter:
 
     @property
     def pairs_beside_search(self) -> list[tuple[str, str]]:
-        """What the search form keeps."""
+        """The parameters that the search form keeps."""
         return [pair for pair in self.chosen.pairs if pair[0] != "q"]
 
     @property
     def pairs_beside_task(self) -> list[tuple[str, str]]:
-        """What the choice of a task keeps."""
+        """The parameters that the task selector keeps."""
         return [pair for pair in self.chosen.pairs if pair[0] != "task"]
 
     def without_original(self) -> RunFilter:
@@ -202,12 +202,12 @@ class RunFilter:
         return RunFilter(self.chosen.having("q"))
 
     def state_chips(self) -> list[StateChip]:
-        """A chip for each state; choosing one that is chosen takes it away."""
+        """A chip for each state; choosing a chosen one removes it."""
         states = self.chosen["state"]
         return [self._chip(state) for state in (*STATES_SHOWN, *(one for one in states if one not in STATES_SHOWN))]
 
     def removals(self) -> list[tuple[str, str]]:
-        """Each value that is chosen and has no chip of its own kind, with the parameters that take it away."""
+        """Each chosen value that has no chip of its own kind, with the parameters that remove it."""
         return [
             (
                 str(value) if each.name == "task" else f"{each.label} {each.write(value)}",

@@ -23,7 +23,7 @@ PAGE_SIZE = 50
 NEWER_COUNT_LIMIT = 100
 EXCERPT_LENGTH = 160
 EXCERPT_BYTES = 2_000
-"""A payload stored in more bytes has no excerpt: reading 50 values of 3 MB for a list would take seconds."""
+"""A larger stored payload has no excerpt: reading 50 values of 3 MB for a list would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page of the list with the addresses' parameters of its neighbours; empty where there is none."""
+    """One page of the list with the address parameters of its neighbours; empty if there is none."""
 
     lines: Sequence[RunLine]
     newer_query: str
@@ -58,7 +58,7 @@ class ListPage:
 
 
 def list_page(chosen: RunFilter) -> ListPage:
-    """The page by key: newest first, whatever was triggered since."""
+    """The page by key, newest first, whatever was triggered since."""
     runs = with_excerpts(chosen.apply(Run.objects.all()))
     page = page_of(runs, before=chosen.before, after=chosen.after, limit=PAGE_SIZE)
     return ListPage(
@@ -69,7 +69,7 @@ def list_page(chosen: RunFilter) -> ListPage:
 
 
 def run_lines(run_ids: Iterable[UUID]) -> list[RunLine]:
-    """These runs as rows, whether or not they still match a filter."""
+    """These runs as rows, even if they no longer match a filter."""
     return [run_line(row) for row in with_excerpts(Run.objects.filter(id__in=list(run_ids)[:PAGE_SIZE]))]
 
 
@@ -79,7 +79,7 @@ def newer_count(chosen: RunFilter, since: UUID) -> int:
 
 
 def neighbours(chosen: RunFilter, run_id: UUID) -> tuple[str, str]:
-    """Public ids of the next newer and the next older run that match; empty where there is none."""
+    """Public ids of the next newer and next older matching runs; empty if there is none."""
     runs = chosen.at_start().apply(Run.objects.all())
     newer = runs.filter(id__gt=run_id).order_by("id").values_list("id", flat=True).first()
     older = runs.filter(id__lt=run_id).order_by("-id").values_list("id", flat=True).first()

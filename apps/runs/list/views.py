@@ -42,7 +42,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
 @require_GET
 @requires(Action.RUNS_READ)
 def run_rows(request: HttpRequest) -> HttpResponse:
-    """The rows named by `ids`, for those of an open list that changed."""
+    """The rows named by `ids`, to update those that changed in an open list."""
     ids = [parse_public_id("run", text) for text in request.GET.get("ids", "").split(",")]
     lines = run_lines(found for found in ids if found)
     query = RunFilter.read(request.GET).query

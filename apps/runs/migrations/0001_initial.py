@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "budget_base",
-                    models.PositiveIntegerField(default=0, help_text="Attempts up to this number count no more."),
+                    models.PositiveIntegerField(default=0, help_text="Attempts up to this number no longer count."),
                 ),
                 (
                     "token",

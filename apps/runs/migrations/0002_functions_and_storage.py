@@ -6,7 +6,7 @@ AS 'SELECT clock_timestamp()';
 COMMENT ON FUNCTION trigger_now() IS 'The one clock of leases and due times; tests replace it.';
 """
 
-# A run's row is rewritten some four times in its life: room on the page keeps those updates off the indexes that do
+# A run's row is rewritten about four times in its life: room on the page keeps those updates off the indexes that do
 # not change, and an early vacuum keeps the claim from wading through dead rows.
 STORAGE = """
 ALTER TABLE runs_run SET (

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             name="segments",
             field=models.JSONField(
                 default=list,
-                help_text="Hashes of the source before, between and behind the resume points; empty where an SDK sent none.",
+                help_text="Hashes of the source before, between and after the resume points; empty if an SDK sent none.",
             ),
         ),
     ]

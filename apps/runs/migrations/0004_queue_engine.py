@@ -7,8 +7,8 @@ import django.db.models.expressions
 from django.db import migrations, models
 
 
-# Rows that are written at the claim and rewritten at the end: with room on their page the rewriting leaves the indexes
-# alone.
+# Rows that are written at the claim and rewritten at the end: with room on their page the rewrite does not touch the
+# indexes.
 LOOSE = "ALTER TABLE runs_attempt SET (fillfactor = 60); ALTER TABLE runs_value SET (fillfactor = 70);"
 DENSE = "ALTER TABLE runs_attempt SET (fillfactor = 80); ALTER TABLE runs_value RESET (fillfactor);"
 

@@ -17,7 +17,7 @@ BOUND = """
     UPDATE {table} SET {column} = least(greatest({column}, '2000-01-01Z'), '2199-12-31Z')
     WHERE {column} < '2000-01-01Z' OR {column} >= '2200-01-01Z'
 """
-"""Rows from before, when such times were not refused, would keep the constraints from being made."""
+"""Rows stored before such times were refused would keep the constraints from being created."""
 
 
 class Migration(migrations.Migration):
@@ -88,7 +88,7 @@ class Migration(migrations.Migration):
             field=apps.storage.fields.ListField(
                 decoder=apps.storage.fields.ForgivingDecoder,
                 default=list,
-                help_text="Hashes of the source before, between and behind the resume points; empty where an SDK sent none.",
+                help_text="Hashes of the source before, between and after the resume points; empty if an SDK sent none.",
             ),
         ),
         *(

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="taskcontrol",
             name="probe_run",
-            field=models.UUIDField(help_text="The run that was claimed last while the task cooled down.", null=True),
+            field=models.UUIDField(help_text="The last run that was claimed while the task cooled down.", null=True),
         ),
         migrations.AddField(
             model_name="taskcontrol",

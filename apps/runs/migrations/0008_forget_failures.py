@@ -1,7 +1,7 @@
 from django.db import migrations
 
-# A function, because a statement that holds the UPDATE itself takes the table's lock for writing whether a row is there to
-# be written or not: every completion would wait while somebody builds an index on the table.
+# A function, because a statement that contains the UPDATE itself takes the table's write lock even if there is no row to
+# write: every completion would wait while somebody builds an index on the table.
 FORGET = """
 CREATE FUNCTION trigger_forget_failures(task text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN

@@ -1,4 +1,4 @@
-"""The tries at a run, each under a lease of its own."""
+"""The attempts at a run, each under its own lease."""
 
 from django.db import models
 from django.db.models import Q
@@ -12,10 +12,10 @@ from apps.storage.times import stored_times
 
 
 class Attempt(models.Model):
-    """One try at a run under one lease; keeps its token so that a late repeat gets its old answer."""
+    """One attempt at a run under one lease; keeps its token so that a late repeat gets its old answer."""
 
-    # No constraints in the database: a claim writes both from rows that it holds, and checking them costs more than all
-    # else of the row.
+    # No constraints in the database: a claim writes both from rows that it holds, and checking them costs more than the
+    # rest of the row.
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False, db_constraint=False)
     number = models.PositiveIntegerField()
     deployment = models.ForeignKey(
@@ -45,7 +45,7 @@ class Attempt(models.Model):
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
-        # Without a condition: one that names the outcome would keep the end of an attempt from being a HOT update.
+        # Without a condition: one on the outcome would keep the end of an attempt from being a HOT update.
         indexes = [models.Index(fields=["poll_id"], name="attempt_of_poll_idx")]
         constraints = [
             models.UniqueConstraint(fields=["run", "number"], name="attempt_number_is_unique"),

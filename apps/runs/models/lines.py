@@ -11,11 +11,10 @@ from apps.storage.times import stored_times
 
 
 class LogLine(models.Model):
-    """One line that a task wrote, in the order (attempt, sequence)."""
+    """One line that a task wrote, in order of (attempt, sequence)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # No constraint in the database: its check would lock the run, and a run that others hold would hold up a whole
-    # batch.
+    # No constraint in the database: its check would lock the run, and a run held by others would hold up a whole batch.
     run = models.ForeignKey(
         Run, on_delete=models.CASCADE, related_name="log_lines", db_index=False, db_constraint=False
     )

@@ -1,6 +1,6 @@
-"""Runs with the filters that chain over them, their values, and the keys that stand for them.
+"""Runs with their chainable filters, their values, and the idempotency keys that stand for them.
 
-Narrow on purpose: what is read with every claim is in `Run`, all else in `RunValue`.
+Narrow on purpose: what every claim reads is in `Run`, the rest is in `RunValue`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUEUE_MAX_LENGTH = 128
 CONCURRENCY_KEY_MAX_LENGTH = 256
 PRIORITY_RANGE = (-100, 100)
 BUMPED_PRIORITY = 32_767
-"""Beyond every priority that a trigger may ask for."""
+"""Above every priority that a trigger may ask for."""
 
 MAX_ATTEMPTS_LIMIT = 250
 TAGS_LIMIT = 10
@@ -55,19 +55,19 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(task_id=task_id)
 
     def tagged(self, tag: str) -> Self:
-        return self.filter(tags__contains=[tag]).exclude(tags=[])  # the second names the index's condition
+        return self.filter(tags__contains=[tag]).exclude(tags=[])  # the second term is the index's condition
 
     def newest_first(self) -> Self:
         return self.order_by("-id")
 
     def with_deployments(self) -> Self:
-        """With the run's own deployment and its task's newest one, the archives left where they are."""
+        """With the run's own deployment and its task's newest one, without loading the archives."""
         found = self.select_related("deployment", "task__deployment")
         return found.defer("deployment__archive", "task__deployment__archive")
 
 
 class Run(models.Model):
-    """One triggering of a task. Narrow on purpose: its values are in `RunValue`, its tries in `Attempt`."""
+    """One triggering of a task. Narrow on purpose: its values are in `RunValue`, its attempts in `Attempt`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     task = models.ForeignKey(Task, on_delete=models.PROTECT, related_name="runs", db_index=False)
@@ -91,7 +91,7 @@ class Run(models.Model):
     progress_attempt = models.PositiveIntegerField(
         default=0, help_text="The last attempt that saved a new checkpoint: kills before it no longer count as poison."
     )
-    budget_base = models.PositiveIntegerField(default=0, help_text="Attempts up to this number count no more.")
+    budget_base = models.PositiveIntegerField(default=0, help_text="Attempts up to this number no longer count.")
     token = models.BinaryField(max_length=16, null=True, help_text="The attempt token, while an attempt is alive.")
     worker_id = models.UUIDField(null=True)
     lease_end = models.DateTimeField(null=True)
@@ -117,7 +117,7 @@ class Run(models.Model):
 
     class Meta:
         indexes = [
-            # The priority is turned round so that one row comparison says what lies behind a place in the lane.
+            # The priority is negated so that one row comparison says what comes after a place in the lane.
             models.Index(
                 "queue",
                 "task",
@@ -143,7 +143,7 @@ class Run(models.Model):
             ),
             models.Index(fields=["worker_id"], condition=Q(state="running"), name="run_of_worker_idx"),
             models.Index(fields=["task", "-id"], name="run_of_task_idx"),
-            # Not of the states that every run passes through: an entry for each of them would cost more than it finds.
+            # Without the states that every run passes through: indexing them would cost more than it finds.
             models.Index(fields=["state", "-id"], condition=~Q(state__in=PASSED_STATES), name="run_by_state_idx"),
             models.Index(fields=["replay_of"], condition=Q(replay_of__isnull=False), name="run_replays_idx"),
             GinIndex(fields=["tags"], condition=~Q(tags=[]), name="run_tags_idx"),
@@ -167,7 +167,7 @@ class Run(models.Model):
         ]
 
     is_duplicate = False
-    """Of what a trigger returned: the run was there, by its idempotency key. No column."""
+    """Set on what a trigger returns: the run already existed under its idempotency key. Not a column."""
 
     def __str__(self) -> str:
         return self.public_id
@@ -182,7 +182,7 @@ class Run(models.Model):
 
 
 class RunValue(models.Model):
-    """What a run was given and what it gave back, apart from the hot row."""
+    """What a run was given and what it returned, kept out of the hot row."""
 
     run = models.OneToOneField(Run, primary_key=True, on_delete=models.CASCADE, related_name="value")
     payload = ValueField()
@@ -204,7 +204,7 @@ class RunValue(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """Which run a trigger's idempotency key stands for, whatever became of it, until the key expires."""
+    """Which run a trigger's idempotency key stands for, whatever becomes of it, until the key expires."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="+", db_index=False)
     key = models.CharField(max_length=IDEMPOTENCY_KEY_MAX_LENGTH)

@@ -42,7 +42,7 @@ class Deployment(models.Model):
 
 
 class Task(models.Model):
-    """A task as the newest deployment that has it declares it. The primary key is the task's own stable id."""
+    """A task as declared by the newest deployment that has it. The primary key is the task's own stable id."""
 
     id = models.CharField(primary_key=True, max_length=TASK_ID_MAX_LENGTH)
     task_set = models.CharField(max_length=128)
@@ -55,9 +55,9 @@ class Task(models.Model):
 
 
 class TaskControl(models.Model):
-    """What people have set for a task by hand, and how it has failed lately; a task without a row has neither.
+    """What people have set for a task by hand, and its recent failures; a task without a row has neither.
 
-    A limit that is set stands before the one that the newest deployment declares, until it is null again.
+    A limit set by hand overrides the one that the newest deployment declares until it is null again.
     """
 
     task_id = models.CharField(primary_key=True, max_length=TASK_ID_MAX_LENGTH)
@@ -70,7 +70,7 @@ class TaskControl(models.Model):
         models.UUIDField(), default=list, help_text="The runs that have failed since the last one completed."
     )
     cooling_until = models.DateTimeField(null=True, help_text="Before then no run of the task is claimed.")
-    probe_run = models.UUIDField(null=True, help_text="The run that was claimed last while the task cooled down.")
+    probe_run = models.UUIDField(null=True, help_text="The last run that was claimed while the task cooled down.")
     probe_until = models.DateTimeField(null=True, help_text="Until then it holds back the next one while it runs.")
 
     class Meta:
@@ -93,7 +93,7 @@ class TaskVersion(models.Model):
     resume_points: Any = ListField(default=list)
     segments: Any = ListField(
         default=list,
-        help_text="Hashes of the source before, between and behind the resume points; empty where an SDK sent none.",
+        help_text="Hashes of the source before, between and after the resume points; empty if an SDK sent none.",
     )
     file = models.CharField(max_length=512)
     line = models.PositiveIntegerField()

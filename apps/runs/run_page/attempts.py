@@ -1,4 +1,4 @@
-"""The attempts of a run as the run page lists them."""
+"""A run's attempts as the run page lists them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apps.runs.run_page.failures import Failure
 
 @dataclass(frozen=True, slots=True)
 class AttemptLine:
-    """`is_requeued`: a person made the run pending again before it, with a fresh budget."""
+    """`is_requeued`: a person requeued the run before this attempt, with a fresh budget."""
 
     number: int
     badge: Badge

@@ -1,4 +1,4 @@
-"""What the timeline of a run is drawn from: its rows as plain times and spans. `timeline.py` has the arithmetic."""
+"""What a run's timeline is drawn from: its rows as plain times and spans. `timeline.py` has the arithmetic."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def saved_by(run: Run) -> Saved:
 
 
 def timeline_of(run: Run, attempts: Sequence[Attempt], saved: Saved, *, is_to_scale: bool) -> Timeline:
-    """As it is drawn now."""
+    """The timeline as drawn now."""
     tries = [_try(attempt, run) for attempt in attempts]
     return layout(_course(run), tries, saved.boundaries, timezone.now(), steps=saved.steps, is_to_scale=is_to_scale)
 
@@ -66,7 +66,7 @@ def _begin_of(run: Run) -> datetime:
 
 
 def _drawn(at: datetime, run: Run) -> datetime:
-    """Where a time is drawn: at the beginning where it cannot be read, for it would stretch the axis over millennia."""
+    """Where a time is drawn: at the beginning if it is unreadable, because it would stretch the axis over millennia."""
     return _begin_of(run) if is_unreadable(at) else at
 
 

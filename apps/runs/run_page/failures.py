@@ -13,12 +13,12 @@ from apps.storage.fields import UNREADABLE
 UNREADABLE_SHOWN = 500
 
 QUIET_OUTCOMES = frozenset({Outcome.CANCELED, Outcome.SUSPENDED, Outcome.RELEASED})
-"""Ends that are nobody's failure."""
+"""Ends that are not failures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it is shown; `reason` says why the run has no further attempt."""
+    """An error as it is shown; `reason` says why the run gets no further attempt."""
 
     type: str
     message: str
@@ -27,7 +27,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Any) -> Failure | None:
-        """What is stored, an object or, where another version wrote it, whatever there is; None for nothing."""
+        """From what is stored: an object or, if another version wrote it, anything; None for nothing."""
         if error is None:
             return None
         if not isinstance(error, Mapping) or error == UNREADABLE:

@@ -1,4 +1,4 @@
-"""Pages of what a run has logged, in the order in which the task wrote it: for the run page and for the API."""
+"""Pages of a run's log lines in the order the task wrote them, for the run page and the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINES_SHOWN = 500
 
 @dataclass(frozen=True, slots=True)
 class LogSlice:
-    """`cursor` is the place after the last line, None for the beginning; sent again it brings what came since."""
+    """`cursor` is the place after the last line, None for the beginning; sent again it fetches what came since."""
 
     lines: Sequence[LogLine]
     cursor: str | None
@@ -31,7 +31,7 @@ def newest_lines(run_id: UUID, *, limit: int = LINES_SHOWN) -> LogSlice:
 
 
 def lines_after(run_id: UUID, cursor: str | None, *, limit: int = LINES_SHOWN) -> LogSlice:
-    """From the beginning where the cursor is None; raises RequestInvalid naming `after` where it is none."""
+    """From the beginning if the cursor is None; raises RequestInvalid naming `after` if it is not a cursor."""
     lines = _lines_of(run_id).order_by("attempt", "sequence")
     if cursor is not None:
         attempt, sequence = read_cursor(LISTING, cursor, int, int, name="after")

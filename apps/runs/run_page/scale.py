@@ -1,4 +1,4 @@
-"""Time to place: a scale in percent that can shorten idle stretches, with its ticks. Pure arithmetic."""
+"""Maps times to places: a scale in percent that can shorten idle stretches, with its ticks. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 FULL = 98.5
-"""Percent of the width that times use; the rest keeps the last mark whole."""
+"""Percent of the width that times use; the rest leaves room for the last mark."""
 
 IDLE_SHARE = 0.16
 """A collapsed idle stretch is drawn as long as this share of all work."""
 
 COLLAPSE_FROM = 0.5
-"""Idle stretches are worth collapsing from this share of all work on."""
+"""Idle stretches are collapsed if they exceed this share of all work."""
 
 LIVE_ROOM = 1.2
 """A live stretch gets this much more room than it has used, so that it can grow without a new layout."""
@@ -26,7 +26,7 @@ NICE_SECONDS = (10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time in which the run worked or was idle."""
+    """A stretch of time in which the run was working or idle."""
 
     start: datetime
     end: datetime
@@ -59,7 +59,7 @@ class _Piece:
 
 
 class Scale:
-    """Pieces of constant speed, in order; places outside are drawn at the ends."""
+    """Pieces of constant speed, in order; times outside are drawn at the ends."""
 
     def __init__(self, pieces: list[_Piece], *, can_collapse: bool) -> None:
         self._pieces = pieces
@@ -81,7 +81,7 @@ class Scale:
         return piece.width / piece.seconds if piece.seconds else 0.0, piece.x + piece.width
 
     def corners(self) -> list[Tick]:
-        """Where pieces begin and end: between two of them time is linear."""
+        """Where pieces begin and end: time is linear between two of them."""
         if not self._pieces:
             return []
         origin, last = self._starts[0], self._pieces[-1]
@@ -89,11 +89,11 @@ class Scale:
         return [*found, Tick(last.x + last.width, found[-1].offset_seconds + last.seconds)]
 
     def breaks(self) -> list[float]:
-        """The middles of the collapsed stretches."""
+        """The midpoints of the collapsed stretches."""
         return [piece.x + piece.width / 2 for piece in self._pieces if piece.is_collapsed]
 
     def ticks(self) -> list[Tick]:
-        """Round offsets from the start, none within collapsed stretches, none too close to another."""
+        """Round offsets from the start, none inside collapsed stretches, none too close to another."""
         if not self._pieces:
             return []
         origin = self._starts[0]

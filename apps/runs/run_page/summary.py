@@ -36,7 +36,8 @@ class ReplayLink:
 class RunSummary:
     """The part of the page that follows the run; `replay_key` is where a replay of a failure most likely begins.
 
-    `attempt_limit` counts on from the last requeue; `has_more_replays` says that `replays` are only the newest.
+    `attempt_limit` includes the attempts before the last requeue; `has_more_replays` says that `replays` are only the
+    newest.
     """
 
     id: str
@@ -71,7 +72,7 @@ class RunSummary:
 
 
 def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary:
-    """The run as it stands; raises RunNotFound."""
+    """The run as it is now; raises RunNotFound."""
     run = find_run(run_id, Run.objects.select_related("deployment", "replay_of").defer("deployment__archive"))
     attempts = list(run.attempts.select_related("deployment").defer("deployment__archive").order_by("number"))
     saved = saved_by(run)

@@ -1,4 +1,4 @@
-"""The layout of a run's timeline: where bars, marks and ticks stand, in percent of the width. Pure arithmetic.
+"""The layout of a run's timeline: where bars, marks and ticks are, in percent of the width. Pure arithmetic.
 
 It reads no rows and writes no HTML; `scale.py` turns times into places.
 """
@@ -15,13 +15,13 @@ from apps.runs.run_page.scale import Scale, Span, build_scale
 from apps.runs.run_page.timeline_parts import Bar, Boundary, Course, Mark, Row, StepSpan, Timeline, Try
 
 SEGMENTS_SHOWN = 24
-"""Rows of one attempt; longer lists keep both ends and count the middle."""
+"""Rows per attempt; longer lists keep both ends and count the middle."""
 
 STEPS_DRAWN = 100
-"""Steps of the whole run, the longest; the others are counted."""
+"""Steps drawn for the whole run, the longest ones; the others are counted."""
 
 MARK_GAP_PERCENT = 0.6
-"""Marks closer than this to the one before them would be one blot."""
+"""Marks closer together than this would blur into one."""
 
 
 def layout(
@@ -33,8 +33,8 @@ def layout(
     steps: Sequence[StepSpan] = (),
     is_to_scale: bool = False,
 ) -> Timeline:
-    """The rows of a run as it stands at `now`. Attempts by number, boundaries and steps by index; idle time is
-    collapsed where it would squeeze the work, unless `is_to_scale`."""
+    """The rows of a run as it is at `now`. Attempts are ordered by number, boundaries and steps by index; idle time is
+    collapsed if it would squeeze the work, unless `is_to_scale`."""
     end = max([now if course.finished_at is None else course.finished_at, *(t.finished_at or now for t in attempts)])
     is_planned = course.due_at is not None and course.due_at > end
     is_growing = course.finished_at is None and not is_planned
@@ -64,7 +64,7 @@ def layout(
 
 @dataclass(slots=True)
 class _Drawing:
-    """What every row is drawn with."""
+    """What is needed to draw any row."""
 
     scale: Scale
     now: datetime
@@ -83,7 +83,7 @@ class _Drawing:
 
 
 def _spans(course: Course, attempts: Sequence[Try], end: datetime) -> list[Span]:
-    """The run cut into working and idle stretches, in order and without gaps."""
+    """The run divided into working and idle stretches, in order and without gaps."""
     spans: list[Span] = []
     at = course.created_at
     for attempt in attempts:
@@ -145,7 +145,7 @@ def _attempt_rows(drawing: _Drawing, attempt: Try) -> list[Row]:
 
 
 def _segments(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun: datetime) -> list[Row]:
-    """The stretches between resume points that this attempt really ran; the last leads to its end."""
+    """The stretches between resume points that this attempt actually ran; the last leads to its end."""
     rows, start, origin = [], begun, attempt.resumed_from or "start"
     for boundary in own:
         row = Row("segment", boundary.key, f"{origin} → {boundary.key}", attempt=attempt.number)
@@ -160,7 +160,7 @@ def _segments(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun: d
 
 
 def _draw_steps(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun: datetime, rows: Sequence[Row]) -> None:
-    """Each step into the row of the segment in which it ran."""
+    """Draws each step in the row of the segment where it ran."""
     ends = [boundary.index for boundary in own]
     for step in drawing.steps.get(attempt.number, ()):
         row = rows[bisect_left(ends, step.index)]
@@ -170,7 +170,7 @@ def _draw_steps(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun:
 
 
 def _tail(drawing: _Drawing, attempt: Try, start: datetime, origin: str) -> Row:
-    """After the last checkpoint: what a failure loses here is what the next attempt does again."""
+    """The stretch after the last checkpoint: if the attempt fails here, the next one repeats it."""
     if attempt.finished_at is None:
         row = Row("segment", "running", f"{origin} → now", attempt=attempt.number, live_since=start)
         row.bars = [drawing.bar(start, None, "run live", row.title)]
@@ -186,7 +186,7 @@ def _tail(drawing: _Drawing, attempt: Try, start: datetime, origin: str) -> Row:
 
 
 def _restored_row(drawing: _Drawing, attempt: Try, begun: datetime) -> Row | None:
-    """What the attempt skipped: ghosts where it ran, and a line from there to where its data was restored."""
+    """What the attempt skipped: ghosts where it first ran, and a line from there to where its data was restored."""
     if attempt.resumed_from is None:
         return None
     last = next((b.index for b in drawing.boundaries if b.key == attempt.resumed_from), None)

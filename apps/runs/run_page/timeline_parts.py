@@ -1,4 +1,4 @@
-"""What the timeline is made from and made of: facts of a run on one side, rows with bars and marks on the other.
+"""The timeline's input and output: the facts of a run on one side, rows with bars and marks on the other.
 
 `timeline.py` lays them out.
 """
@@ -13,7 +13,7 @@ from apps.runs.run_page.scale import Tick
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A checkpoint: `attempt` is the one that saved it, 0 where a replay brought it along."""
+    """A checkpoint: `attempt` is the one that saved it, 0 if a replay copied it."""
 
     key: str
     index: int
@@ -23,7 +23,7 @@ class Boundary:
 
 @dataclass(frozen=True, slots=True)
 class StepSpan:
-    """A step that an attempt ran: it ended when its result was saved."""
+    """A step that an attempt ran; it ended when its result was saved."""
 
     key: str
     index: int
@@ -53,7 +53,7 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The run's own times; `due_at` is set while it waits for its next attempt. `requeued_after` is the attempt behind
+    """The run's own times; `due_at` is set while it waits for its next attempt. `requeued_after` is the attempt after
     which a person made it pending again, 0 for none."""
 
     created_at: datetime
@@ -64,7 +64,8 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A piece of a row, as a class of `timeline.css`; a live one grows by `rate` percent per second up to `limit`."""
+    """A piece of a row; `kind` is a class of `timeline.css`. A live one grows by `rate` percent per second up to
+    `limit`."""
 
     x: float
     width: float
@@ -95,7 +96,7 @@ class Mark:
 class Row:
     """One line of the drawing. `kind` is queued, attempt, segment, restored, backoff or more; `tone` is a badge's.
 
-    `step_count` steps ran in it, of which `steps` are drawn.
+    `step_count` steps ran in it; `steps` are those that are drawn.
     """
 
     kind: str
@@ -113,7 +114,7 @@ class Row:
 
 @dataclass(slots=True)
 class Timeline:
-    """`drawn_step_count` is less than `step_count` where only the longest are drawn."""
+    """`drawn_step_count` is less than `step_count` if only the longest are drawn."""
 
     rows: list[Row]
     ticks: list[Tick]

@@ -1,4 +1,4 @@
-"""The run page, its fragments, and the cancellation."""
+"""The run page, its fragments, and cancellation."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def log_fragment(request: HttpRequest, run_id: str) -> HttpResponse:
     require_run(found)
     try:
         page = lines_after(found, request.GET.get("after") or None)
-    except RequestInvalid:  # of an old page, or typed: all that there is
+    except RequestInvalid:  # from an old page, or typed by hand: start from the beginning
         page = lines_after(found, None)
     return render(request, "runs/run_page/_log_lines.html", {"logs": page, "run_id": run_id})
 

@@ -23,7 +23,7 @@ class AttemptOut(Strict):
     deployment: str | None
     container: str | None
     start_kind: str | None
-    resumed_from: Annotated[str | None, Field(description="The checkpoint it continued after; null: the start.")]
+    resumed_from: Annotated[str | None, Field(description="The checkpoint that it continued after; null: the start.")]
     peak_memory_bytes: int | None
     exit_code: int | None
     error: ErrorOut | None

@@ -1,4 +1,4 @@
-"""A deployment as the HTTP API shows it beside a run."""
+"""A deployment as the HTTP API shows it with a run."""
 
 from typing import Annotated, Any
 

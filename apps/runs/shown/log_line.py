@@ -23,7 +23,7 @@ class LogLineOut(Strict):
 class LogPage(Strict):
     items: list[LogLineOut]
     next_cursor: Annotated[
-        str | None, Field(description="The place after the last line: send it as `after`, again and again to follow.")
+        str | None, Field(description="The place after the last line: send it as `after`, repeatedly to follow.")
     ]
 
 

@@ -1,6 +1,6 @@
-"""A run as the HTTP API shows it: its shapes, and what writes them.
+"""A run as the HTTP API shows it: its schemas, and the functions that write them.
 
-Written by hand, because values must go out byte for byte; tests hold the answers against the shapes."""
+Written by hand because values must go out byte for byte; tests check the answers against the schemas."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ class ErrorOut(Strict):
     type: str
     message: str
     stack: str
-    reason: Annotated[str | None, Field(description="Why no attempt follows, on a dead letter.")] = None
+    reason: Annotated[str | None, Field(description="Why no attempt follows; only on a dead letter.")] = None
 
 
 class RunSummaryOut(Strict):
@@ -42,15 +42,15 @@ class RunSummaryOut(Strict):
     is_cancel_requested: bool
     created_at: datetime
     due_at: Annotated[datetime | None, Field(description="When a waiting run becomes pending.")]
-    expires_at: Annotated[datetime | None, Field(description="It expires unless it has started by then.")]
+    expires_at: Annotated[datetime | None, Field(description="The run expires unless it has started by then.")]
     started_at: datetime | None
     finished_at: datetime | None
 
 
 class WaitingReasonOut(Strict):
-    """Why a run does not run, in the order in which a claim judges."""
+    """Why a run is not running, judged in the same order as a claim."""
 
-    code: Annotated[str, Field(description="Stable, for programs, as `key_limit`; the words are in docs/queues.md.")]
+    code: Annotated[str, Field(description="Stable, for programs, such as `key_limit`; docs/queues.md lists them.")]
     text: Annotated[str, Field(description="One sentence for people.")]
     blocking_runs: Annotated[list[str], Field(description="Some of the runs that it waits for, at most 5.")]
     until: datetime | None
@@ -59,12 +59,12 @@ class WaitingReasonOut(Strict):
 class RunOut(RunSummaryOut):
     payload: Any
     output: Any
-    error: Annotated[ErrorOut | None, Field(description="Of the last failed attempt.")]
+    error: Annotated[ErrorOut | None, Field(description="The error of the last failed attempt.")]
     metadata: dict[str, Any] | None
-    trace_id: Annotated[str | None, Field(description="Of the trace that triggered it; null where none did.")]
+    trace_id: Annotated[str | None, Field(description="The id of the trace that triggered it; null if there was none.")]
     note: Annotated[str | None, Field(description="Why a person discarded it.")]
     waiting_reason: Annotated[
-        WaitingReasonOut | None, Field(description="Only where one run is read; null where it is not waiting.")
+        WaitingReasonOut | None, Field(description="Only when a single run is read; null if it is not waiting.")
     ]
 
 
@@ -98,7 +98,7 @@ def run_row(run: Run) -> dict[str, Any]:
 
 
 def run_detail(run: Run, *, waiting_reason: dict[str, Any] | None = None) -> dict[str, Any]:
-    """With the values; the caller has loaded `run.value`, and asked why the run waits where that is to be told."""
+    """The run with its values; the caller has loaded `run.value`, and asked why the run waits if that is shown."""
     value = run.value
     return {
         **run_row(run),
@@ -113,7 +113,7 @@ def run_detail(run: Run, *, waiting_reason: dict[str, Any] | None = None) -> dic
 
 
 def reason_row(reason: Reason | None) -> dict[str, Any] | None:
-    """As the API shows it."""
+    """The reason as the API shows it."""
     if reason is None:
         return None
     return {

@@ -1,4 +1,4 @@
-"""A task as the HTTP API shows it: as its newest deployment declares it, with what people have set and how it fails."""
+"""A task as the HTTP API shows it: as its newest deployment declares it, with manual settings and recent failures."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -42,7 +42,7 @@ class TaskVersionOut(Strict):
 
 
 class LimitOut(Strict):
-    declared: Annotated[int | str | None, Field(description="By the newest deployment.")]
+    declared: Annotated[int | str | None, Field(description="Declared by the newest deployment.")]
     override: Annotated[int | str | None, Field(description="Set by hand; survives deployments.")]
     effective: int | str | None
 
@@ -58,7 +58,7 @@ class TaskDetailOut(TaskOut):
     is_paused: bool
     limits: TaskLimitsOut
     failing_count: Annotated[int, Field(description="Distinct runs that have failed since the last success.")]
-    cooling_until: Annotated[datetime | None, Field(description="Null where the task does not cool down.")]
+    cooling_until: Annotated[datetime | None, Field(description="Null if the task is not cooling down.")]
     versions: list[TaskVersionOut]
 
 

@@ -1,6 +1,6 @@
-"""A task folder as one tar file: the same bytes for the same content, so that its hash names it.
+"""A task folder as one tar file: the same bytes for the same content, so that its hash identifies it.
 
-Decides what belongs to a folder (code, not leftovers). Storing it is `deployments.py`; unpacking it is the node's.
+Decides what belongs to a folder (code, not leftovers). `deployments.py` stores it; the node unpacks it.
 """
 
 import io
@@ -20,9 +20,10 @@ EXCLUDED_AT_THE_TOP = frozenset({"var"})
 
 
 def build_archive(folder: Path) -> bytes:
-    """The folder as a tar of files and inner symbolic links: sorted, without times, owners and hidden files.
+    """The folder as a tar of files and inner symbolic links: sorted, without times, owners or hidden files.
 
-    Raises DeploymentRefused: over 20 MB (naming the largest files), a link that leaves the folder, a special file.
+    Raises DeploymentRefused for more than 20 MB (naming the largest files), a link that leaves the folder, or a special
+    file.
     """
     root = folder.resolve()
     if not root.is_dir():
@@ -45,7 +46,7 @@ def build_archive(folder: Path) -> bytes:
 
 
 def _entries(root: Path) -> Iterator[Path]:
-    """Files and symbolic links in the order of their names, whatever the file system's."""
+    """Files and symbolic links in order of their names, whatever order the file system has."""
     for current, folders, files in os.walk(root):
         here = Path(current)
         excluded = EXCLUDED_EVERYWHERE | (EXCLUDED_AT_THE_TOP if here == root else frozenset())

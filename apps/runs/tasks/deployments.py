@@ -1,6 +1,6 @@
-"""Registering a deployment: a new version of a task set takes over its tasks, whole or not at all.
+"""Registers deployments: a new version of a task set takes over its tasks, all or nothing.
 
-Packing a folder is `archives.py`; reading its tasks needs the user's code and happens in a child process, never here.
+`archives.py` packs the folder; reading its tasks runs the user's code, so it happens in a child process, never here.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ LOCK_DEPLOYMENTS = statement(__file__, "lock_deployments")
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """`is_new` is false where the newest deployment of the set has the same content already; `retired` are the ids of
+    """`is_new` is false if the newest deployment of the set already has the same content; `retired` are the ids of
     tasks that it no longer has."""
 
     deployment: Deployment
@@ -36,7 +36,7 @@ class Registration:
 def register(*, task_set: str, archive: bytes, manifest: Mapping[str, Any], actor: Actor) -> Registration:
     """Makes the folder the newest deployment of its task set; runs of earlier deployments stay on theirs.
 
-    `manifest` is what `trigger_sdk.agent inspect` printed, or another SDK. Raises DeploymentRefused, and then nothing
+    `manifest` is what `trigger_sdk.agent inspect` or another SDK printed. Raises DeploymentRefused, and then nothing
     has changed.
     """
     tasks = read_manifest(task_set, manifest)
@@ -70,7 +70,7 @@ def register(*, task_set: str, archive: bytes, manifest: Mapping[str, Any], acto
 
 
 def _is_same(newest: Deployment, tasks: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the manifest, too, is what is stored: a newer SDK may read more from the same folder."""
+    """Whether the manifest also equals what is stored: a newer SDK may read more from the same folder."""
     columns = ("task_id", "options", "payload_schema", "resume_points", "segments", "file", "line")
     stored = {row[0]: row for row in newest.task_versions.values_list(*columns)}
     offered = {
@@ -93,7 +93,7 @@ def _version(deployment: Deployment, task: Mapping[str, Any]) -> TaskVersion:
 
 
 def _move_tasks(deployment: Deployment, ids: Sequence[str]) -> list[str]:
-    """Points the tasks at the deployment; returns the ids that it no longer has and that are retired by it."""
+    """Points the tasks at the deployment; returns the ids that it no longer has, which are now retired."""
     Task.objects.bulk_create(
         [Task(id=task_id, task_set=deployment.task_set, deployment=deployment) for task_id in sorted(ids)],
         update_conflicts=True,

@@ -1,4 +1,4 @@
-"""The first command that a newcomer copies: it names a deployed task, with a payload that its schema accepts."""
+"""The first command that a newcomer copies: a deployed task with a payload that its schema accepts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from apps.runs.models import TaskVersion
 from apps.runs.tasks.payload_schemas import validator_of
 
 FIRST_EXAMPLE = "process-order"
-"""Of the examples the one that the README tells of; offered before any other task."""
+"""The example that the README describes; offered before any other task."""
 CANDIDATES = 20
 DEPTH_LIMIT = 20
 TEXT = "A1"
-"""With it the example of an order fails once, which is worth seeing."""
+"""With this value the order example fails once, which is worth seeing."""
 TEXTS = {
     "date-time": "2026-01-01T12:00:00Z",
     "date": "2026-01-01",
@@ -27,11 +27,11 @@ TEXTS = {
     "uuid": "00000000-0000-4000-8000-000000000000",
     "email": "customer@example.com",
 }
-"""By the format of a text."""
+"""By the `format` of a text."""
 
 
 def trigger_command() -> str:
-    """As a shell takes it, or empty where no task is deployed whose payload can be thought up."""
+    """The command for a shell; empty if no deployed task has a payload that can be made up."""
     for version in _candidates():
         payload = example_payload(version.payload_schema)
         if payload is not None:
@@ -52,7 +52,7 @@ def _candidates() -> QuerySet[TaskVersion]:
 
 
 def example_payload(schema: Any) -> Any:
-    """A small payload that the schema accepts; None where none was found."""
+    """A small payload that the schema accepts; None if none was found."""
     payload = _example(schema, schema, 0)
     return payload if payload is not None and validator_of(schema).is_valid(payload) else None
 
@@ -94,7 +94,7 @@ def _example_of_type(schema: Mapping[str, Any], root: Any, depth: int) -> Any:
 
 
 def _part(root: Any, reference: str) -> Any:
-    """The part of the schema that a local reference names, as `#/$defs/Address`."""
+    """The part of the schema that a local reference names, such as `#/$defs/Address`."""
     found = root
     for name in reference.removeprefix("#").split("/")[1:]:
         found = found.get(name.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, Mapping) else {}

@@ -1,6 +1,6 @@
-"""A task's limits as its newest deployment declares them and as people have set them, and how it fails. Reads only.
+"""A task's limits, as its newest deployment declares them and as people have set them, and its failures. Reads only.
 
-Changing them is in `queues.controls`; the claim reads the same columns in its own statement.
+`queues.controls` changes them; the claim reads the same columns in its own statement.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ LIMIT_NAMES = ("max_concurrency", "max_concurrency_total", "rate_limit", "rate_l
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`declared` by the newest deployment, `override` set by hand; None: no such limit."""
+    """`declared` by the newest deployment, `override` set by hand; None means no such limit."""
 
     name: str
     declared: int | str | None
     override: int | str | None
     words: str = ""
-    """What a page says behind the value."""
+    """What a page says after the value."""
 
     @property
     def effective(self) -> int | str | None:
@@ -55,7 +55,7 @@ class TaskLimits:
 
 
 def task_limits(options: Mapping[str, Any], control: TaskControl | None) -> TaskLimits:
-    """`options` are those of the task's version in its newest deployment; `control` is None where nothing is set."""
+    """`options` are those of the task's version in its newest deployment; `control` is None if nothing is set."""
     per_key = "at once per key" if options.get("concurrency_key") else "at once"
     words = {
         "max_concurrency": per_key, "max_concurrency_total": "at once in all", "rate_limit_per_key": "per key"
@@ -70,7 +70,7 @@ def task_limits(options: Mapping[str, Any], control: TaskControl | None) -> Task
 
 
 def limits_row(found: TaskLimits) -> dict[str, Any]:
-    """As the API shows it."""
+    """The limits as the API shows them."""
     return {
         "is_paused": found.is_paused,
         "limits": {

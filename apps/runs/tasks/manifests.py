@@ -1,7 +1,7 @@
-"""The manifest of a deployment: what an SDK says of its tasks, checked whole before anything of it is stored. Pure.
+"""The manifest of a deployment: what an SDK says about its tasks, checked in full before any of it is stored. Pure.
 
-It comes out of a process that runs a stranger's code, so nothing in it is taken on trust. The rules of the options are
-those of the Python SDK itself (`trigger_sdk.options`).
+It comes from a process that runs a stranger's code, so nothing in it is trusted. Options follow the rules of the
+Python SDK itself (`trigger_sdk.options`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from apps.runs.tasks.payload_schemas import SchemaRefused, check_schema
 TASK_SET_MAX_LENGTH = 128
 TASK_LIMIT = 1_000
 TASK_MAX_BYTES = 1_000_000
-"""Of one task, all in all."""
+"""The whole of one task."""
 OPTIONS_MAX_BYTES = 16_000
 FILE_MAX_LENGTH = 512
 LINE_LIMIT = 2**31 - 1
@@ -35,8 +35,8 @@ ERRORS_SHOWN = 20
 
 
 def read_manifest(task_set: str, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Its tasks. Raises DeploymentRefused; the paths are as `tasks[2].options.ttl_seconds`, or `file:line:column` for
-    what the inspection itself has found."""
+    """Its tasks. Raises DeploymentRefused; paths look like `tasks[2].options.ttl_seconds`, or `file:line:column` for
+    what the inspection itself found."""
     found = list(_of_inspection(manifest.get("errors") or []))
     if not 0 < len(task_set) <= TASK_SET_MAX_LENGTH or not task_set.isprintable():
         found.append(FieldError("name", f"must have 1 to {TASK_SET_MAX_LENGTH} printable characters"))
@@ -45,7 +45,7 @@ def read_manifest(task_set: str, manifest: Mapping[str, Any]) -> Sequence[Mappin
         found.append(FieldError("tasks", f"must be a list of at most {TASK_LIMIT:,} tasks"))
         tasks = []
     elif not tasks and not found:
-        found.append(FieldError(task_set, "no task was found: give a function the decorator @task(id=…)"))
+        found.append(FieldError(task_set, "no task was found: decorate a function with @task(id=…)"))
     for number, task in enumerate(tasks):
         found += _of_task(f"tasks[{number}]", task)
         if len(found) >= ERRORS_SHOWN:
@@ -58,7 +58,7 @@ def read_manifest(task_set: str, manifest: Mapping[str, Any]) -> Sequence[Mappin
 
 
 def task_place(task: Mapping[str, Any]) -> str:
-    """Where an editor finds the task."""
+    """Where an editor can find the task."""
     return f"{task['file']}:{task['line']}"
 
 
@@ -98,7 +98,7 @@ def _of_ids(tasks: Sequence[Mapping[str, Any]]) -> Iterator[FieldError]:
 
 
 def _storage_problem(task: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The path and what is wrong there, where the database or another language would read it differently."""
+    """The path and what is wrong there, if the database or another language would read the task differently."""
     try:
         codec.parse_payload(json.dumps(task).encode(), max_depth=codec.MAX_DEPTH, max_bytes=TASK_MAX_BYTES)
     except codec.CodecError as error:
@@ -126,7 +126,7 @@ def _options(value: Any, task: Mapping[str, Any]) -> Found:
         yield "", f"has {size:,} bytes; the limit is {OPTIONS_MAX_BYTES:,}"
     else:
         try:
-            # A queue that is left out is named as the task, whose id is judged apart.
+            # A queue that is left out has the name of the task, whose id is checked separately.
             TaskOptions.from_json("task", value)
         except TaskOptionError as error:
             yield f".{error.option}", error.message
@@ -154,11 +154,11 @@ def _points(value: Any, task: Mapping[str, Any]) -> Found:
 
 
 def _segments(value: Any, task: Mapping[str, Any]) -> Found:
-    """Left out, empty, or one more than there are resume points."""
+    """May be left out, be empty, or have one more than there are resume points."""
     yield from _texts("", [] if value is None else value, POINT_LIMIT + 1, SEGMENT_MAX_LENGTH)
     points = task.get("resume_points")
     if value and isinstance(value, list) and isinstance(points, list) and len(value) != len(points) + 1:
-        yield "", f"must be empty or one more than the {len(points):,} resume points, and has {len(value):,}"
+        yield "", f"must be empty or have one more than the {len(points):,} resume points, not {len(value):,}"
 
 
 def _file(value: Any, task: Mapping[str, Any]) -> Found:

@@ -1,4 +1,4 @@
-"""What the tasks page shows, read in four queries. Changes nothing."""
+"""What the tasks page shows, in four queries. Changes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from apps.runs.tasks.limits import TaskLimits, task_limits
 
 @dataclass(frozen=True, slots=True)
 class TaskLine:
-    """A task as one row: what its newest deployment declares, and how its newest run stands."""
+    """A task as one row: what its newest deployment declares, and the state of its newest run."""
 
     id: str
     task_set: str

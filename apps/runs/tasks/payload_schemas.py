@@ -1,7 +1,7 @@
-"""Payload schemas of tasks: what a JSON Schema may be, so that checking a payload against it stays short. Pure.
+"""Payload schemas of tasks: which JSON Schemas are allowed, so that checking a payload stays quick. Pure.
 
-A schema comes from a task's image, so it is judged like any other input: it names nothing outside itself, its patterns
-are matched in linear time (no look-around, no back-references), and its parts do not multiply each other.
+A schema comes from a task's image, so it is checked like any other input: it names nothing outside itself, its patterns
+match in linear time (no look-around, no back-references), and its parts do not multiply each other.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SCHEMA_MAX_DEPTH = 64
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PATTERN_LIMIT = 500
 PATTERN_MAX_BYTES = 100_000
-"""Of one pattern when it is compiled."""
+"""One compiled pattern."""
 CHAIN_LIMIT = 200
-"""References and parts that lead from the schema to its innermost part."""
+"""References and parts on the way from the schema to its innermost part."""
 WORK_LIMIT = 10_000
-"""Parts of a schema that may be compared with one place of a payload, what stands around it included. References to
-references can ask for any number of them: 2^n with n of them that each name the next one twice."""
+"""Parts of a schema that may be compared with one place of a payload, enclosing parts included. References to
+references can require any number of them: n references that each name the next one twice make 2^n."""
 
 LISTS = ("allOf", "anyOf", "oneOf")
 SINGLES = (
@@ -34,17 +34,17 @@ MAPS = ("dependentSchemas", "patternProperties")
 
 
 class SchemaRefused(ValueError):
-    """The text names the part, and the limit where there is one."""
+    """The text names the part, and the limit if there is one."""
 
 
 def validator_of(schema: Any) -> Any:
-    """The compiled schema. Raises ValueError where it is none, or asks for what is not allowed (see above)."""
+    """The compiled schema. Raises ValueError if it is not a schema, or uses what is not allowed (see above)."""
     options = jsonschema_rs.RegexOptions(size_limit=PATTERN_MAX_BYTES)
     return jsonschema_rs.Draft202012Validator(schema, offline=True, pattern_options=options)
 
 
 def check_schema(schema: Any) -> None:
-    """Raises SchemaRefused where a deployment cannot have this schema. It is JSON of a bounded depth already."""
+    """Raises SchemaRefused if a deployment cannot have this schema. The caller has bounded its depth."""
     if not isinstance(schema, Mapping):
         raise SchemaRefused("must be an object: a JSON Schema (2020-12)")
     if (size := len(json.dumps(schema))) > SCHEMA_MAX_BYTES:
@@ -70,8 +70,8 @@ class _Work:
         self._known: dict[int, int] = {}
 
     def of(self, schema: Any, path: str, depth: int) -> int:
-        """Raises SchemaRefused. A part that leads back to itself counts once: each turn goes down in the payload, or
-        is left out by the validator."""
+        """Raises SchemaRefused. A part that leads back to itself counts once: each round either descends in the
+        payload or is skipped by the validator."""
         if not isinstance(schema, Mapping):
             return 1
         if id(schema) in self._known:
@@ -90,7 +90,7 @@ class _Work:
         return work
 
     def _parts(self, schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-        """Those that may all be compared with the same value."""
+        """The parts that may all be compared with the same value."""
         for name in ("$ref", "$dynamicRef"):
             if name in schema:
                 yield f"{path}/{name}", self._target(schema[name], f"{path}/{name}")
@@ -106,7 +106,7 @@ class _Work:
 
     def _target(self, reference: Any, path: str) -> Any:
         if not isinstance(reference, str) or (reference != "#" and not reference.startswith("#/")):
-            raise SchemaRefused(f"{path}: must begin with #/, a place in this schema, and is {reference!r:.200}")
+            raise SchemaRefused(f"{path}: must begin with #/ (a place in this schema), not {reference!r:.200}")
         found: Any = self._root
         try:
             for name in reference.split("/")[1:]:

@@ -1,6 +1,6 @@
-"""What a task asks of its triggers: default queue, budget, time to live, concurrency key, and the payload's schema.
+"""What a task defines for its triggers: default queue, budget, time to live, concurrency key, and payload schema.
 
-Compiled once per deployment. Which deployment is the newest is read from the database for every trigger.
+Compiled once per deployment. Every trigger reads from the database which deployment is the newest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TASK_TERMS = statement(__file__, "task_terms")
 
 @dataclass(frozen=True, slots=True)
 class TaskTerms:
-    """A task as one deployment declares it. `key_path` are the payload's fields down to the concurrency key."""
+    """A task as one deployment declares it. `key_path` is the payload's fields down to the concurrency key."""
 
     deployment_id: UUID
     payload_schema: str
@@ -40,17 +40,17 @@ class TaskTerms:
     key_path: tuple[str, ...]
 
     def concurrency_key(self, payload: Any) -> str:
-        """The key of a run with that payload; raises PayloadInvalid with the path where there is none."""
+        """The key of a run with that payload; raises PayloadInvalid with the path if there is none."""
         return concurrency_key_at(self.key_path, payload)
 
 
 def key_path_of(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The payload's fields down to the concurrency key, of a task with these options; empty: it has none."""
+    """The payload's fields down to the concurrency key, for a task with these options; empty if it has none."""
     return tuple((options.get("concurrency_key") or "").split(".")[1:])
 
 
 def concurrency_key_at(key_path: Sequence[str], payload: Any) -> str:
-    """What stands there in the payload, as text; empty without a path. Raises PayloadInvalid where it is no key."""
+    """The payload's value at that path, as text; empty without a path. Raises PayloadInvalid if it is not a key."""
     if not key_path:
         return ""
     value, path = payload, "payload"
@@ -68,12 +68,12 @@ def concurrency_key_at(key_path: Sequence[str], payload: Any) -> str:
 
 
 _known: dict[str, TaskTerms] = {}
-"""By task: the terms of the deployment that was its newest at the last look. Versions of tasks never change."""
+"""By task: the terms of its newest deployment at the last look. Versions of tasks never change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The newest terms of the tasks that there are, `retired` ones apart; `now` is the database's time."""
+    """The newest terms of the tasks that exist, `retired` ones apart; `now` is the database's time."""
 
     terms: Mapping[str, TaskTerms]
     retired: Collection[str]
@@ -89,7 +89,7 @@ class Reading:
 
 
 def read_terms(task_ids: Iterable[str]) -> Reading:
-    """One query, which brings back only what is not compiled yet."""
+    """Runs one query, which returns only what is not compiled yet."""
     asked = {task_id: _known.get(task_id) for task_id in task_ids if _is_storable(task_id)}
     rows = TASK_TERMS.run_prepared(
         task_ids=list(asked), known=[None if terms is None else terms.deployment_id for terms in asked.values()]
@@ -103,7 +103,7 @@ def read_terms(task_ids: Iterable[str]) -> Reading:
 
 
 def refuse_unknown_task(task_id: str) -> NoReturn:
-    """Raises TaskNotFound with the ids that look alike."""
+    """Raises TaskNotFound with similar ids."""
     known = Task.objects.filter(is_retired=False).values_list("id", flat=True)
     near = difflib.get_close_matches(task_id[:TASK_ID_MAX_LENGTH], known, n=NEAR_MISSES_SHOWN)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

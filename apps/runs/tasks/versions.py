@@ -1,11 +1,11 @@
-"""Tasks with the versions that deployments hold of them. Reads only."""
+"""Tasks with their versions in deployments. Reads only."""
 
 from apps.runs.models import Task, TaskVersion
 from apps.runs.tasks.terms import refuse_unknown_task
 
 
 def current_versions() -> list[tuple[Task, TaskVersion]]:
-    """Every task with its version in the newest deployment that has it, by id."""
+    """Every task with its version in the newest deployment that has it, in order of id."""
     tasks = {task.id: task for task in Task.objects.order_by("id")}
     versions = TaskVersion.objects.filter(deployment__current_tasks__isnull=False).select_related("deployment")
     found = {(v.task_id, v.deployment_id): v for v in versions.defer("deployment__archive").distinct()}

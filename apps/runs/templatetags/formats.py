@@ -1,4 +1,4 @@
-"""Template filters that format values, and nothing else. `static/js/clock.js` formats durations and ages alike."""
+"""Template filters that format values, nothing else. `static/js/clock.js` formats durations and ages the same way."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -42,7 +42,7 @@ def duration(seconds: float | None) -> str:
 
 @register.filter
 def offset(seconds: float) -> str:
-    """A place on an axis: as short as it can be, `0`, `250 ms`, `1.5 s`, `2 min`."""
+    """A place on an axis, as short as possible: `0`, `250 ms`, `1.5 s`, `2 min`."""
     if seconds == 0:
         return "0"
     if seconds < 1:
@@ -58,7 +58,7 @@ def offset(seconds: float) -> str:
 
 @register.filter
 def is_unreadable(at: datetime | None) -> bool:
-    """Whether a time is stored that no calendar here has."""
+    """Whether the stored time is beyond the calendar."""
     return at is not None and times.is_unreadable(at)
 
 
@@ -118,7 +118,7 @@ def ansi(line: str) -> Sequence[Piece]:
 
 @register.simple_tag
 def icon(name: str, modifier: str = "") -> SafeString:
-    """A symbol of the sprite; it carries no meaning of its own, a word stands beside it."""
+    """A symbol of the sprite; it carries no meaning of its own, since a word is always next to it."""
     classes = f"icon {modifier}".rstrip()
     return format_html(
         '<svg class="{}" width="16" height="16" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',

@@ -12,5 +12,5 @@ register = template.Library()
 
 @register.filter
 def steps(nodes: Iterable[Node]) -> Iterator[Step]:
-    """The nodes with all below them, one after the other."""
+    """The nodes with everything below them, one after another."""
     return steps_of(nodes)

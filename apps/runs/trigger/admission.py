@@ -1,4 +1,4 @@
-"""What may refuse a trigger that is in itself right: apps above register it here, such as the depth of queues."""
+"""What may refuse a trigger that is otherwise valid, such as the depth of queues; apps above register it here."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Protocol
 
 class AdmissionBound(Protocol):
     def applies(self, queues: Collection[str]) -> bool:
-        """Whether it says anything of these queues; asked before the transaction, so that most triggers need none."""
+        """Whether it bounds any of these queues; asked before the transaction, so that most triggers need none."""
         ...
 
     def admit(self, counts: Mapping[str, int]) -> None:
-        """Returns where each queue may get so many new runs until the transaction ends; else raises the refusal."""
+        """Returns if each queue may get this many new runs until the transaction ends; if not, raises the refusal."""
         ...
 
 
@@ -25,5 +25,5 @@ def register_admission_bound(bound: AdmissionBound) -> None:
 
 
 def bounds_of(queues: Collection[str]) -> list[AdmissionBound]:
-    """The bounds that say anything of these queues."""
+    """The bounds that apply to these queues."""
     return [bound for bound in _bounds if bound.applies(queues)]

@@ -1,4 +1,4 @@
-"""The check of each kind of trigger option: what came in, as it is stored, or why it cannot be. Reads no rows."""
+"""The check of each kind of trigger option: gives the value as it is stored, or why it cannot be. Reads no rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Check = Callable[[Any], Any]
 
 
 class Wrong(Exception):
-    """What a check refuses; `place` is where below the option. It never leaves `trigger.options`."""
+    """What a check refuses; `place` is the path below the option. It never leaves `trigger.options`."""
 
     def __init__(self, message: str, place: str = "") -> None:
         self.message = message
@@ -27,7 +27,7 @@ class Wrong(Exception):
 
 
 def check_of(kind: Kind, *, is_json: bool) -> Check:
-    """The check of that kind: of what JSON carries, or of what Python may hand over besides."""
+    """The check for that kind: for what JSON carries, or also for what Python may pass."""
     match kind:
         case Integer():
             return _integer(kind)
@@ -61,7 +61,7 @@ def _seconds(kind: Duration) -> Check:
 
     def check(value: Any) -> float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not low <= value <= high:  # which NaN is not either
+        if not is_number or not low <= value <= high:  # NaN fails this too
             raise Wrong(f"must be from {low:,.0f} to {high:,.0f} seconds, not {_shown(value)}")
         return float(value)
 
@@ -111,14 +111,14 @@ def _texts(kind: Texts) -> Check:
             except Wrong as wrong:
                 raise Wrong(wrong.message, f"[{place}]") from None
             if len(texts) > kind.most:
-                raise Wrong(f"may have {kind.most} different ones")
+                raise Wrong(f"may have at most {kind.most} different ones")
         return list(texts)
 
     return check
 
 
 def _object(kind: Object) -> Check:
-    """As the text that is stored."""
+    """Checks an object and gives the text that is stored."""
 
     def check(value: Any) -> str:
         if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The verbs that make runs: one, or a batch of which all or none. What may be asked for is in `options.py`."""
+"""The verbs that make runs: one run, or a batch, all or none. The options are in `options.py`."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ BLANK: dict[str, Any] = {
     field.attname: field.get_default()
     for field in Run._meta.concrete_fields  # noqa: SLF001 - Django's documented API
 }
-"""A new run's columns in their order."""
+"""A new run's columns, in order."""
 
 
 def trigger(task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -> Run:
     """A new run of the task, pending or delayed, committed before this returns unless the caller's transaction is open.
 
-    With an `idempotency_key` that is known it is the run of that key (`is_duplicate`). Raises TaskNotFound (naming near
-    misses), TaskRetired, PayloadInvalid, PayloadTooLarge, OptionInvalid, IdempotencyConflict, and what refuses
-    admission, as QueueFull; then nothing was made.
+    If the `idempotency_key` is known, it is that key's run (`is_duplicate`). Raises TaskNotFound (naming near misses),
+    TaskRetired, PayloadInvalid, PayloadTooLarge, OptionInvalid, IdempotencyConflict, and whatever refuses admission,
+    such as QueueFull; then nothing was made.
     """
     return trigger_items([Item(task, payload, options)])[0]
 
@@ -53,14 +53,14 @@ def trigger(task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -
 def trigger_batch(items: Sequence[Mapping[str, Any]]) -> list[Run]:
     """Up to 1,000 runs, all or none; an item is `{"task": …, "payload": …, "options": {…}}`.
 
-    The options are those of `trigger`. The runs come without their values: those are read when they are asked for.
-    Raises BatchInvalid and what `trigger` raises, then with `items[n]` before each path.
+    The options are those of `trigger`. The runs come without their values, which are read when asked for. Raises
+    BatchInvalid, and what `trigger` raises, then with `items[n]` before each path.
     """
     return trigger_items(read_items(items))
 
 
 def read_items(items: Any) -> list[Item]:
-    """The batch's items; raises BatchInvalid naming what is none."""
+    """The batch's items; raises BatchInvalid naming whatever is not an item."""
     if not isinstance(items, (list, tuple)):
         _refuse_batch(f"must be a list of items, not {type(items).__name__}")
     if not 0 < len(items) <= BATCH_LIMIT:
@@ -69,9 +69,9 @@ def read_items(items: Any) -> list[Item]:
 
 
 def trigger_items(items: Sequence[Item], *, door: Door = PYTHON, is_parsed: bool = False) -> list[Run]:
-    """The runs of these items, in their order; `is_parsed`: the payloads come from `parse_json`."""
+    """The runs of these items, in the same order; `is_parsed`: the payloads come from `parse_json`."""
     reading = read_terms({item.task for item in items})
-    ids = [uuid7() for _ in items]  # in their order, as a lane is claimed in the order of ids
+    ids = [uuid7() for _ in items]  # in item order, because a lane is claimed in order of ids
     orders = [judge(item, run_id, reading, door, is_parsed=is_parsed) for item, run_id in zip(items, ids, strict=True)]
     has_keys = any("idempotency_key" in order.given for order in orders)
     bounds = bounds_of({order.queue for order in orders})
@@ -91,8 +91,8 @@ def trigger_items(items: Sequence[Item], *, door: Door = PYTHON, is_parsed: bool
 
 
 def _transaction(*, has_keys: bool, is_bounded: bool) -> AbstractContextManager[Any]:
-    """One statement alone needs none. Nor has a caller's transaction a savepoint where nothing is written before the
-    last refusal: thousands of them in one transaction slow down every snapshot in the database."""
+    """A single statement needs none. A caller's transaction gets no savepoint if nothing is written before the last
+    refusal: thousands of savepoints in one transaction slow down every snapshot in the database."""
     return transaction.atomic() if has_keys or (is_bounded and not connection.in_atomic_block) else nullcontext()
 
 
@@ -105,7 +105,8 @@ def _make(orders: Sequence[Order]) -> dict[UUID, Run]:
 
 
 def _run_of(order: Order, row: Any) -> Run:
-    """As if it had been read. By hand, because a thousand models that Django makes cost more than their rows."""
+    """The run as if it had been read. Built by hand, because a thousand models made by Django cost more than their
+    rows."""
     run = Run.__new__(Run)
     run._state = ModelState()  # noqa: SLF001
     run._state.db, run._state.adding = connection.alias, False  # noqa: SLF001
@@ -128,7 +129,7 @@ def _run_of(order: Order, row: Any) -> Run:
 
 
 def _attach_value(run: Run, order: Order) -> None:
-    """So that who triggers one run may show it without reading it again."""
+    """Lets a caller that triggers one run show it without reading it again."""
     given = order.given
     metadata = json.loads(given["metadata"]) if "metadata" in given else None
     traceparent = given.get("traceparent", "")
@@ -137,7 +138,7 @@ def _attach_value(run: Run, order: Order) -> None:
 
 
 def _known(run_ids: Collection[UUID]) -> dict[UUID, Run]:
-    """With its values where there is one alone: a thousand payloads of 3 MB would not fit into memory."""
+    """The runs, with values if there is only one: a thousand payloads of 3 MB would not fit in memory."""
     if not run_ids:
         return {}
     runs = Run.objects.select_related("value") if len(run_ids) == 1 else Run.objects.all()

@@ -1,6 +1,6 @@
 """Idempotency keys of triggers: one key of a task stands for one run until it expires, whatever becomes of the run.
 
-Keys that tasks give to other services (`idempotency_key("charge")`) are something else; see `checkpoints.replay`.
+Keys that tasks pass to other services (`idempotency_key("charge")`) are something else; see `checkpoints.replay`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from apps.storage.statements import statement
 DIFFERENCES_SHOWN = 10
 KEY_SHOWN_LENGTH = 200
 LASTING_OPTIONS = ("queue", "priority", "concurrency_key", "tags", "max_attempts")
-"""Options that a run shows as they were given."""
+"""Options that a run keeps as they were given."""
 
 NOT_HASHED = ("idempotency_key", "traceparent")
 SAME_AS_NOT_GIVEN: Sequence[Any] = (0, [])
@@ -40,11 +40,11 @@ Name = tuple[str, str]
 
 
 def settle_keys(orders: Sequence[Order]) -> dict[UUID, UUID]:
-    """Takes the orders' keys; returns, by the run id of each order that repeats one, the run that its key stands for.
+    """Takes the orders' keys; maps the run id of each order that repeats a key to the run that the key stands for.
 
-    Runs inside the transaction that makes the runs, so that a key and its run are there together or not at all. The
-    orders are judged one after the other, so an earlier one of them counts as known to a later one. Raises
-    IdempotencyConflict where a key stands for another payload or other options.
+    Called inside the transaction that makes the runs, so that a key and its run exist together or not at all. Orders
+    are judged one after another, so a later one already sees the keys of earlier ones. Raises IdempotencyConflict if a
+    key stands for another payload or other options.
     """
     first: dict[Name, Order] = {}
     for order in orders:
@@ -66,12 +66,12 @@ def settle_keys(orders: Sequence[Order]) -> dict[UUID, UUID]:
 
 
 def drop_expired_keys(*, limit: int = 1000) -> int:
-    """Removes keys whose time is over; returns how many."""
+    """Removes keys that have expired; returns how many."""
     return len(DROP_EXPIRED_KEYS.run(limit=limit))
 
 
 def body_hash(order: Order) -> bytes:
-    """SHA-256 over what makes two triggers the same: the payload and what was asked for, tracing left out."""
+    """SHA-256 over what makes two triggers the same: the payload and the options, without tracing."""
     options = {
         name: _hashed(name, value)
         for name, value in order.given.items()
@@ -81,19 +81,19 @@ def body_hash(order: Order) -> bytes:
 
 
 def _hashed(name: str, value: Any) -> Any:
-    """In the form that JSON carries."""
+    """The value in its JSON form."""
     if isinstance(value, datetime):
         return value.isoformat()
     return json.loads(value) if name == "metadata" else value
 
 
 def _take(first: Mapping[Name, Order], hashes: Mapping[UUID, bytes]) -> dict[Name, tuple[UUID, bytes]]:
-    """What the keys stood for that were not free: run and hash."""
+    """What the keys that were not free stand for: run and hash."""
     taken = _take_rows(list(first.values()), hashes)
     left = [name for name in first if name not in taken]
     if not left:
         return {}
-    # A statement of its own: only its snapshot is younger than the transactions that were waited for.
+    # A separate statement: only its snapshot is newer than the transactions that were waited for.
     rows = KNOWN_KEYS.run(task_ids=[task_id for task_id, _ in left], keys=[key for _, key in left])
     found = {(row.task_id, row.key): (row.run_id, bytes(row.body_hash)) for row in rows}
     alive = set(Run.objects.filter(id__in=[run_id for run_id, _ in found.values()]).values_list("id", flat=True))
@@ -130,7 +130,7 @@ def _refuse(order: Order, run_id: UUID, earlier: Order | None) -> NoReturn:
         run = Run.objects.select_related("value").get(id=run_id)
         found = [*_differing_payload(load_stored(run.value.payload), order.payload), *_differing_options(run, order)]
     if not found:
-        found = [FieldError("options", "differ: delay, time to live, or one that was left out")]
+        found = [FieldError("options", "differ (delay, time to live, or one that was left out) from")]
     named = ", ".join(error.path for error in found[:DIFFERENCES_SHOWN])
     key = order.given["idempotency_key"]
     refusal = IdempotencyConflict(
@@ -143,12 +143,12 @@ def _refuse(order: Order, run_id: UUID, earlier: Order | None) -> NoReturn:
 
 def _differing_payload(stored: Any, wanted: Any) -> list[FieldError]:
     if not isinstance(stored, dict) or not isinstance(wanted, dict):
-        return [] if _canonical(stored) == _canonical(wanted) else [FieldError("payload", "is another one in")]
+        return [] if _canonical(stored) == _canonical(wanted) else [FieldError("payload", "differs from")]
     names = [*stored, *(name for name in wanted if name not in stored)]
     missing = object()
     pairs = ((name, stored.get(name, missing), wanted.get(name, missing)) for name in names)
     return [
-        FieldError(f"payload.{name[:KEY_SHOWN_LENGTH]}", "is another one in")
+        FieldError(f"payload.{name[:KEY_SHOWN_LENGTH]}", "differs from")
         for name, old, new in pairs
         if old is missing or new is missing or _canonical(old) != _canonical(new)
     ]
@@ -161,10 +161,10 @@ def _differing_options(run: Run, order: Order) -> list[FieldError]:
         stored = getattr(run, name)
         is_bumped = name == "priority" and stored == BUMPED_PRIORITY
         if wanted is not None and wanted != stored and not is_bumped:
-            found.append(FieldError(f"options.{name}", "is another one in"))
+            found.append(FieldError(f"options.{name}", "differs from"))
     metadata = json.loads(order.given["metadata"]) if "metadata" in order.given else None
     if metadata != run.value.metadata:
-        found.append(FieldError("options.metadata", "is another one in"))
+        found.append(FieldError("options.metadata", "differs from"))
     return found
 
 

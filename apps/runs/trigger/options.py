@@ -1,6 +1,6 @@
-"""The options of a trigger as each door takes them, made from the one list of them (`trigger_sdk.trigger_options`).
+"""Trigger options as each entry point accepts them, made from the one list of them (`trigger_sdk.trigger_options`).
 
-Reads no rows and knows no task: what depends on it (its default queue, budget and key) is in `tasks/terms.py`.
+Reads no rows and knows no task: what depends on the task (default queue, budget, key) is in `tasks/terms.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from apps.runs.trigger.checks import Check, Wrong, check_of
 NAME_SHOWN_LENGTH = 60
 
 Given = Mapping[str, Any]
-"""Checked options by the names under which they are stored (`wire_name`); one that is missing was not given."""
+"""Checked options by the names under which they are stored (`wire_name`); a missing one was not given."""
 
 Door = Mapping[str, tuple[str, Check]]
-"""The options' names at one entrance, each with its stored name and its check."""
+"""The option names of one entry point, each with its stored name and its check."""
 
 PYTHON: Door = {
     name: (option.wire_name, check_of(option.kind, is_json=False)) for name, option in TRIGGER_OPTIONS.items()
@@ -32,7 +32,7 @@ HTTP: Door = {
 
 
 def read_options(options: Mapping[str, Any], door: Door) -> Given:
-    """Raises OptionInvalid naming every option that is wrong."""
+    """The checked options; raises OptionInvalid naming every option that is wrong."""
     given: dict[str, Any] = {}
     found: list[FieldError] = []
     for name, value in options.items():
@@ -45,10 +45,10 @@ def read_options(options: Mapping[str, Any], door: Door) -> Given:
             except Wrong as wrong:
                 found.append(FieldError(f"options.{name}{wrong.place}", wrong.message))
     if "delay_seconds" in given and "run_at" in given:
-        found.append(FieldError("options.run_at", f"may not stand beside {_name_of('delay_seconds', door)}"))
+        found.append(FieldError("options.run_at", f"may not be combined with {_name_of('delay_seconds', door)}"))
     if "idempotency_key_ttl_seconds" in given and "idempotency_key" not in given:
         place = f"options.{_name_of('idempotency_key_ttl_seconds', door)}"
-        found.append(FieldError(place, "only has a meaning together with idempotency_key"))
+        found.append(FieldError(place, "only makes sense together with idempotency_key"))
     if found:
         refuse_options(*found)
     return given
@@ -59,7 +59,7 @@ def refuse_options(*found: FieldError) -> NoReturn:
 
 
 def traceparent_of(header: str | None) -> str | None:
-    """The header's value, None where it is none: a caller's broken tracing must not refuse its trigger."""
+    """The header's value, None if it is invalid: a caller's broken tracing must not refuse its trigger."""
     return header if header is not None and TRACEPARENT.match(header) else None
 
 

@@ -1,4 +1,4 @@
-"""What a caller wants triggered, judged by its task's terms: all that a new run is frozen with. Writes nothing."""
+"""What a caller wants to trigger, judged by its task's terms: everything that a new run freezes. Writes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FARTHEST = timedelta(seconds=LONGEST_SECONDS)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One wish. `place` is where it stands in a batch, as `items[3]`; empty for one alone."""
+    """One requested run. `place` is its position in a batch, such as `items[3]`; empty outside a batch."""
 
     task: str
     payload: Any = None
@@ -30,7 +30,7 @@ class Item:
 
 @dataclass(slots=True)
 class Order:
-    """A wish that nothing speaks against but what other runs may. `payload` is the value that the text is read as."""
+    """A valid request, which only other runs can still block. `payload` is the value that the text is read as."""
 
     item: Item
     run_id: UUID
@@ -50,7 +50,7 @@ class Order:
 
     @property
     def row(self) -> dict[str, Any]:
-        """As `insert_runs.sql` takes it."""
+        """The row that `insert_runs.sql` takes."""
         given = self.given
         return {
             **given,
@@ -69,7 +69,7 @@ class Order:
 
 
 def judge(item: Item, run_id: UUID, reading: Reading, door: Door, *, is_parsed: bool) -> Order:
-    """The order; raises what `trigger` raises of the task, the payload and the options."""
+    """The order; raises what `trigger` raises about the task, the payload and the options."""
     try:
         terms = reading.of(item.task)
         given = read_options(item.options, door)
@@ -87,7 +87,7 @@ def judge(item: Item, run_id: UUID, reading: Reading, door: Door, *, is_parsed: 
 
 
 def array_literal(texts: Collection[str]) -> str:
-    """A Postgres array of texts, as text."""
+    """A Postgres array literal of texts."""
     quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
     return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 

@@ -1,4 +1,4 @@
-"""Answers that show a stored value: the whole tree, a branch of it, one text, or the raw file. Reads no rows."""
+"""Responses that show a stored value: the whole tree, a branch, one text, or the raw file. Reads no rows."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,13 +9,13 @@ from django.shortcuts import render
 from apps.runs.values.tree import Node, PathInvalid, branch, full_text, parse, tree
 
 INLINE_BYTES = 200_000
-"""A larger value is drawn when a person asks for it, so that opening the page stays quick."""
+"""A larger value is drawn only on request, so that opening the page stays quick."""
 
 T = TypeVar("T")
 
 
 def value_context(text: str | None, url: str) -> dict[str, object] | None:
-    """What `_value.html` draws; a large value is drawn at the first click."""
+    """What `_value.html` draws; a large value is drawn on the first click."""
     if text is None:
         return None
     size = len(text.encode())
@@ -23,7 +23,7 @@ def value_context(text: str | None, url: str) -> dict[str, object] | None:
 
 
 def value_response(request: HttpRequest, text: str, *, file_name: str) -> HttpResponse:
-    """A stored value by the parameters of the address: the whole tree, a branch of it, one text, or the raw file."""
+    """A stored value by the address parameters: the whole tree, a branch, one text, or the raw file."""
     if "raw" in request.GET:
         return HttpResponse(
             text,

@@ -1,6 +1,6 @@
-"""Stored values as text for a person to edit: indented, with the order of keys and every digit kept. Pure.
+"""Stored values as text for a person to edit: indented, keeping the order of keys and every digit. Pure.
 
-Takes what `tree.parse` returns. `static/js/json_editor.js` formats what a person typed in the same way.
+Takes what `tree.parse` returns. `static/js/json_editor.js` formats typed text the same way.
 """
 
 import json
@@ -12,7 +12,7 @@ INDENT = "  "
 
 
 def pretty(value: Any, depth: int = 0) -> str:
-    """The value over several lines; empty lists and objects stay on one."""
+    """The value over several lines; empty lists and objects stay on one line."""
     if isinstance(value, Pairs):
         return _lines("{", [f"{_quoted(key)}: {pretty(item, depth + 1)}" for key, item in value], "}", depth)
     if isinstance(value, list):
@@ -34,7 +34,7 @@ def pretty_entries(data: str, carried: str | None) -> str:
 
 
 def _entries(value: Pairs) -> Pairs:
-    """Where an entry is called `$type`, the codec has wrapped them all."""
+    """The entries, unwrapped: if one is called `$type`, the codec has wrapped them all."""
     form = dict(value)
     inner = form.get("value")
     return inner if form.get("$type") == "dict" and isinstance(inner, Pairs) else value

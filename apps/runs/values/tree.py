@@ -1,6 +1,6 @@
-"""Stored values as a tree to look at: exact numbers, the types that task code sees, bounded in size. Pure; no HTML.
+"""Stored values as a tree for viewing: exact numbers, the types that task code sees, bounded in size. Pure; no HTML.
 
-Numbers stay the text that they are stored as, because a float or a JavaScript number would change them.
+Numbers stay the text in which they are stored, because a float or a JavaScript number would change them.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Number(str):
 
 
 class Cut(Number):
-    """Stands for what is nested too deeply; as text it is NaN, which no stored value holds."""
+    """Stands for what is nested too deeply; as text it is NaN, which no stored value contains."""
 
     __slots__ = ()
 
 
 class Pairs(list[tuple[str, Any]]):
-    """A JSON object with its order and its duplicates."""
+    """A JSON object with its order and duplicates."""
 
 
 class PathInvalid(Exception):
@@ -54,7 +54,7 @@ class PathInvalid(Exception):
 
 @dataclass(slots=True)
 class Node:
-    """One line of the tree. `path` are the positions that lead to it, as `0.3.12`; all children are counted."""
+    """One line of the tree. `path` is the positions that lead to it, such as `0.3.12`; all children are counted."""
 
     label: str
     kind: str
@@ -68,7 +68,7 @@ class Node:
 
     @property
     def alone(self) -> tuple[Node]:
-        """As the list that a template draws."""
+        """The node as the list that a template draws."""
         return (self,)
 
     @property
@@ -77,25 +77,25 @@ class Node:
 
     @property
     def shown_kind(self) -> str:
-        """The type's name; None is its own."""
+        """The type's name; empty if the text already says it (None)."""
         return "" if self.text == self.kind else self.kind
 
     @property
     def is_lazy(self) -> bool:
-        """Its children are fetched when it is opened."""
+        """Whether its children are fetched when it is opened."""
         return self.child_count > 0 and not self.children
 
     @property
     def next_offset(self) -> int | None:
-        """Where the children go on that are not shown; None where all are."""
+        """Where the children that are not shown begin; None if all are shown."""
         shown = len(self.children)
         return shown if 0 < shown < self.child_count else None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A node on the way through a tree, at its beginning or after its children: a page is drawn in one loop, because
-    templates that include themselves end at Python's limit of recursion."""
+    """A node visited while walking a tree, at its beginning or after its children: a page is drawn in one loop, because
+    templates that include themselves hit Python's recursion limit."""
 
     node: Node
     is_end: bool = False
@@ -110,7 +110,7 @@ def parse(text: str) -> Any:
 
 
 def steps(nodes: Iterable[Node]) -> Iterator[Step]:
-    """The nodes with all below them in the order in which they are drawn; a container with children has an end too."""
+    """The nodes with everything below them in drawing order; a container with children has an end too."""
     waiting = [Step(node) for node in nodes][::-1]
     while waiting:
         step = waiting.pop()
@@ -140,7 +140,7 @@ def tree(value: Any, *, label: str = "", path: str = "", node_budget: int = NODE
 
 
 def branch(value: Any, path: str, offset: int) -> Node:
-    """The node at the path with the next children from `offset` on, each closed; raises PathInvalid."""
+    """The node at the path with the next children from `offset`, each closed; raises PathInvalid."""
     label, found = "", value
     for step in filter(None, path.split(".")):
         _, entries, _ = _look_at(found)
@@ -165,7 +165,7 @@ def full_text(value: Any, path: str) -> str:
 
 
 def excerpt(text: str, *, is_cut: bool) -> str:
-    """A small object as `order_id="A1" amount=3`; other or cut text as it stands."""
+    """A small object as `order_id="A1" amount=3`; other or cut text as it is."""
     if not is_cut:
         try:
             value = parse(text)
@@ -206,7 +206,7 @@ def _node(label: str, value: Any, path: str) -> tuple[Node, Sequence[tuple[str, 
 
 
 def _look_at(value: Any) -> tuple[str, Sequence[tuple[str, Any]], str]:
-    """Kind, children with their labels, and text of a value as the task's code sees it."""
+    """Kind, labelled children, and text of a value as the task's code sees it."""
     if isinstance(value, Pairs):
         return _look_at_object(value)
     if isinstance(value, list):

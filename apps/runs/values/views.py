@@ -16,7 +16,7 @@ from apps.runs.values.responses import value_context, value_response
 @requires(Action.RUNS_READ)
 @missing_is_404()
 def run_values(request: HttpRequest, run_id: str) -> HttpResponse:
-    """Payload and output as trees: a part of the run page, and a page of its own where scripts are off."""
+    """Payload and output as trees: part of the run page, and a separate page without scripts."""
     run = find_run(run_id_of(run_id))
     context = {
         "run_id": run_id,

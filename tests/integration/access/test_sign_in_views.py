@@ -140,7 +140,7 @@ def test_link_works_once(client: Client) -> None:
     again = Client().post(link)
 
     assert again.status_code == 410
-    assert "This link has ended" in again.text
+    assert "This link no longer works" in again.text
 
 
 @pytest.mark.parametrize("link", ["/sign-in/MQ/nonsense", "/sign-in/%00/x", "/sign-in/OTk5OTk5OTk5OTk5OTk/c1-2"])

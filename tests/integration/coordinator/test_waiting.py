@@ -154,7 +154,7 @@ CASES = {
     ),
     "retrying": Case(
         "retrying", retrying, advance(31),
-        "Attempt 1 did not complete (PaymentDeclined): attempt 2 of 3 goes on after the checkpoint order-fetched at",
+        "Attempt 1 did not complete (PaymentDeclined): attempt 2 of 3 continues after the checkpoint order-fetched at",
         has_until=True,
     ),
     "retired": Case(
@@ -172,46 +172,46 @@ CASES = {
         "task_paused", paused_task, lambda run, clock: set_task("noop", is_paused=False), "The task noop is paused.",
     ),
     "cooling": Case(
-        "cooling_down", cooling, advance(31), "because 12 of its runs have failed one after the other", has_until=True,
+        "cooling_down", cooling, advance(31), "because 12 of its runs have failed in a row", has_until=True,
     ),
     "cooling, lifted": Case(
         "cooling_down", cooling, lambda run, clock: lift_cooldown("noop"), "the next one is tried at", has_until=True,
     ),
     "probed": Case(
-        "cooling_down", probed, finish_all, "when it has ended, or else at", blocking_count=1, has_until=True,
+        "cooling_down", probed, finish_all, "when it ends, or at the latest at", blocking_count=1, has_until=True,
     ),
     "probed for long": Case(
         "cooling_down", probed, advance(31), "one run at a time is tried", blocking_count=1, has_until=True,
     ),
     "queue limit": Case(
-        "queue_limit", limited_queue, finish_all, "The limit of the queue mail is 2 at once, and 2 of it run now.",
+        "queue_limit", limited_queue, finish_all, "The limit for the queue mail is 2 at once, and 2 are running now.",
         blocking_count=2,
     ),
     "task limit": Case(
         "task_limit", limited_task, lambda run, clock: set_task("noop", max_concurrency_total=8),
-        "The limit of the task noop is 7 at once, and 7 of it run now.", blocking_count=5,
+        "The limit for the task noop is 7 at once, and 7 are running now.", blocking_count=5,
     ),
     "key limit": Case(
         "key_limit", limited_key, finish_all,
-        "The limit of the task noop and the key ada is 1 at once, and 1 of them runs now.", blocking_count=1,
+        "The limit for the task noop and the key ada is 1 at once, and 1 is running now.", blocking_count=1,
     ),
     "declared limit": Case(
         "key_limit", declared_limit, lambda run, clock: set_task("noop", max_concurrency=2),
-        "The limit of the task noop is 1 at once, and 1 of it runs now.", blocking_count=1,
+        "The limit for the task noop is 1 at once, and 1 is running now.", blocking_count=1,
     ),
     "rate of the queue": Case(
-        "rate_limit", rated(queue="1/m"), advance(61), "The rate limit of the queue noop is 1/m", has_until=True,
+        "rate_limit", rated(queue="1/m"), advance(61), "The rate limit for the queue noop is 1/m", has_until=True,
     ),
     "rate of the task": Case(
-        "rate_limit", rated(rate_limit="2/m"), advance(31), "The rate limit of the task noop is 2/m", has_until=True,
+        "rate_limit", rated(rate_limit="2/m"), advance(31), "The rate limit for the task noop is 2/m", has_until=True,
     ),
     "rate of the key": Case(
         "rate_limit", rated(rate_limit_per_key="1/m"), advance(61),
-        "The rate limit of the task noop and the key ada is 1/m", has_until=True,
+        "The rate limit for the task noop and the key ada is 1/m", has_until=True,
     ),
     "full worker": Case(
         "no_free_slot", full_worker, finish_all,
-        "Waiting for a free slot: the worker with 4 slots executes 4 runs.", capacity=0,
+        "Waiting for a free slot: the worker with 4 slots is executing 4 runs.", capacity=0,
     ),
 }  # fmt: skip
 

@@ -38,7 +38,7 @@ def test_a_trigger_beyond_the_depth_is_refused(narrow: Queue) -> None:
         trigger("process-order")
 
     assert [error.path for error in refusal.value.errors] == ["options.queue"]
-    assert "'process-order' has as many waiting runs as it takes, 3 at most" in refusal.value.detail
+    assert "'process-order' is full: it accepts at most 3 waiting runs" in refusal.value.detail
     assert Run.objects.count() == RunValue.objects.count() == 3
 
 
@@ -65,7 +65,7 @@ def test_a_batch_is_enqueued_whole_or_not_at_all(narrow: Queue) -> None:
 
 
 def test_a_batch_larger_than_the_queue_says_so(narrow: Queue) -> None:
-    with pytest.raises(QueueFull, match="takes 3 waiting runs at most, and 4 were triggered together"):
+    with pytest.raises(QueueFull, match="accepts at most 3 waiting runs, but 4 were triggered together"):
         trigger_batch([BATCH] * 4)
 
 

@@ -106,7 +106,7 @@ def test_names_that_the_chosen_code_needs_and_nothing_holds(original: Run) -> No
     deploy([POINTS[0], point("payment-complete", ["payment"], needs=["customer", "order", "tax"])])
 
     assert refusal(original, "payment-complete", deployment="latest") == (
-        "orders v2 needs `customer`, `tax` after 'payment-complete', which the stored checkpoints do not hold"
+        "orders v2 needs `customer`, `tax` after 'payment-complete', which no stored checkpoint holds"
     )
 
 

@@ -107,16 +107,16 @@ def test_data_with_an_entry_called_type_stays_wrapped() -> None:
 @pytest.mark.parametrize(
     ("start", "wanted", "reasons"),
     [
-        ("page-1", {"nope": 1}, {"checkpoint_data.nope": "'nope' is no checkpoint of this run"}),
+        ("page-1", {"nope": 1}, {"checkpoint_data.nope": "'nope' is not a checkpoint of this run"}),
         (
             "page-1",
             {"shipped": {}},
-            {"checkpoint_data.shipped": "'shipped' comes after 'page-1', so it would be made anew"},
+            {"checkpoint_data.shipped": "'shipped' comes after 'page-1', so it would be made again"},
         ),
         (
             None,
             {"page-1": 1},
-            {"checkpoint_data.page-1": "'page-1' would be made anew: the replay begins at the start"},
+            {"checkpoint_data.page-1": "'page-1' would be made again: the replay begins at the start"},
         ),
         (
             "page-1",
@@ -126,7 +126,7 @@ def test_data_with_an_entry_called_type_stays_wrapped() -> None:
         (
             "page-1",
             {"order-fetched": {"order": 1}},
-            {"checkpoint_data.order-fetched.note": "is missing: the data is replaced whole"},
+            {"checkpoint_data.order-fetched.note": "is missing: the data is replaced as a whole"},
         ),
         (
             "page-1",
@@ -137,12 +137,12 @@ def test_data_with_an_entry_called_type_stays_wrapped() -> None:
             "payment-complete",
             {"nope": 1, "payment-complete": {"x": 1}},
             {
-                "checkpoint_data.nope": "'nope' is no checkpoint of this run",
-                "checkpoint_data.payment-complete.payment": "is missing: the data is replaced whole",
+                "checkpoint_data.nope": "'nope' is not a checkpoint of this run",
+                "checkpoint_data.payment-complete.payment": "is missing: the data is replaced as a whole",
                 "checkpoint_data.payment-complete.x": "'payment-complete' has no `x`",
             },
         ),
-        ("page-1", {"a\x00b": 1}, {"checkpoint_data.a\x00b": "'a\\x00b' is no checkpoint of this run"}),
+        ("page-1", {"a\x00b": 1}, {"checkpoint_data.a\x00b": "'a\\x00b' is not a checkpoint of this run"}),
     ],
 )
 def test_edits_that_do_not_fit_are_refused(
@@ -248,7 +248,7 @@ def test_an_edit_that_a_later_checkpoint_hides_is_refused() -> None:
     edited = {"order": {"id": 3}, "note": "x"}
 
     assert refused(run, "payment-complete", checkpoint_data={"order-fetched": edited}) == {
-        "checkpoint_data.order-fetched.order": "`order` is restored from 'payment-complete', edit it there"
+        "checkpoint_data.order-fetched.order": "`order` is restored from 'payment-complete'; edit it there"
     }
     assert again(run, "order-fetched", checkpoint_data={"order-fetched": edited}).checkpoints.get().is_edited
 
@@ -274,10 +274,10 @@ def test_a_step_never_hides_an_edit() -> None:
 @pytest.mark.parametrize(
     ("data", "carried", "message"),
     [
-        ("[1]", None, "no object of names"),
-        ("null", None, "no object of names"),
-        ('{"$type":"tuple","value":[]}', None, "no object of names"),
-        ("{}", "[1]", "no object of names"),
+        ("[1]", None, "not an object of names"),
+        ("null", None, "not an object of names"),
+        ('{"$type":"tuple","value":[]}', None, "not an object of names"),
+        ("{}", "[1]", "not an object of names"),
         ('{"a":' + "9" * 5_000 + "}", None, "cannot be read"),
     ],
 )

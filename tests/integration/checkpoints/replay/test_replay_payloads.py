@@ -31,7 +31,7 @@ def test_a_payload_edit_that_a_checkpoint_hides_is_refused(payload: Any) -> None
     run = run_that_restores_a_parameter()
 
     assert refused(run, "page-1", payload=payload) == {
-        "payload.order_id": "payload.order_id is restored from 'order-fetched', edit it there"
+        "payload.order_id": "payload.order_id is restored from 'order-fetched'; edit it there"
     }
     assert again(run, payload=payload).value.payload != run.value.payload
 
@@ -107,7 +107,7 @@ def test_an_edit_of_a_field_within_hidden_extra_arguments_is_refused(stored: Any
     name = "options" if "options" in payload else "x"
 
     assert refused(run, "order-fetched", payload=payload) == {
-        f"payload.{name}": f"payload.{name} is restored in `options` from 'order-fetched', edit it there"
+        f"payload.{name}": f"payload.{name} is restored in `options` from 'order-fetched'; edit it there"
     }
     assert again(run, "order-fetched", payload={"order_id": 2, "x": 1}).value.payload == '{"order_id":2,"x":1}'
 

@@ -90,7 +90,7 @@ def test_changed_code_is_told_for_each_segment_and_entry(original: Run) -> None:
     assert changes(found) == {"order-fetched": False, "page-1": True, "payment-complete": True}
     assert (found.deployment, found.newest_deployment, found.is_other_deployment) == (newest, newest, True)
     assert found.warnings == [
-        "The code that made 'page-1', 'payment-complete' is another one in orders v2; its old data is reused."
+        "The code that made 'page-1', 'payment-complete' is different in orders v2; its old data is reused."
     ]
 
 
@@ -182,9 +182,7 @@ def test_it_warns_of_an_original_that_has_not_ended() -> None:
 def test_it_warns_of_an_edit_that_no_code_reads(original: Run) -> None:
     found = shown(original, "page-1", checkpoint_data={"order-fetched": {**order_with(), "note": "y"}})
 
-    assert (
-        "`note` of 'order-fetched' is stored to be looked at: no code continues with its new value." in found.warnings
-    )
+    assert "`note` of 'order-fetched' is stored for inspection: no code continues with its new value." in found.warnings
 
 
 def test_every_refusal_is_listed_and_none_is_raised(original: Run) -> None:

@@ -145,7 +145,7 @@ def test_refusals_stand_beside_their_fields_and_disable_the_button(operator: Cli
     assert 'data-json-place="1:2"' in notes["payload"]
     assert "<code>note</code> is missing" in notes["data-0"]
     assert "has no `extra`" in notes["data-0"]
-    assert "made anew" in notes["data-2"]
+    assert "made again" in notes["data-2"]
     assert "<p>" not in notes["form"] + notes["from"] + notes["deployment"]
     assert "4 reasons" in answer
     assert 'id="replay-submit" type="submit" disabled hx-swap-oob="true"' in answer
@@ -181,7 +181,7 @@ def test_large_values_are_edited_on_request(operator: Client) -> None:
 
     assert "It has 64.0 KB" in form
     assert "xxxx" not in form + asked
-    assert "Edit it all the same" in asked
+    assert "Edit it anyway" in asked
     assert 'name="data-4"' in data
     assert 'name="payload"' in payload
     assert "xxxx" in payload
@@ -271,7 +271,7 @@ def test_refused_replay_brings_back_what_was_typed(operator: Client) -> None:
         ({"payload": "[1,"}, "Not JSON"),
         ({"payload": '{"a":NaN}'}, "NaN is not JSON"),
         ({"payload": "null"}, "is null"),
-        ({"data-77": "1"}, "no checkpoint at the place 77"),
+        ({"data-77": "1"}, "no checkpoint at index 77"),
         ({"from_checkpoint": "page-1", "data-1": '{"$type":"decimal","value":"x"}'}, "is not a stored decimal"),
         ({"from_checkpoint": HOSTILE, "payload": HOSTILE, "deployment": HOSTILE}, "Not JSON"),
     ],

@@ -156,7 +156,7 @@ def test_requeue_on_the_newest_deployment_says_what_cannot_go_on(operator: Clien
 
     page = act(operator, "requeue_newest", [run])
 
-    assert "1 stay as they are" in page.text
+    assert "1 left as they are" in page.text
     assert "has no checkpoint &#x27;shipped&#x27;" in page.text
     assert state_of(run) == "dead_letter"
 

@@ -116,7 +116,7 @@ def test_code_that_needs_what_is_not_stored_is_refused(letter: Run) -> None:
     deploy([point("shipped", needs=["order", "customer"])])
 
     assert refusal(letter, "latest") == {
-        "deployment": "orders v2 needs `customer` after 'shipped', which the stored checkpoints do not hold"
+        "deployment": "orders v2 needs `customer` after 'shipped', which no stored checkpoint holds"
     }
 
 
@@ -148,7 +148,7 @@ def test_the_preview_says_where_it_goes_on_and_what_has_changed(letter: Run) -> 
 
     assert (found.resumes_after, found.deployment, found.is_code_changed) == ("shipped", newest, True)
     assert found.warnings == [
-        "The code that made 'page-1', 'payment-complete' is another one in orders v2; its old data is reused."
+        "The code that made 'page-1', 'payment-complete' is different in orders v2; its old data is reused."
     ]
     assert requeue_preview(run_id=letter.id).is_code_changed is False
     unknown = deploy(segments=[])

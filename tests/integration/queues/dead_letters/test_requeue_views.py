@@ -80,7 +80,7 @@ def test_requeue_leads_back_to_the_run_which_is_pending_on_the_newest_code(opera
     run.refresh_from_db()
     entry = AuditEntry.objects.get()
     assert answer.redirect_chain == [(f"/runs/{run.public_id}", 302)]
-    assert "Requeued: it goes on with orders v2." in answer.text
+    assert "Requeued: it continues on orders v2." in answer.text
     assert (run.state, run.deployment_id) == ("pending", newest.id)
     assert (entry.actor, entry.action, entry.subject) == ("olga", "runs.requeue", run.public_id)
     assert entry.details == {"deployment": "latest"}

@@ -37,7 +37,7 @@ def test_empty_list_gives_the_command_that_fills_it(viewer: Client) -> None:
     assert copied(viewer, "/runs") == [
         """.venv/bin/trigger run process-order --payload '{"order_id": "A1"}' --follow"""
     ]
-    assert "No run matches" in viewer.get("/runs?state=expired").text
+    assert "No runs match" in viewer.get("/runs?state=expired").text
 
 
 def test_command_is_one_of_a_task_whose_payload_can_be_thought_up(viewer: Client, settings: Any) -> None:

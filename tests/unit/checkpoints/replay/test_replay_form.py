@@ -75,20 +75,20 @@ def test_places_that_are_not_there_are_refused_or_left_out(name: str) -> None:
 def test_refusals_go_to_the_fields_that_they_belong_to() -> None:
     errors = [
         FieldError("payload.items[2].price", "7 is not a string"),
-        FieldError("payload.order_id", "payload.order_id is restored from 'order-fetched', edit it there"),
+        FieldError("payload.order_id", "payload.order_id is restored from 'order-fetched'; edit it there"),
         FieldError("deployment", "has no checkpoint"),
         FieldError("checkpoint_data.order-fetched", "is missing"),
         FieldError("checkpoint_data.a.b.c", "longest key wins"),
-        FieldError("checkpoint_data.unknown.x", "is no checkpoint of this run"),
+        FieldError("checkpoint_data.unknown.x", "is not a checkpoint of this run"),
     ]
 
     notes = notes_of(errors, {key: index for index, key in KEYS.items()})
 
     assert notes["payload"] == [
         FieldNote("7 is not a string", where="items[2].price"),
-        FieldNote("payload.order_id is restored from 'order-fetched', edit it there"),
+        FieldNote("payload.order_id is restored from 'order-fetched'; edit it there"),
     ]
     assert notes["deployment"] == [FieldNote("has no checkpoint")]
     assert notes["data-0"] == [FieldNote("is missing")]
     assert notes["data-1"] == [FieldNote("longest key wins", where="c")]
-    assert notes[""] == [FieldNote("is no checkpoint of this run", where="checkpoint_data.unknown.x")]
+    assert notes[""] == [FieldNote("is not a checkpoint of this run", where="checkpoint_data.unknown.x")]

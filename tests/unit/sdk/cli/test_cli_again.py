@@ -20,7 +20,7 @@ PREVIEW: dict[str, Any] = {
         {"key": "page-1", "kind": "step", "is_edited": False, "is_code_changed": True},
     ],
     "runs_again": ["paid"],
-    "keys_reason": "It has idempotency keys of its own, since the data is edited.",
+    "keys_reason": "It has its own idempotency keys, because the data is edited.",
     "concurrency_key": "customer-7",
     "warnings": ["Effects may repeat."],
     "refusals": [],
