@@ -1,4 +1,4 @@
-"""The routes of the HTTP API of checkpoints and replays, for the root to mount."""
+"""The HTTP API routes of checkpoints and replays, for the root to mount."""
 
 from ninja import Router
 

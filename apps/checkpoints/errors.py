@@ -9,21 +9,21 @@ class CheckpointNotFound(Refusal):
 
 
 class DeploymentNotFound(Refusal):
-    """No deployment of that id, or none that has the run's task."""
+    """No deployment has that id, or it does not have the run's task."""
 
     title = "No such deployment"
     status = 404
 
 
 class ReplayRefused(Refusal):
-    """A replay that could not continue, or whose edits would be lost; `errors` name each reason."""
+    """A replay that could not continue, or whose edits would be lost; `errors` names each reason."""
 
     title = "The replay was refused"
     status = 422
 
 
 class CheckpointRefused(Refusal):
-    """A checkpoint that breaks a limit; `code` is the word that the task's process is told."""
+    """A checkpoint that breaks a limit; `code` is what the task's process is told."""
 
     title = "The checkpoint was refused"
     status = 422

@@ -1,4 +1,4 @@
-"""Checkpoints and the results of steps: data saved under a key of a run. Written by `store.py` and by replays."""
+"""Checkpoints and step results: data saved under a key of a run. Written by `store.py` and by replays."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -16,7 +16,7 @@ class Kind(models.TextChoices):
 
 
 class Checkpoint(models.Model):
-    """What a run has saved under one key. Only the kind `checkpoint` is a point to resume from."""
+    """What a run has saved under one key. Only the kind `checkpoint` is a resume point."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="checkpoints", db_index=False)
     key = models.CharField(max_length=KEY_MAX_LENGTH)
@@ -33,7 +33,7 @@ class Checkpoint(models.Model):
     stored_bytes = models.BigIntegerField(
         null=True, help_text="Of the run's entries up to this one; null for one that is older than this count."
     )
-    attempt = models.PositiveIntegerField(help_text="The attempt that saved it; 0 where a replay brought it along.")
+    attempt = models.PositiveIntegerField(help_text="The attempt that saved it; 0 if a replay copied it.")
     duration_seconds = models.FloatField(null=True, help_text="How long a step's function ran, its retries included.")
     is_edited = models.BooleanField(
         default=False, db_default=False, help_text="A person gave it this data, for a replay."

@@ -1,6 +1,6 @@
-"""Whether a deployment can continue a run behind what it has saved: the question of replay and of requeue alike.
+"""Decides whether a deployment can continue a run after what it has saved, for both replay and requeue.
 
-Reads and judges; changes nothing. The task's own process checks the same when it starts.
+Reads and judges; changes nothing. The task's own process makes the same check when it starts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SAVED_ENTRIES = statement(__file__, "saved_entries")
 
 @dataclass(frozen=True, slots=True)
 class SavedEntry:
-    """A checkpoint or step of a run without its data. `names` are those that a resume restores from it."""
+    """A checkpoint or step of a run without its data. `names` is what a resume restores from it."""
 
     key: str
     kind: str
@@ -48,7 +48,7 @@ class SavedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The deployment that goes on with a run, beside those that it is compared with; `refusals` say why it cannot.
+    """The deployment that continues a run, and those that it is compared with; `refusals` says why it cannot.
 
     `original` is the run's own, None for a run that has never started.
     """
@@ -70,7 +70,7 @@ class Choice:
 
 
 def saved_entries(run_id: UUID) -> list[SavedEntry]:
-    """What the run has saved until now, in commit order."""
+    """What the run has saved so far, in commit order."""
     return saved_entries_of([run_id])[run_id]
 
 
@@ -137,17 +137,17 @@ def _deployment_of(task: Task, wanted: str) -> Deployment:
 
 
 def resume_key(entries: Sequence[SavedEntry]) -> str | None:
-    """The checkpoint that the code continues after; None: it begins at the start. Steps are no place to continue."""
+    """The checkpoint that the code continues after; None: it begins at the start. Code cannot continue at a step."""
     return next((entry.key for entry in reversed(entries) if entry.is_checkpoint), None)
 
 
 def holders(entries: Sequence[SavedEntry]) -> dict[str, str]:
-    """Each restored name with the key that it is restored from: the last one that holds it."""
+    """Each restored name with the key that it is restored from: the last one that has it."""
     return {name: entry.key for entry in entries for name in entry.names}
 
 
 def resume_refusals(choice: Choice, entries: Sequence[SavedEntry]) -> list[FieldError]:
-    """Why the chosen code cannot continue behind these entries; empty where it can."""
+    """Why the chosen code cannot continue after these entries; empty if it can."""
     key = resume_key(entries)
     points = choice.points
     if key is not None and key not in points:
@@ -161,7 +161,7 @@ def resume_refusals(choice: Choice, entries: Sequence[SavedEntry]) -> list[Field
         names = ", ".join(f"`{name}`" for name in missing)
         found.append(f"{choice.deployment} needs {names} after {key!r}, which no stored checkpoint holds")
     keys = list(points)
-    # Steps too: what was a step there and is a checkpoint here would be refused when it is saved, at each attempt.
+    # Steps too: a former step that is now a checkpoint would be refused when it is saved, in every attempt.
     to_come = set(keys if key is None else keys[keys.index(key) + 1 :])
     twice = [repr(entry.key) for entry in entries if entry.key in to_come]
     if twice:

@@ -1,4 +1,4 @@
-"""Saving and loading checkpoints and step results for running attempts, in batches, under their attempt tokens."""
+"""Saves and loads checkpoints and step results for running attempts, in batches, under their attempt tokens."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ from apps.storage.values import ValueRefused, check_value
 DATA_MAX_BYTES = codec.MAX_VALUE_BYTES
 COUNT_MAX = 10_000
 STORED_MAX_BYTES = 256_000_000
-"""Limits of contract, section 4; the last one is of all that a run has stored: an attempt restores it."""
+"""Limits of contract, section 4; the last one covers everything that a run has stored: an attempt restores it."""
 
 DURATION_MAX_SECONDS = 1e9
 
 INLINE_BYTES = 1_000_000
-"""Step results that an attempt is given when it starts; it asks for what is beyond them."""
+"""Step results that an attempt is given when it starts; it asks for the rest."""
 
 PAGE_BYTES = 4_000_000
-"""One answer's worth of what an attempt restores; the last entry may reach beyond it."""
+"""One page of what an attempt restores; the last entry may exceed it."""
 
 SAVE_CHECKPOINTS = statement(__file__, "save_checkpoints")
 LOAD_CHECKPOINTS = statement(__file__, "load_checkpoints")
@@ -36,7 +36,7 @@ LOAD_DATA = statement(__file__, "load_data")
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """`verdict` is saved, repeated, conflict, stale, limit or full; `index` the commit order where it is stored."""
+    """`verdict` is saved, repeated, conflict, stale, limit or full; `index` is the commit order if it is stored."""
 
     verdict: str
     index: int
@@ -44,20 +44,20 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """Rows of `load_checkpoints.sql`; `next_after` is the index to go on from, None behind the last page."""
+    """Rows of `load_checkpoints.sql`; `next_after` is the index to continue from, None after the last page."""
 
     rows: Sequence[Any]
     next_after: int | None
 
 
 def content_hash(kind: str, data: bytes, carried: bytes | None, binds: Sequence[str]) -> bytes:
-    """What tells a repeated save from a second one under the same key."""
+    """The hash that distinguishes a repeated save from a second one under the same key."""
     parts = (kind.encode(), data, carried or b"", json.dumps(list(binds)).encode())
     return hashlib.sha256(b"\x00".join(parts)).digest()
 
 
 def check(checkpoint: CheckpointItem) -> None:
-    """Raises CheckpointRefused where a limit is broken; the task's own codec checks the same with paths."""
+    """Raises CheckpointRefused if a limit is broken; the task's own codec checks the same and names paths."""
     if not 0 < len(checkpoint.key) <= KEY_MAX_LENGTH:
         raise CheckpointRefused(
             f"The key has {len(checkpoint.key)} characters; 1 to {KEY_MAX_LENGTH} are allowed.", "invalid"
@@ -95,10 +95,10 @@ def _check_data(key: str, raw: bytes) -> None:
 async def save(
     database: AsyncConnection[Any], checkpoints: Sequence[CheckpointItem], *, waits: bool = False
 ) -> list[Saved | None]:
-    """Commits the checkpoints in one transaction; one verdict per item, None where the item has to be sent again.
+    """Commits the checkpoints in one transaction; one verdict per item, None if the item must be sent again.
 
     Data and carried are JSON text as the codec of that version wrote it.
-    Runs that others hold are such items, unless it `waits` for them.
+    Items whose runs others hold must be sent again, unless it `waits` for them.
 
     A value that Postgres refuses raises psycopg.DataError for the whole batch: the caller retries item by item.
     """
@@ -125,8 +125,8 @@ async def save(
 async def load(
     database: AsyncConnection[Any], *, run_id: UUID, token: bytes, after_index: int = -1
 ) -> StoredPage | None:
-    """A page of what the run has saved, in commit order; None for a stale token: with an empty page its holder would
-    begin anew."""
+    """A page of what the run has saved, in commit order; None for a stale token: on an empty page its holder would
+    start over."""
     rows = await LOAD_CHECKPOINTS.run_on(
         database,
         run_id=run_id,
@@ -142,5 +142,5 @@ async def load(
 
 
 async def load_data(database: AsyncConnection[Any], *, run_id: UUID, token: bytes, index: int) -> list[str | None]:
-    """The data of one entry as JSON text, [None] where there is none; [] for a stale token."""
+    """The data of one entry as JSON text, [None] if there is none; [] for a stale token."""
     return [row.data for row in await LOAD_DATA.run_on(database, run_id=run_id, token=token, index=index)]

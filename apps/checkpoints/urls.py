@@ -1,4 +1,4 @@
-"""Addresses of what a run has saved and of its replays; fragments have names of their own."""
+"""Addresses of what a run has saved and of its replays; fragments have their own names."""
 
 from django.urls import path
 

@@ -1,5 +1,5 @@
-"""How deep a queue may get: a trigger that would go beyond is refused whole. Exact, because each queue that has such a
-limit takes its triggers one after the other; queues without one are not locked."""
+"""How deep a queue may get: a trigger that would exceed it is refused as a whole. Exact, because a queue with such a
+limit takes its triggers one after another; queues without one are not locked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECENT_STARTS = statement(__file__, "recent_starts")
 
 
 class DepthLimits:
-    """`max_depth` counts pending and delayed runs. What retries and requeues add is never refused, only counted."""
+    """`max_depth` counts pending and delayed runs. Runs added by retries and requeues are counted, never refused."""
 
     def applies(self, queues: Collection[str]) -> bool:
         return bool(BOUNDED_QUEUES.run_prepared(queues=list(queues)))
@@ -28,7 +28,7 @@ class DepthLimits:
     def admit(self, counts: Mapping[str, int]) -> None:
         """Raises QueueFull; holds the queues' rows until the transaction ends."""
         limits = {row.name: row.max_depth for row in LOCK_DEPTHS.run(queues=list(counts))}
-        # Each count goes no further than the limit: beyond it, it would only say how full a full queue is.
+        # Counting stops at the limit: beyond it the count would only say how full a full queue is.
         for row in QUEUE_DEPTHS.run(queues=list(limits), limits=list(limits.values())):
             excess = row.depth + counts[row.name] - limits[row.name]
             if excess > 0:
@@ -45,7 +45,7 @@ def _refuse(queue: str, max_depth: int, count: int, excess: int) -> None:
 
 
 def retry_after_seconds(queue: str, count: int) -> int:
-    """About when so many more runs of the queue will have started, by its latest starts; within a minute."""
+    """Roughly when this many more runs of the queue will have started, judged by recent starts; at most a minute."""
     least, most = RETRY_AFTER_RANGE
     row = RECENT_STARTS.run(queue=queue, sample=STARTS_SAMPLED)[0]
     if not row.starts:

@@ -1,4 +1,4 @@
-"""HTTP API of queues and of what is set by hand for queues and tasks. Dead letters have an API of their own."""
+"""HTTP API of queues and of manual settings for queues and tasks. Dead letters have their own API."""
 
 from typing import Any
 
@@ -39,14 +39,14 @@ def list_queues(request: HttpRequest, query: Query[QueueQuery]) -> HttpResponse:
 
 @router.get("/queues/{text:name}", response=QueueOut, tags=["queues"])
 def get_queue(request: HttpRequest, name: str) -> HttpResponse:
-    """One queue; a slash in its name may stand as it is."""
+    """One queue; a slash in its name need not be escaped."""
     require(actor_of(request), Action.QUEUES_READ)
     return json_response(queue_line(name))
 
 
 @router.patch("/queues/{text:name}", response=QueueOut, openapi_extra=body_of(QueuePatch), tags=["queues"])
 def change_queue(request: HttpRequest, name: str) -> HttpResponse:
-    """Pause or resume a queue, change its limits. The queue need not have been used yet."""
+    """Pause or resume a queue, or change its limits. The queue need not have been used yet."""
     actor = actor_of(request)
     require(actor, Action.QUEUES_CHANGE)
     changes = _changes(request, QueuePatch)
@@ -56,10 +56,10 @@ def change_queue(request: HttpRequest, name: str) -> HttpResponse:
     return json_response(queue_line(name))
 
 
-# An address belongs to one router: this one has its GET there.
+# An address belongs to one router: the GET of this one is there.
 @task_routes.patch("/tasks/{task}", response=TaskDetailOut, openapi_extra=body_of(TaskPatch))
 def change_task(request: HttpRequest, task: str) -> HttpResponse:
-    """Pause or resume a task, override its limits; null goes back to what its newest deployment declares."""
+    """Pause or resume a task, or override its limits; null reverts to what its newest deployment declares."""
     actor = actor_of(request)
     require(actor, Action.TASKS_CHANGE)
     changes = _changes(request, TaskPatch)
@@ -71,7 +71,7 @@ def change_task(request: HttpRequest, task: str) -> HttpResponse:
 
 @router.delete("/tasks/{task}/cool-down", response=TaskDetailOut)
 def lift_task_cooldown(request: HttpRequest, task: str) -> HttpResponse:
-    """End the task's cool-down and forget its failures; where there are none, nothing changes."""
+    """End the task's cool-down and forget its failures; if there are none, nothing changes."""
     actor = actor_of(request)
     require(actor, Action.TASKS_LIFT_COOLDOWN)
     with transaction.atomic():
@@ -81,13 +81,13 @@ def lift_task_cooldown(request: HttpRequest, task: str) -> HttpResponse:
 
 
 def _changes(request: HttpRequest, shape: type[Strict]) -> Any:
-    """What was sent, and nothing for what was left out."""
+    """The fields that were sent, without those that were left out."""
     return read_fields(shape, read_object(request)).model_dump(exclude_unset=True)
 
 
 @router.post("/runs/{run_id}/bump", response=RunOut, tags=["runs"])
 def bump_run(request: HttpRequest, run_id: str) -> HttpResponse:
-    """Put a pending run before all others of its queue."""
+    """Put a pending run ahead of all others in its queue."""
     actor = actor_of(request)
     require(actor, Action.RUNS_BUMP)
     read_fields(Strict, read_object(request, is_optional=True))

@@ -15,9 +15,9 @@ from apps.runs.states import RunState, state_words
 
 
 def bump(*, run_id: UUID) -> Run:
-    """The pending run, now before all others of its queue; among bumped ones the oldest goes first.
+    """The pending run, now ahead of all others in its queue; among bumped runs the oldest goes first.
 
-    Bumping twice is as bumping once. Raises RunNotFound, and IllegalMove where the run is not pending (any more).
+    Bumping twice is like bumping once. Raises RunNotFound, and IllegalMove if the run is not (or no longer) pending.
     """
     with transaction.atomic():
         moved = Run.objects.filter(id=run_id, state=RunState.PENDING).update(

@@ -1,8 +1,8 @@
-"""Verbs of what people set by hand: limits, rates and pauses of queues and tasks, and the end of a cool-down.
+"""Verbs for manual settings: limits, rates and pauses of queues and tasks, and the end of a cool-down.
 
-Each takes the claim's lock before it writes: a claim that is under way ends under the old terms, the next one sees the
-new ones. Nobody waits for a row while holding that lock, which would stop all claims: where the row is held, the lock
-is given up, the row waited for, and both are tried again.
+Each takes the claim's lock before it writes: a claim in progress ends under the old terms, the next one sees the new
+ones. Nobody waits for a row while holding that lock, which would stop all claims: if the row is held, the lock is
+released, the row is waited for, and both are tried again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from apps.storage.statements import is_held
 
 TRIES = 5
 HOLD_MS = 20
-"""How long all claims may wait for a row that a trigger or a failing run of the same task is just writing."""
+"""How long all claims may wait for a row that a trigger or a failing run of the same task is writing."""
 
 COOLDOWN_LIFTED: dict[str, Any] = {"failing_runs": [], "cooling_until": None}
 
 
 class QueueChanges(TypedDict, total=False):
-    """What is left out stays; None takes a limit away."""
+    """What is left out stays; None removes a limit."""
 
     is_paused: bool
     max_concurrency: int | None
@@ -39,7 +39,7 @@ class QueueChanges(TypedDict, total=False):
 
 
 class TaskChanges(TypedDict, total=False):
-    """What is left out stays; None goes back to what the newest deployment declares."""
+    """What is left out stays; None reverts to what the newest deployment declares."""
 
     is_paused: bool
     max_concurrency: int | None
@@ -49,7 +49,7 @@ class TaskChanges(TypedDict, total=False):
 
 
 def set_queue(name: str, **changes: Unpack[QueueChanges]) -> Queue:
-    """Changes what is set for the queue, which need not have been used yet; raises LimitInvalid."""
+    """Changes the settings of the queue, which need not have been used yet; raises LimitInvalid."""
     check_queue_name(name)
     columns = checked(changes, QUEUE_FIELDS)
     with transaction.atomic():
@@ -61,7 +61,7 @@ def set_queue(name: str, **changes: Unpack[QueueChanges]) -> Queue:
 
 
 def set_task(task_id: str, **changes: Unpack[TaskChanges]) -> TaskControl:
-    """Changes what is set for the task, retired or not; raises TaskNotFound (naming near misses) and LimitInvalid."""
+    """Changes the settings of the task, retired or not; raises TaskNotFound (naming near misses) and LimitInvalid."""
     columns = checked(changes, TASK_FIELDS)
     with transaction.atomic():
         _require_task(task_id)
@@ -73,9 +73,9 @@ def set_task(task_id: str, **changes: Unpack[TaskChanges]) -> TaskControl:
 
 
 def lift_cooldown(task_id: str) -> bool:
-    """Forgets the failures that the task is slowed down for; false where there were none, and nothing has changed.
+    """Forgets the failures that slow the task down; false if there were none and nothing has changed.
 
-    Raises TaskNotFound. Failures that are being written meanwhile count anew.
+    Raises TaskNotFound. Failures written meanwhile start a new count.
     """
     with transaction.atomic():
         _require_task(task_id)
@@ -93,7 +93,7 @@ def _require_task(task_id: str) -> None:
 
 
 def _change(rows: QuerySet[Any], columns: Mapping[str, Any]) -> int:
-    """Updates the row under the claim's lock; returns how many there were. Raises OperationalError where somebody holds
+    """Updates the row under the claim's lock; returns how many there were. Raises OperationalError if somebody holds
     the row for longer than `lock_timeout`."""
     for attempt in range(1, TRIES + 1):
         try:
@@ -103,7 +103,7 @@ def _change(rows: QuerySet[Any], columns: Mapping[str, Any]) -> int:
                 raise
         with transaction.atomic():
             rows.select_for_update(no_key=True).first()
-            transaction.set_rollback(True)  # what is waited for is given up again
+            transaction.set_rollback(True)  # the row that was waited for is released again
     raise AssertionError("the loop returns or raises")
 
 

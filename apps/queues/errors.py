@@ -4,21 +4,21 @@ from apps.http.errors import FieldError, Refusal
 
 
 class RequeueRefused(Refusal):
-    """The chosen deployment could not go on with the run; `errors` name each reason."""
+    """The chosen deployment could not continue the run; `errors` names each reason."""
 
     title = "The requeue was refused"
     status = 422
 
 
 class LimitInvalid(Refusal):
-    """A limit, a rate or a pause that nothing can have; `errors` name the fields."""
+    """An invalid limit, rate or pause; `errors` names the fields."""
 
     title = "A limit is not valid"
     status = 422
 
 
 class QueueNotFound(Refusal):
-    """No task, no run and no setting names such a queue."""
+    """No task, run or setting names the queue."""
 
     title = "No such queue"
     status = 404
@@ -32,14 +32,14 @@ class NoteInvalid(Refusal):
 
 
 class SelectionInvalid(Refusal):
-    """It cannot be told which dead letters are meant, or how fast they may follow each other."""
+    """It is unclear which dead letters are meant, or how fast they may follow each other."""
 
     title = "The selection is not valid"
     status = 422
 
 
 class QueueFull(Refusal):
-    """A trigger beyond a queue's `max_depth`; nothing was enqueued."""
+    """A trigger that exceeds a queue's `max_depth`; nothing was enqueued."""
 
     title = "The queue is full"
     status = 429

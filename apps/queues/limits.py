@@ -1,4 +1,4 @@
-"""Which values a limit, a rate or a pause may have: the check of everything that people set by hand. Pure."""
+"""Which values a limit, a rate or a pause may have: checks everything that people set by hand. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TASK_FIELDS: Mapping[str, Check] = {
 
 
 def checked(changes: Mapping[str, Any], fields: Mapping[str, Check]) -> dict[str, Any]:
-    """The changes as columns hold them (no rate is an empty text); raises LimitInvalid naming each wrong field."""
+    """The changes as columns store them (no rate is an empty text); raises LimitInvalid naming each wrong field."""
     if not changes:
         raise LimitInvalid(f"There is nothing to change: name one of {', '.join(fields)}.")
     found = [
@@ -64,7 +64,7 @@ def checked(changes: Mapping[str, Any], fields: Mapping[str, Check]) -> dict[str
 
 
 def check_queue_name(name: str) -> None:
-    """Raises LimitInvalid where no run could name the queue so."""
+    """Raises LimitInvalid if no queue can have that name."""
     if not 0 < len(name) <= QUEUE_MAX_LENGTH or "\x00" in name:
         message = f"must have 1 to {QUEUE_MAX_LENGTH} characters and no NUL"
         raise LimitInvalid(f"name: {message}", (FieldError("name", message),))

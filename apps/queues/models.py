@@ -1,4 +1,4 @@
-"""Queues with what people have set for them, and the state of rate limits.
+"""Queues with their manual settings, and the state of rate limits.
 
 A run names its queue; no row belongs to one.
 """
@@ -13,7 +13,7 @@ RATE_LIMIT_MAX_LENGTH = 16
 
 
 class Queue(models.Model):
-    """What is set for a named line; a queue without a row has no limits."""
+    """The settings of a queue; a queue without a row has no limits."""
 
     name = models.CharField(primary_key=True, max_length=QUEUE_MAX_LENGTH)
     is_paused = models.BooleanField(default=False)
@@ -29,9 +29,9 @@ class Queue(models.Model):
 
 
 class RateLimit(models.Model):
-    """The state of one rate limit: when its next run is due if all come evenly (GCRA's theoretical arrival time).
+    """The state of one rate limit: when its next run is due if runs come evenly (GCRA's theoretical arrival time).
 
-    A row whose time has passed says no more than no row.
+    A row whose time has passed means the same as no row.
     """
 
     class Scope(models.TextChoices):

@@ -1,4 +1,4 @@
-"""Reads of queues: what waits and runs in them, beside what is set for them. Dead letters have their own."""
+"""Reads queues: what waits and runs in them, and their settings. Dead letters have their own reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUEUE_LINES = statement(__file__, "queue_lines")
 
 
 def queue_page(*, cursor: str, limit: int) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-    """Queues by name after the cursor (empty: from the first), and the cursor of the page after them."""
+    """Queues by name after the cursor (empty: from the first), and the cursor of the next page."""
     after = read_cursor("queues", cursor, str)[0] if cursor else ""
     rows = QUEUE_LINES.run(name=None, after=after, limit=limit + 1)
     page = [_queue_row(row) for row in rows[:limit]]
@@ -22,7 +22,7 @@ def queue_page(*, cursor: str, limit: int) -> tuple[Sequence[Mapping[str, Any]],
 
 
 def queue_line(name: str) -> Mapping[str, Any]:
-    """Raises QueueNotFound where nothing names it."""
+    """The queue; raises QueueNotFound if nothing names it."""
     rows = QUEUE_LINES.run(name=name, after="", limit=1)
     if not rows:
         raise QueueNotFound(f"There is no queue {name[:128]!r}: no task, no run and no setting names it.")

@@ -1,4 +1,4 @@
-"""The shapes of the HTTP API of queues and of what is set by hand."""
+"""The schemas of the HTTP API of queues and of manual settings."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import Field
 
 from apps.http.schemas import PAGE_LIMIT, Strict
 
-Rate = Annotated[str | None, Field(description="As 100/m: per s, m, h or d, evenly spaced, in bursts of a tenth.")]
+Rate = Annotated[str | None, Field(description="Such as 100/m: per s, m, h or d, evenly spaced, in bursts of a tenth.")]
 
 
 class QueueOut(Strict):
@@ -22,7 +22,7 @@ class QueueOut(Strict):
     retrying_count: int
     running_count: int
     oldest_wait_seconds: Annotated[
-        float | None, Field(description="Since the oldest pending run was triggered; null where none is pending.")
+        float | None, Field(description="Since the oldest pending run was triggered; null if none is pending.")
     ]
     oldest_triggered_at: datetime | None
     tasks: Annotated[list[str], Field(description="Tasks whose runs go there unless their trigger says otherwise.")]
@@ -39,16 +39,16 @@ class QueueQuery(Strict):
 
 
 class QueuePatch(Strict):
-    """What is left out stays; null takes a limit away."""
+    """What is left out stays; null removes a limit."""
 
     is_paused: bool = False
     max_concurrency: int | None = None
     rate_limit: Rate = None
-    max_depth: Annotated[int | None, Field(description="A trigger beyond it is refused with 429.")] = None
+    max_depth: Annotated[int | None, Field(description="A trigger that exceeds it is refused with 429.")] = None
 
 
 class TaskPatch(Strict):
-    """What is left out stays; null goes back to what the newest deployment declares."""
+    """What is left out stays; null reverts to what the newest deployment declares."""
 
     is_paused: bool = False
     max_concurrency: int | None = None

@@ -1,4 +1,4 @@
-"""Addresses of what a person does with dead letters, and with tasks that are to wait."""
+"""Addresses for handling dead letters, and for pausing and resuming tasks."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Requeueing a dead letter, pausing a task and lifting its cool-down. GET changes nothing; a POST leads back."""
+"""Pausing a task and lifting its cool-down. GET changes nothing; a POST redirects back."""
 
 from django.contrib import messages
 from django.db import transaction

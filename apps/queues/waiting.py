@@ -1,6 +1,6 @@
-"""Why a run does not run: one query, and one sentence in the order in which a claim judges. Changes nothing.
+"""Says why a run is not running: one query and one sentence, judged in the same order as a claim. Changes nothing.
 
-What it says is a snapshot's: the claim itself counts under its lock.
+It describes a snapshot; the claim itself counts under its lock.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class QueueReasons:
 
 
 def reason_of(facts: Any) -> Reason | None:
-    """`facts` is a row of `waiting_facts.sql`; None where the run is not waiting."""
+    """`facts` is a row of `waiting_facts.sql`; None if the run is not waiting."""
     match facts.state:
         case RunState.PENDING:
             return next(filter(None, (judge(facts) for judge in JUDGES)), NEXT)
@@ -59,7 +59,7 @@ def _retrying(facts: Any) -> Reason:
 
 
 def _stopped(facts: Any) -> Reason | None:
-    """What people and deployments have stopped."""
+    """The reason if people or deployments have stopped the run."""
     if facts.is_retired and facts.is_unbound:
         text = f"The task {facts.task_id} is retired: the newest deployment of its task set does not have it."
         return Reason("task_retired", text, is_alarming=True)

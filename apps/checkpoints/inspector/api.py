@@ -1,4 +1,4 @@
-"""HTTP API of what a run has saved: the list, and one checkpoint with its data."""
+"""HTTP API for what a run has saved: the list, and one checkpoint with its data."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ router = Router(tags=["checkpoints"])
 
 @router.get("/runs/{run_id}/checkpoints", response=CheckpointList)
 def list_checkpoints(request: HttpRequest, run_id: str) -> HttpResponse:
-    """The run's checkpoints in commit order, without their data (each may have 3 MB)."""
+    """The run's checkpoints in commit order, without their data (up to 3 MB each)."""
     require(actor_of(request), Action.RUNS_READ)
     identifier = run_id_of(run_id)
     has_carried = ExpressionWrapper(Q(carried__isnull=False), BooleanField())

@@ -1,4 +1,4 @@
-"""What the state inspector shows: checkpoints one by one, the steps between them in groups. Changes nothing."""
+"""What the state inspector shows: single checkpoints, with the steps between them in groups. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from apps.checkpoints.models import Checkpoint, Kind
 from apps.runs.values.tree import Node, parse, tree
 
 PAGE_SIZE = 100
-"""Checkpoints and groups of one answer, and steps of one."""
+"""Checkpoints and groups per answer, and steps per answer."""
 
 STEPS_OPEN = 6
-"""A group of up to so many steps is shown open."""
+"""A group of up to this many steps is shown open."""
 
 FOUND_SHOWN = 50
 INLINE_BYTES = 8_000
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A checkpoint or step as it is shown; `root` is None where the data is fetched on demand."""
+    """A checkpoint or step as it is shown; `root` is None if the data is fetched on demand."""
 
     is_group: ClassVar[bool] = False
 
@@ -65,13 +65,13 @@ class Line:
 
     @property
     def is_brought_along(self) -> bool:
-        """A replay copied it from the run that it replays."""
+        """Whether a replay copied it from the run that it replays."""
         return self.attempt == 0
 
 
 @dataclass(frozen=True, slots=True)
 class StepPage:
-    """Steps of one group from somewhere on. More of them may follow; more may come where it is live."""
+    """Steps of one group from some index on. More may follow, and more may arrive if it is live."""
 
     lines: Sequence[Line]
     first_index: int
@@ -85,13 +85,13 @@ class StepPage:
 
     @property
     def follows_by_itself(self) -> bool:
-        """Only a short list does: thousands of steps that came one by one would fill the page."""
+        """Whether new steps are appended automatically. Only to a short list: thousands of them would fill the page."""
         return self.is_live and not self.more_count and self.last_index - self.first_index < PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class StepGroup:
-    """Steps without a checkpoint between them. A continued one is in the page already: only its facts are new."""
+    """Steps without a checkpoint between them. A continued group is already on the page: only its facts are new."""
 
     is_group: ClassVar[bool] = True
 
@@ -114,7 +114,7 @@ class StepGroup:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPage:
-    """`group_index` is where the group begins that stands last and may still grow; None behind a checkpoint."""
+    """`group_index` is where the last group begins if it may still grow; None after a checkpoint."""
 
     items: Sequence[Line | StepGroup]
     last_index: int
@@ -123,19 +123,19 @@ class CheckpointPage:
 
 
 def entries_of(run_id: UUID, after: int = -1) -> list[Entry]:
-    """What the run has saved behind that index, in commit order."""
+    """What the run has saved after that index, in commit order."""
     rows = Checkpoint.objects.filter(run_id=run_id, index__gt=after).order_by("index")
     columns = ("index", "kind", "key", "size_bytes", "duration_seconds", "is_edited")
     return [Entry(*row) for row in rows.values_list(*columns)]
 
 
 def grouped(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """Each checkpoint alone, the steps between two of them together."""
+    """Each checkpoint alone, the steps between checkpoints together."""
     return [list(found) for _, found in groupby(entries, key=lambda entry: -1 if entry.is_step else entry.index)]
 
 
 def checkpoint_page(run_id: UUID, after: int, group_index: int | None = None) -> CheckpointPage:
-    """The entries after that index, -1 for the first; `group_index` as the page before it gave it."""
+    """The entries after that index, -1 for the first page; `group_index` as the previous page gave it."""
     groups = grouped(entries_of(run_id, after if group_index is None else group_index - 1))
     shown, has_more = groups[:PAGE_SIZE], len(groups) > PAGE_SIZE
     is_wanted = {id(group): not group[0].is_step or len(group) <= STEPS_OPEN for group in shown}
@@ -153,7 +153,7 @@ def checkpoint_page(run_id: UUID, after: int, group_index: int | None = None) ->
 
 
 def step_page(run_id: UUID, first_index: int, after: int) -> StepPage:
-    """The next steps of the group that begins at `first_index`, behind the index `after`."""
+    """The next steps of the group that begins at `first_index`, after the index `after`."""
     rows = Checkpoint.objects.filter(run_id=run_id)
     end = rows.filter(index__gt=first_index, kind=Kind.CHECKPOINT).order_by("index").values_list("index", flat=True)
     until = end.first()
@@ -169,7 +169,7 @@ def step_page(run_id: UUID, first_index: int, after: int) -> StepPage:
 
 
 def found_lines(run_id: UUID, text: str) -> tuple[list[Line], bool]:
-    """Entries whose key contains the text, in commit order, and whether there are more than are shown."""
+    """Entries whose key contains the text, in commit order, and whether there are more than are returned."""
     rows = Checkpoint.objects.filter(run_id=run_id, key__icontains=text).order_by("index")
     indices = list(rows.values_list("index", flat=True)[: FOUND_SHOWN + 1])
     return list(_lines(run_id, indices[:FOUND_SHOWN]).values()), len(indices) > FOUND_SHOWN

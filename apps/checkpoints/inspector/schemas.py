@@ -1,4 +1,4 @@
-"""The shapes of the HTTP API of checkpoints."""
+"""The schemas of the HTTP API of checkpoints."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,13 +14,13 @@ class CheckpointSummaryOut(Strict):
 
     key: str
     kind: Annotated[
-        Kind, Field(description="Only behind a checkpoint can code continue; a step gives its result again.")
+        Kind, Field(description="Code can continue only after a checkpoint; a step returns its result again.")
     ]
     index: Annotated[int, Field(description="Commit order in the run, from 0.")]
     size_bytes: int
     binds: Annotated[list[str], Field(description="Names that a resume binds from the data.")]
-    has_carried: Annotated[bool, Field(description="Whether changed names of earlier points were saved along.")]
-    attempt: Annotated[int, Field(description="The attempt that saved it; 0 where a replay brought it along.")]
+    has_carried: Annotated[bool, Field(description="Whether changed names of earlier points were saved with it.")]
+    attempt: Annotated[int, Field(description="The attempt that saved it; 0 if a replay copied it.")]
     is_edited: Annotated[bool, Field(description="A person gave it this data, for a replay.")]
     duration_seconds: Annotated[float | None, Field(description="How long the function of a step ran.")]
     created_at: datetime

@@ -1,4 +1,4 @@
-"""The state inspector: what a run has saved, found by key, its values opened one by one. Changes nothing."""
+"""The state inspector: what a run has saved, searchable by key, with values opened one by one. Changes nothing."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -20,7 +20,7 @@ NUMBER_MAX_LENGTH = 8
 @requires(Action.RUNS_READ)
 @missing_is_404()
 def checkpoint_list(request: HttpRequest, run_id: str) -> HttpResponse:
-    """All that is saved, or what a key's text finds: a part of the run page, and a page of its own without scripts."""
+    """Everything saved, or what a search by key finds: part of the run page, and a separate page without scripts."""
     run = find_run(run_id_of(run_id), Run.objects.all())
     text = request.GET.get("key", "").replace("\0", "").strip()
     context = {**_context(request, run), "text": text}
@@ -49,7 +49,7 @@ def checkpoint_tail(request: HttpRequest, run_id: str) -> HttpResponse:
 @requires(Action.RUNS_READ)
 @missing_is_404()
 def checkpoint_steps(request: HttpRequest, run_id: str) -> HttpResponse:
-    """The next steps of a group, as a page of their own where scripts are off."""
+    """The next steps of a group, as a separate page without scripts."""
     run = find_run(run_id_of(run_id), Run.objects.all())
     first = _number(request, "first", 0)
     context = {**_context(request, run), "steps": step_page(run.id, first, _number(request, "after", first - 1))}

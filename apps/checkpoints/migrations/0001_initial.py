@@ -42,9 +42,7 @@ class Migration(migrations.Migration):
                 ("size_bytes", models.PositiveIntegerField()),
                 (
                     "attempt",
-                    models.PositiveIntegerField(
-                        help_text="The attempt that saved it; 0 where a replay brought it along."
-                    ),
+                    models.PositiveIntegerField(help_text="The attempt that saved it; 0 if a replay copied it."),
                 ),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 (

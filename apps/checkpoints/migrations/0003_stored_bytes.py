@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Rows that are there keep null: the first save after them counts once, and no table is rewritten."""
+    """Existing rows keep null: the next save counts them once, and the table is not rewritten."""
 
     dependencies = [
         ("checkpoints", "0002_steps_and_edits"),

@@ -1,4 +1,4 @@
-"""Replay: a new run from any checkpoint of another. The verb and what it takes, for whoever is inside Django."""
+"""Replay: a new run from any checkpoint of another. The verb and its parameters, for code inside Django."""
 
 from apps.checkpoints.replay.create import replay as replay
 from apps.checkpoints.replay.plan import UNCHANGED as UNCHANGED

@@ -1,4 +1,4 @@
-"""HTTP API of replays: making one, its preview, and the list of those of a run."""
+"""HTTP API of replays: making one, previewing it, and listing the replays of a run."""
 
 import json
 import re
@@ -26,7 +26,7 @@ from apps.runs.shown.run import RunOut, RunPage, run_detail, run_row
 router = Router(tags=["checkpoints"])
 
 DATA_ENVELOPE_DEPTH = 2
-"""A checkpoint's data stands below `checkpoint_data` and its key."""
+"""`checkpoint_data` and the key, around a checkpoint's data."""
 
 _QUOTED_KEY = re.compile(r'\Acheckpoint_data\[("(?:[^"\\]|\\.)*")\]')
 
@@ -47,7 +47,7 @@ def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
 
 @router.post("/runs/{run_id}/replays/preview", response=ReplayPreviewOut, openapi_extra=body_of(ReplayIn))
 def preview_replay(request: HttpRequest, run_id: str) -> HttpResponse:
-    """What that replay would reuse and run again, and why it would be refused. Nothing is written."""
+    """What that replay would reuse and what it would run again, and why it would be refused. Nothing is written."""
     require(actor_of(request), Action.RUNS_REPLAY)
     return json_response(preview_row(preview(_read_replay(request, run_id))))
 
@@ -81,7 +81,7 @@ def _read_replay(request: HttpRequest, run_id: str) -> ReplayRequest:
 
 
 def _with_plain_keys(refusal: PayloadInvalid) -> PayloadInvalid:
-    """Keys of checkpoints stand in paths as they are, `checkpoint_data.order-fetched.total`, whoever refused it."""
+    """The refusal with checkpoint keys unquoted in paths, as in `checkpoint_data.order-fetched.total`."""
     errors = tuple(
         FieldError(_QUOTED_KEY.sub(lambda found: f"checkpoint_data.{json.loads(found[1])}", error.path), error.message)
         for error in refusal.errors

@@ -1,7 +1,7 @@
-"""Whether the code that saved something differs from the code that would go on with it.
+"""Tells whether the code that saved something differs from the code that would continue with it.
 
-Source hashes are stored with each deployment, one per segment between resume points. Where a deployment has none the
-answer is None: unknown.
+Each deployment stores source hashes, one per segment between resume points. If a deployment has none, the answer is
+None: unknown.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from apps.checkpoints.resume import Choice, SavedEntry
 from apps.runs.models import Attempt, Run, TaskVersion
 
 LINEAGE_DEPTH = 20
-"""Replays of replays that are followed back to the code that made an entry; beyond it is unknown."""
+"""How many replays of replays are followed back to the code that made an entry; beyond that it is unknown."""
 
 
 class CodeChanges:
-    """Compares the code behind a run's entries with the chosen deployment's. Reads what it needs when it is made."""
+    """Compares the code that made a run's entries with the chosen deployment's. Reads what it needs on creation."""
 
     def __init__(self, run: Run, choice: Choice, entries: Sequence[SavedEntry]) -> None:
         self._chosen = choice.version
@@ -29,18 +29,18 @@ class CodeChanges:
         self._own = None if run.deployment_id is None else self._versions.get(run.deployment_id)
 
     def of_entry(self, entry: SavedEntry) -> bool | None:
-        """Whether the code that made the entry is another one now."""
+        """Whether the code that made the entry has changed."""
         maker = self._maker(entry)
         after, following = self._neighbours[entry.index]
         until = entry.key if entry.is_checkpoint else following or _next_in_source(maker, after)
         return _is_changed(maker, self._chosen, after, until)
 
     def of_segment(self, after: str | None, until: str | None, made: SavedEntry | None) -> bool | None:
-        """The same for a segment of the chosen code; `made` is the reused entry that ends it, None: it runs again."""
+        """The same for a segment of the chosen code; `made` is the reused entry that ends it, None if it runs again."""
         return _is_changed(self._own if made is None else self._maker(made), self._chosen, after, until)
 
     def of_all(self) -> bool | None:
-        """Whether any entry's code changed; None where none is known to have, and one is unknown."""
+        """Whether any entry's code changed; None if none is known to have changed but some are unknown."""
         found = {self.of_entry(entry) for entry in self._entries}
         return True if True in found else None if None in found else False
 
@@ -52,7 +52,7 @@ class CodeChanges:
 def _makers(run: Run, entries: Sequence[SavedEntry]) -> dict[int, UUID | None]:
     """The deployment that saved each entry, by its index.
 
-    What a replay brought along is always the head of its entries, and stands at the same indices in the run before it.
+    What a replay copied is always the head of its entries, at the same indices as in the run that it replays.
     """
     makers: dict[int, UUID | None] = {}
     attempts = [(entry.index, entry.attempt) for entry in entries]
@@ -74,7 +74,7 @@ def _makers(run: Run, entries: Sequence[SavedEntry]) -> dict[int, UUID | None]:
 
 
 def _neighbours(entries: Sequence[SavedEntry]) -> dict[int, tuple[str | None, str | None]]:
-    """The checkpoints before and behind each entry, by its index."""
+    """The checkpoints before and after each entry, by its index."""
     before: dict[int, str | None] = {}
     behind: dict[int, str | None] = {}
     for found, ordered in ((before, entries), (behind, reversed(entries))):
@@ -96,7 +96,7 @@ def _is_changed(made: TaskVersion | None, chosen: TaskVersion, after: str | None
 
 
 def _hashes(version: TaskVersion, after: str | None, until: str | None) -> list[str]:
-    """Of the source from one resume point to another; empty where the version lacks one of them."""
+    """The hashes of the source from one resume point to another; empty if the version lacks one of them."""
     keys = [point["key"] for point in version.resume_points]
     if (after is not None and after not in keys) or (until is not None and until not in keys):
         return []

@@ -1,4 +1,4 @@
-"""The verb of replay: a new run from any checkpoint of another, whose original stays as it is."""
+"""The replay verb: a new run from any checkpoint of another, which stays as it is."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ COPY_PAYLOAD = statement(__file__, "copy_payload")
 def replay(request: ReplayRequest) -> Run:
     """A new pending run, committed before this returns.
 
-    Raises RunNotFound, CheckpointNotFound naming the keys that there are, DeploymentNotFound, ReplayRefused with every
-    reason, and PayloadInvalid or PayloadTooLarge where the payload alone is wrong.
+    Raises RunNotFound, CheckpointNotFound naming the existing keys, DeploymentNotFound, ReplayRefused with every
+    reason, and PayloadInvalid or PayloadTooLarge if only the payload is wrong.
     """
     with transaction.atomic():
         plan = plan_replay(request)
@@ -38,7 +38,7 @@ def replay(request: ReplayRequest) -> Run:
             deployment=plan.choice.deployment,
             idempotency_scope=(original.idempotency_scope or original.id) if plan.uses_original_keys else None,
             concurrency_key=plan.concurrency_key,
-            priority=min(original.priority, PRIORITY_RANGE[1]),  # a bump is the original's own
+            priority=min(original.priority, PRIORITY_RANGE[1]),  # a bump applies only to the original
             **{name: getattr(original, name) for name in COPIED_OPTIONS},
         )
         copy.save(force_insert=True)

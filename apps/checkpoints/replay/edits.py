@@ -1,6 +1,6 @@
-"""A person's edits of stored data: checked against the names that code restores, encoded as the codec stores them.
+"""A person's edits of stored data: checked against the names that code restores, encoded as the codec stores data.
 
-Decides nothing about the replay and writes nothing. Data equal to what is stored is no edit.
+Decides nothing about the replay and writes nothing. Data equal to what is stored is not an edit.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from apps.checkpoints.store import DATA_MAX_BYTES, content_hash
 from apps.http.errors import FieldError
 
 PART_BYTES = 8_000_000
-"""How much stored data is compared with edits at a time; a single entry may have more than is left."""
+"""How much stored data is compared with edits at a time; a single entry may exceed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """New data of one entry, as it will be stored; `changed` are its names whose value differs."""
+    """New data of one entry, as it will be stored; `changed` is the names whose values differ."""
 
     entry: SavedEntry
     data: str
@@ -39,7 +39,7 @@ class Edit:
 
 @dataclass(slots=True)
 class Edits:
-    """What came of the wishes; `entries` are all the reused ones, as they will be."""
+    """The result of the requested edits; `entries` is all reused entries, as they will be."""
 
     entries: Sequence[SavedEntry]
     edits: list[Edit] = field(default_factory=list)
@@ -56,7 +56,7 @@ class _Refusal(Exception):
 def edit_entries(
     run_id: UUID, reused: Sequence[SavedEntry], later: Sequence[SavedEntry], wanted: Mapping[str, Any], choice: Choice
 ) -> Edits:
-    """The edits of the run's data that `wanted` asks for: key to whole new data."""
+    """The edits of the run's data that `wanted` asks for: it maps a key to its complete new data."""
     result = Edits(reused)
     entries = {entry.key: entry for entry in reused}
     later_keys = {entry.key for entry in later}
@@ -80,7 +80,7 @@ def edit_entries(
 
 
 def _stored(run_id: UUID, entries: Sequence[SavedEntry]) -> Iterator[tuple[SavedEntry, str, str | None]]:
-    """Each with its data and what it carries, a few megabytes at a time: a run may hold thousands of 3 MB."""
+    """Each entry with its data and carried values, a few megabytes at a time: a run may have thousands of 3 MB each."""
     parts: list[list[SavedEntry]] = []
     room = 0
     for entry in entries:
@@ -96,12 +96,12 @@ def _stored(run_id: UUID, entries: Sequence[SavedEntry]) -> Iterator[tuple[Saved
 
 
 def same_value(left: Any, right: Any) -> bool:
-    """Equal as JSON: 1, 1.0 and true differ, the order of keys does not count."""
+    """Whether two values are equal as JSON: 1, 1.0 and true differ, the order of keys does not matter."""
     return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 
 def hidden_payload_fields(old: Any, new: Any, entries: Sequence[SavedEntry], choice: Choice) -> list[FieldError]:
-    """Edited fields of the payload that a reused checkpoint restores, so that nobody would see the edit."""
+    """Edited payload fields that a reused checkpoint restores, so the edit would have no effect."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return []
     held = holders(entries)
@@ -111,7 +111,7 @@ def hidden_payload_fields(old: Any, new: Any, entries: Sequence[SavedEntry], cho
     for name in {**old, **new}:
         if name in old and name in new and same_value(old[name], new[name]):
             continue
-        # What is no parameter's reaches the code as an entry of its `**extra`.
+        # A field that is not a parameter reaches the code as an entry of its `**extra`.
         holder, within = (
             (held.get(name), "") if name in parameters or extra is None else (held.get(extra), f" in `{extra}`")
         )
@@ -132,7 +132,7 @@ def _not_reused(key: str, reused: Sequence[SavedEntry], *, is_later: bool) -> st
 
 
 def _edit(entry: SavedEntry, value: Any, data: str, carried: str | None, point: Mapping[str, Any]) -> Edit | None:
-    """None where nothing differs; raises _Refusal."""
+    """None if nothing differs; raises _Refusal."""
     text = _encode(entry.key, value)
     value = json.loads(text)
     before_data, before_carried = _read(entry.key, data), _read(entry.key, carried or "{}")
@@ -151,7 +151,7 @@ def _edit(entry: SavedEntry, value: Any, data: str, carried: str | None, point: 
     changed = tuple(name for name in after if name not in before or not same_value(before[name], after[name]))
     if not changed:
         return None
-    # A name that only the chosen code saves here is bound as that code would bind it.
+    # A name that only the chosen code saves here is bound the way that code would bind it.
     bound = [name for name in point.get("names", ()) if name in new and name not in entry.binds]
     renewed = replace(entry, binds=(*entry.binds, *bound))
     return _sized(renewed, _wrapped(new), _wrapped(new_carried) if new_carried else None, changed)
@@ -199,9 +199,9 @@ def _encode(key: str, value: Any) -> str:
     """The value as stored text; raises _Refusal with the path of what the codec could not read back."""
     try:
         text = _dumps(value)
-        # Without escapes a lone surrogate has no bytes; with them the codec finds it and names its path.
+        # A lone surrogate cannot be encoded unescaped; escaped, the codec finds it and names its path.
         raw = text.encode() if _is_encodable(text) else json.dumps(value).encode()
-        # Both ways, as a resume will: a decimal that is not finite is read and then refused.
+        # Both ways, as a resume does: a decimal that is not finite is read and then refused.
         codec.encode(codec.decode(raw))
     except (codec.CodecError, codec.MalformedJson) as error:
         path, message = getattr(error, "path", "$"), getattr(error, "message", str(error))
@@ -224,7 +224,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def _names_of(value: Any) -> Any:
-    """The entries of stored data: where one is called `$type`, the codec has wrapped them."""
+    """The entries of stored data: if one is called `$type`, the codec has wrapped them."""
     if isinstance(value, dict) and value.get("$type") == "dict" and isinstance(value.get("value"), dict):
         return value["value"]
     return value if not isinstance(value, dict) or "$type" not in value else None
@@ -235,12 +235,12 @@ def _wrapped(entries: Mapping[str, Any]) -> str:
 
 
 def _path(*parts: str) -> str:
-    # A refused key may be as long as the request allows; the answer names enough of it.
+    # A refused key may be as long as the request allows; the answer shows enough of it.
     return ".".join(("checkpoint_data", *(part[:KEY_MAX_LENGTH] for part in parts)))
 
 
 def _judge_effect(result: Edits) -> None:
-    """Refuses edits of names that a later checkpoint restores over them; warns of those that nothing restores."""
+    """Refuses edits of names that a later checkpoint overwrites; warns about names that nothing restores."""
     held = holders(result.entries)
     for edit in result.edits:
         for name in edit.changed:

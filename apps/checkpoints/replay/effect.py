@@ -1,4 +1,4 @@
-"""A replay's preview in the words and lengths of the form. Pure: `preview.py` has the facts."""
+"""A replay's preview, worded and shortened for the form. Pure: `preview.py` has the facts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEGMENTS_SHOWN = 16
 
 @dataclass(frozen=True, slots=True)
 class SegmentLine:
-    """A stretch of the code. `change` is empty where nothing is to be said of it; a left-out stretch has a count."""
+    """A stretch of the code. `change` is empty if there is nothing to say; a left-out stretch has a count."""
 
     origin: str
     end: str
@@ -38,7 +38,7 @@ class Effect:
     keys_reason: str
     concurrency_key: str
     original_concurrency_key: str
-    """Empty where it is the same."""
+    """Empty if it is the same."""
     warnings: Sequence[str]
 
 
@@ -76,7 +76,7 @@ def _segment(segment: Segment, *, is_other: bool) -> SegmentLine:
 
 
 def _both_ends(lines: list[SegmentLine]) -> list[SegmentLine]:
-    """The first and the last of many."""
+    """The first and last of many lines."""
     if len(lines) <= SEGMENTS_SHOWN:
         return lines
     half = SEGMENTS_SHOWN // 2

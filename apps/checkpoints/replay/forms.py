@@ -1,6 +1,6 @@
-"""What a person typed into the replay form: kept as typed, read as a request, complaints sorted by field.
+"""What a person typed into the replay form: kept as typed, read as a request, with complaints sorted by field.
 
-Only JSON is judged here; whether the replay can be is for `plan.py` and `preview.py`.
+Only JSON is checked here; `plan.py` and `preview.py` decide whether the replay is possible.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DATA_PATH = "checkpoint_data."
 
 @dataclass(frozen=True, slots=True)
 class FieldNote:
-    """A complaint about a field: `where` inside its value, or at `line` and `column` (from 1) of what is no JSON."""
+    """A complaint about a field: `where` inside its value, or at `line` and `column` (from 1) if it is not JSON."""
 
     message: str
     where: str = ""
@@ -45,7 +45,7 @@ class _NotJson(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TypedReplay:
-    """The fields of the form; `payload` is None where its editor was not opened, `data` is by index."""
+    """The fields of the form; `payload` is None if its editor was not opened, `data` is by index."""
 
     from_key: str = ""
     deployment: str = ORIGINAL
@@ -69,7 +69,7 @@ class TypedReplay:
         )
 
     def request(self, run_id: UUID, keys: Mapping[int, str], stored_payload: str) -> tuple[ReplayRequest, Notes]:
-        """The request, without the fields that are no JSON: those are in the notes. `keys` are the run's, by index."""
+        """The request, without the fields that are not JSON, which are in the notes. `keys` are the run's, by index."""
         notes: Notes = {}
         payload: Any = UNCHANGED
         if self.payload is not None:
@@ -78,7 +78,7 @@ class TypedReplay:
             except _NotJson as error:
                 notes[PAYLOAD_FIELD] = [error.note]
             else:
-                # The editor is filled in from the start, so an untouched one must not count as an edit.
+                # The editor is prefilled, so an untouched one must not count as an edit.
                 payload = UNCHANGED if _is_same(payload, stored_payload) else payload
         data = {}
         for index, text in self.data.items():
@@ -105,7 +105,7 @@ def data_field_name(index: int) -> str:
 
 
 def notes_of(errors: Iterable[FieldError], indices: Mapping[str, int]) -> Notes:
-    """Refusals by the field that they belong to; `indices` are the places of the run's keys."""
+    """Refusals by the field that they belong to; `indices` maps the run's keys to their indices."""
     notes: Notes = {}
     for error in errors:
         name, where = _field_of(error.path, indices)
@@ -120,7 +120,7 @@ def _field_of(path: str, indices: Mapping[str, int]) -> tuple[str, str]:
     if path == "deployment":
         return DEPLOYMENT_FIELD, ""
     inner = path.removeprefix(DATA_PATH)
-    # Keys may hold dots: the longest one that opens the path is meant.
+    # Keys may contain dots: the longest key that begins the path is meant.
     for key in sorted(indices, key=len, reverse=True) if inner != path else ():
         if (rest := _below(inner, key)) is not None:
             return data_field_name(indices[key]), rest
@@ -151,5 +151,5 @@ def _read_json(text: str) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Browsers send line breaks as CRLF, in keys too."""
+    """The text with plain line breaks: browsers send CRLF, in keys too."""
     return text.replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""Which runs replay which: the way down from a run. The way up is `Run.replay_of`."""
+"""Which runs replay a run: the way down. The way up is `Run.replay_of`."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -8,7 +8,7 @@ from apps.runs.models import Run
 
 
 def replay_page(run_id: UUID, *, cursor: str | None = None, limit: int = 50) -> tuple[Sequence[Run], str | None]:
-    """The replays made of the run, newest first, and the cursor of the page after them."""
+    """The replays of the run, newest first, and the cursor of the next page."""
     return cursor_page(Run.objects.filter(replay_of_id=run_id), "replays", cursor, limit)
 
 

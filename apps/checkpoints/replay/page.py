@@ -1,4 +1,4 @@
-"""What the replay form shows: where it can begin, what can be edited, and what would come of it. Changes nothing."""
+"""What the replay form shows: where to begin, what can be edited, and what would happen. Changes nothing."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from apps.runs.values.text import pretty, pretty_entries
 from apps.runs.values.tree import Pairs, parse, printable
 
 EDITOR_BYTES = 64_000
-"""A larger value is put into an editor only when a person asks for it."""
+"""A larger value is put into an editor only on request."""
 
 EDITOR_ROWS = (3, 16)
 EDITOR_OPEN_ROWS = 10
 PLACES_SHOWN = 200
 FOLD_FROM = 5
 FOLD_SHOWN = 50
-"""Places of the form, the newest; every entry has a button of its own in the state inspector."""
+"""Places shown in the form, the newest; every entry has its own button in the state inspector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class StartPoint:
 
     @property
     def is_pinned(self) -> bool:
-        """It is shown wherever it stands."""
+        """Whether it is shown wherever it is in the list."""
         return self.is_chosen or self.editor is not None
 
 
@@ -108,7 +108,7 @@ class DeploymentOption:
 
 @dataclass(slots=True)
 class ReplayPage:
-    """The form with what was typed. `outcome` is None where not even a preview can be made."""
+    """The form with what was typed. `outcome` is None if not even a preview can be made."""
 
     run_id: str
     task: str
@@ -144,13 +144,13 @@ class ReplayPage:
 
     @property
     def data_notes(self) -> Sequence[tuple[str, Sequence[FieldNote]]]:
-        """Of each value that was sent along, also where there is nothing to complain of."""
+        """The notes for each value that was sent, even if there are no complaints."""
         names = map(data_field_name, self.typed.data)
         return [(name, self.notes.get(name, ())) for name in names]
 
 
 def first_page(run_id: UUID, from_key: str, edited: Sequence[int] = ()) -> ReplayPage:
-    """The form as it opens; raises RunNotFound. A dead letter is offered the newest code where that can go on."""
+    """The form as it opens; raises RunNotFound. A dead letter is offered the newest code if that can continue."""
     run = find_run(run_id, Run.objects.with_deployments())
     entries = entries_of(run.id)
     keys = {entry.key for entry in entries}
@@ -194,12 +194,12 @@ def build_page(run: Run, entries: Sequence[Entry], typed: TypedReplay) -> Replay
 
 
 def payload_editor(run_id: UUID) -> Editor:
-    """The payload to edit, however large; raises RunNotFound."""
+    """An editor for the payload, however large; raises RunNotFound."""
     return Editor(PAYLOAD_FIELD, "Payload", pretty(parse(find_run(run_id).value.payload)))
 
 
 def data_editor(run_id: UUID, index: int) -> Editor | None:
-    """What is stored there to edit, with the values that it carries; None where there is nothing."""
+    """An editor for what is stored there, with the values that it carries; None if there is nothing."""
     row = Checkpoint.objects.filter(run_id=run_id, index=index).first()
     if row is None:
         return None
@@ -209,7 +209,7 @@ def data_editor(run_id: UUID, index: int) -> Editor | None:
 
 
 def _preview(request: ReplayRequest, entries: Sequence[Entry], notes: Notes) -> Effect | None:
-    """What would come of it, its refusals added to the notes; None where not even that can be said."""
+    """What would happen, with refusals added to the notes; None if not even that can be said."""
     try:
         shown = preview(request)
     except CheckpointNotFound as error:
@@ -246,12 +246,12 @@ def _place(entry: Entry, typed: TypedReplay, notes: Notes) -> StartPoint:
 
 
 def _proposes_newest(run: Run) -> bool:
-    """The code of a dead letter has failed; the newest may mend it."""
+    """Whether to propose the newest code: the code of a dead letter has failed, the newest may fix it."""
     return run.state == RunState.DEAD_LETTER and run.deployment_id not in (None, run.task.deployment_id)
 
 
 def _options(run: Run, wanted: str) -> list[DeploymentOption]:
-    """Empty where there is nothing to choose."""
+    """The deployments to choose from; empty if there is no choice."""
     original, newest = run.deployment, run.task.deployment
     known = [(ORIGINAL, original or newest, "the code that it ran on" if original else "the newest code")]
     if original is not None and original != newest:

@@ -1,4 +1,4 @@
-"""What a replay will be, judged before anything is written: where it begins, its edits, its payload, its code."""
+"""What a replay will be, decided before anything is written: where it begins, its edits, its payload, its code."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class _Unchanged:
 
 
 UNCHANGED: Any = _Unchanged()
-"""Stands for the original's payload where no other is given."""
+"""Stands for the original's payload if no other is given."""
 
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """What a person asks for. `from_checkpoint` is a key of the run, checkpoint or step; None: from the start.
+    """A requested replay. `from_checkpoint` is a key of the run, checkpoint or step; None: from the start.
 
-    `checkpoint_data` replaces the data of reused keys whole, in the form in which it is stored. `deployment` is
+    `checkpoint_data` replaces the complete data of reused keys, in the form in which it is stored. `deployment` is
     "original", "latest" or a public id.
     """
 
@@ -56,7 +56,7 @@ class ReplayRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What the replay will be; with `refusals` or a `payload_refusal` it will not."""
+    """What the replay will be; it cannot be made if there are `refusals` or a `payload_refusal`."""
 
     original: Run
     choice: Choice
@@ -76,7 +76,7 @@ class ReplayPlan:
 def plan_replay(request: ReplayRequest) -> ReplayPlan:
     """Reads the run and judges the request; writes nothing.
 
-    Raises RunNotFound, CheckpointNotFound and DeploymentNotFound; whatever else is wrong is in the plan.
+    Raises RunNotFound, CheckpointNotFound and DeploymentNotFound; anything else that is wrong is in the plan.
     """
     original = find_run(request.run_id, Run.objects.with_deployments())
     entries = saved_entries(original.id)
@@ -92,7 +92,7 @@ def plan_replay(request: ReplayRequest) -> ReplayPlan:
     refusals += payload.hidden
     refusals += _size_refusals(edits)
     later = entries[count:]
-    # What an earlier edit had replaced is made anew, so the original's effects were others.
+    # What an earlier edit had replaced is made again, so the original's effects were different.
     is_edited = bool(edits.edits) or payload.text is not None or any(entry.is_edited for entry in later)
     return ReplayPlan(
         original=original,
@@ -108,7 +108,7 @@ def plan_replay(request: ReplayRequest) -> ReplayPlan:
 
 
 def _size_refusals(edits: Edits) -> list[FieldError]:
-    """A replay stores what it reuses, edits included, and is bounded as any run."""
+    """Refuses a replay that would store too much: it stores what it reuses, edits included, and has a run's limit."""
     size = sum(entry.size_bytes for entry in edits.entries)
     if size <= STORED_MAX_BYTES:
         return []
@@ -117,7 +117,7 @@ def _size_refusals(edits: Edits) -> list[FieldError]:
 
 
 def payload_errors(plan: ReplayPlan) -> tuple[FieldError, ...]:
-    """Why the payload is refused; one that is too large has no field of its own."""
+    """Why the payload is refused; one that is too large names no field."""
     refusal = plan.payload_refusal
     if refusal is None:
         return ()
@@ -135,7 +135,7 @@ def _place(original: Run, entries: Sequence[SavedEntry], key: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NewPayload:
-    """`text` is None for the original's; `hidden` are the edited fields that checkpoints would hide."""
+    """`text` is None for the original's payload; `hidden` is the edited fields that checkpoints would hide."""
 
     text: str | None
     concurrency_key: str
@@ -143,7 +143,7 @@ class NewPayload:
 
 
 def _new_payload(original: Run, request: ReplayRequest, choice: Choice, entries: Sequence[SavedEntry]) -> NewPayload:
-    """Raises PayloadInvalid and PayloadTooLarge, also where the chosen code no longer takes the original's payload."""
+    """Raises PayloadInvalid and PayloadTooLarge, also if the chosen code no longer accepts the original's payload."""
     is_given = request.payload is not UNCHANGED
     if not is_given and not choice.is_other and choice.original is not None:
         return NewPayload(None, original.concurrency_key)
@@ -164,7 +164,7 @@ def _new_payload(original: Run, request: ReplayRequest, choice: Choice, entries:
 
 
 def _concurrency_key(original: Run, choice: Choice, stored: Any, value: Any) -> str:
-    """The key that the chosen code takes from the payload; the original's where that was not taken from its payload.
+    """The key that the chosen code takes from the payload; the original's if that was not taken from its payload.
 
     Raises PayloadInvalid naming the field that is missing.
     """

@@ -1,6 +1,6 @@
-"""What a replay would do, before anybody decides: what it reuses, what runs again, what its code and keys would be.
+"""Previews a replay before anybody decides: what it would reuse, what would run again, with which code and keys.
 
-Follows the plan of `plan.py` and writes nothing. What would be refused is listed, not raised.
+Follows the plan of `plan.py` and writes nothing. Refusals are listed, not raised.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from apps.runs.states import state_words
 
 @dataclass(frozen=True, slots=True)
 class ReusedEntry:
-    """What the replay brings along; `is_code_changed` is None where the source of either side is unknown."""
+    """What the replay copies; `is_code_changed` is None if the source of either side is unknown."""
 
     key: str
     kind: str
@@ -30,7 +30,7 @@ class ReusedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The code between two resume points of the chosen deployment; None: from the start, to the end."""
+    """The code between two resume points of the chosen deployment; None means from the start or to the end."""
 
     from_key: str | None
     to_key: str | None
@@ -40,7 +40,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPreview:
-    """`original_deployment` is None for a run that never started; `runs_again` are keys that are made anew."""
+    """`original_deployment` is None for a run that never started; `runs_again` is the keys that are made again."""
 
     deployment: Deployment
     original_deployment: Deployment | None
@@ -94,7 +94,7 @@ def preview(request: ReplayRequest) -> ReplayPreview:
 
 
 def segments_of(plan: ReplayPlan, changes: CodeChanges) -> list[Segment]:
-    """The chosen code in source order; what stands before the point that it continues after is reused."""
+    """The chosen code in source order; what comes before the point that it continues after is reused."""
     keys: list[str] = list(plan.choice.points)
     resumes_after = resume_key(plan.reused)
     reused_count = keys.index(resumes_after) + 1 if resumes_after in keys else 0
@@ -134,7 +134,7 @@ def _warnings(plan: ReplayPlan, reused: Sequence[ReusedEntry]) -> Iterator[str]:
 
 
 def changed_code_warnings(choice: Choice, keys: Sequence[str]) -> Iterator[str]:
-    """One sentence where data is reused whose code is another one now."""
+    """A warning if reused data was made by code that has changed."""
     if keys:
         shown = ", ".join(map(repr, keys[:3])) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
         yield f"The code that made {shown} is different in {choice.deployment}; its old data is reused."

@@ -1,4 +1,4 @@
-"""The shapes of the HTTP API of replays."""
+"""The schemas of the HTTP API of replays."""
 
 from typing import Annotated, Any
 
@@ -13,13 +13,13 @@ class ReplayIn(Strict):
     from_checkpoint: Annotated[
         str | None, Field(description="The checkpoint or step to start after; null: from the start.")
     ] = None
-    payload: Annotated[Any, Field(description="Another payload; left out: the original's.")] = None
+    payload: Annotated[Any, Field(description="Another payload; if left out, the original's.")] = None
     checkpoint_data: Annotated[
-        dict[str, Any], Field(description="New data by key, for what is reused; it replaces the data whole.")
+        dict[str, Any], Field(description="New data by key, for what is reused; it replaces the data as a whole.")
     ] = {}
     deployment: Annotated[str, Field(max_length=64, description='"original", "latest" or an id.')] = "original"
     new_idempotency_keys: Annotated[
-        bool, Field(description="Never the original's keys; edits of payload or data bring new ones anyhow.")
+        bool, Field(description="Never use the original's keys; edits of payload or data always bring new ones.")
     ] = False
 
 
@@ -48,7 +48,7 @@ class ReplayPreviewOut(Strict):
     is_other_deployment: bool
     resumes_after: Annotated[str | None, Field(description="Where the code continues; null: at its start.")]
     reused: list[ReusedOut]
-    runs_again: Annotated[list[str], Field(description="Keys of the original that are made anew.")]
+    runs_again: Annotated[list[str], Field(description="Keys of the original that are made again.")]
     segments: list[SegmentOut]
     uses_original_keys: Annotated[bool, Field(description="Whether `idempotency_key()` gives the original's keys.")]
     keys_reason: str
@@ -57,7 +57,7 @@ class ReplayPreviewOut(Strict):
     ]
     original_concurrency_key: str
     warnings: list[str]
-    refusals: Annotated[list[FieldErrorOut], Field(description="Why it would be refused; empty where it would not.")]
+    refusals: Annotated[list[FieldErrorOut], Field(description="Why it would be refused; empty if it would not.")]
 
 
 class ReplayFilters(Strict):

@@ -11,7 +11,7 @@ EDITED_KEYS_SHOWN = 20
 
 
 def audit_details(request: ReplayRequest, copy: Run) -> dict[str, Any]:
-    """What was asked for and what it became. Of edits only the keys: values may hold what nobody else should see."""
+    """What was asked for and what it became. Only the keys of edits: values may contain what others should not see."""
     asked: dict[str, Any] = {}
     if request.payload is not UNCHANGED:
         asked["has_payload"] = True

@@ -28,7 +28,7 @@ EDITED_LIMIT = 20
 @requires(Action.RUNS_REPLAY)
 @missing_is_404()
 def replay_form(request: HttpRequest, run_id: str) -> HttpResponse:
-    """The form in the run page's dialog, and a page of its own where scripts are off."""
+    """The form in the run page's dialog, and a separate page without scripts."""
     edited = [int(text) for text in request.GET.getlist("edit")[:EDITED_LIMIT] if text.isdecimal() and len(text) < 9]
     page = first_page(run_id_of(run_id), request.GET.get("from", ""), edited)
     is_part = request.headers.get("HX-Request")
@@ -41,7 +41,7 @@ def replay_form(request: HttpRequest, run_id: str) -> HttpResponse:
 @requires(Action.RUNS_REPLAY)
 @missing_is_404()
 def replay_preview(request: HttpRequest, run_id: str) -> HttpResponse:
-    """What would come of the fields as they stand: the preview, and each field's complaints beside it."""
+    """What the fields as typed would do: the preview, and each field's complaints next to it."""
     page = _typed_page(request, run_id)
     if request.headers.get("HX-Request"):
         return render(request, "checkpoints/replay/_preview.html", {**_context(page), "is_swap": True})
@@ -52,7 +52,7 @@ def replay_preview(request: HttpRequest, run_id: str) -> HttpResponse:
 @requires(Action.RUNS_REPLAY)
 @missing_is_404()
 def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
-    """Leads to the new run; what is refused comes back with what was typed."""
+    """Redirects to the new run; if refused, the form comes back with what was typed."""
     found = run_id_of(run_id)
     payload = find_run(found).value.payload
     typed = TypedReplay.read(request.POST)
@@ -79,7 +79,7 @@ def replay_run(request: HttpRequest, run_id: str) -> HttpResponse:
 @requires(Action.RUNS_REPLAY)
 @missing_is_404()
 def payload_field(request: HttpRequest, run_id: str) -> HttpResponse:
-    """The editor of a payload that is too large to be in the form from the start."""
+    """The editor for a payload that is too large to be in the form from the start."""
     editor = payload_editor(run_id_of(run_id))
     return render(request, "checkpoints/replay/_json_editor.html", {"editor": editor})
 
@@ -88,7 +88,7 @@ def payload_field(request: HttpRequest, run_id: str) -> HttpResponse:
 @requires(Action.RUNS_REPLAY)
 @missing_is_404()
 def data_field(request: HttpRequest, run_id: str, index: int) -> HttpResponse:
-    """The editor of what is stored at that index; `closed` puts it away, `large` opens it whatever its size."""
+    """The editor for what is stored at that index; `closed` removes it, `large` opens it whatever its size."""
     found = run_id_of(run_id)
     row = Checkpoint.objects.filter(run_id=found, index=index).values_list("key", "size_bytes").first()
     if row is None:

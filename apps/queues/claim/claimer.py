@@ -1,6 +1,6 @@
-"""Claiming: due runs become pending, pending runs are leased to one worker. Ends nobody's lease (see `workers.leases`).
+"""Claims runs: due runs become pending, pending runs are leased to one worker. Ends no lease (see `workers.leases`).
 
-The only caller in production is a coordinator, on a connection of its own pool.
+The only caller in production is a coordinator, on a connection from its own pool.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from apps.storage.statements import HELD, Statement, statement
 
 PROMOTE_LIMIT = 1000
 PAIR_LIMIT = 1000
-"""Queues with their tasks, per find."""
+"""Pairs of queue and task per find."""
 
 LOCK_CLAIMS = statement(__file__, "lock_claims")
 PROMOTE_DUE = statement(__file__, "promote_due")
@@ -35,32 +35,32 @@ START_PROBES = statement(__file__, "start_probes")
 REPEAT_CLAIMS = statement(__file__, "repeat_claims")
 
 BOOKING_TIMEOUT = "SET LOCAL lock_timeout = '100ms'"
-"""Others' claims wait while rates and cool-downs are written down: whoever holds one of those must not stop all
+"""Other claims wait while rates and cool-downs are written: a session that holds one of those rows must not stop all
 claims."""
 
 BOOKING_PAUSE_SECONDS = 2.0
-"""For so long nothing is claimed that has to be written down, where somebody else held what had to be written."""
+"""If somebody else held a row that had to be written, nothing that needs such writes is claimed for this long."""
 
 Connection = AsyncConnection[Any]
 
 
 class PollAnsweredError(Exception):
-    """The poll has claims already: it was sent twice, and another coordinator, or this one, was faster."""
+    """The poll already has claims: it was sent twice, and another coordinator, or this one, was faster."""
 
 
 async def promote_due(database: Connection, *, limit: int = PROMOTE_LIMIT) -> list[UUID]:
-    """Makes runs pending whose due time has come; returns their ids."""
+    """Makes runs pending when their due time has come; returns their ids."""
     return [row.id for row in await PROMOTE_DUE.run_on(database, limit=limit)]
 
 
 async def next_due_seconds(database: Connection) -> float | None:
-    """Until the next run is due, 0 where one is already; None where no run has a due time."""
+    """Seconds until the next run is due, 0 if one already is; None if no run has a due time."""
     seconds = (await NEXT_DUE.run_on(database))[0].seconds
     return None if seconds is None else max(0.0, seconds)
 
 
 async def repeat(database: Connection, *, worker_id: UUID, poll_id: UUID, confirm_seconds: int) -> list[Any]:
-    """The live claims that this poll was already answered with, by any coordinator; their leases begin anew."""
+    """The live claims that this poll was already answered with, by any coordinator; their leases begin again."""
     async with database.transaction():
         return await REPEAT_CLAIMS.run_on(
             database, worker_id=worker_id, poll_id=poll_id, confirm_seconds=confirm_seconds
@@ -69,7 +69,7 @@ async def repeat(database: Connection, *, worker_id: UUID, poll_id: UUID, confir
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """`rows` as in `claim_runs.sql`; `again_in_seconds`: when more may be had without a notification, if ever."""
+    """`rows` as in `claim_runs.sql`; `again_in_seconds`: when more may be available without a notification, if ever."""
 
     rows: Sequence[Any] = ()
     again_in_seconds: float | None = None
@@ -77,21 +77,21 @@ class Claimed:
 
 @dataclass(slots=True)
 class Claimer:
-    """Claims for one coordinator; remembers lanes between claims, and nothing that a limit depends on."""
+    """Claims for one coordinator; remembers lanes between claims, but nothing that a limit depends on."""
 
     lanes: Lanes = field(default_factory=Lanes)
     _is_short: bool = False
     _unbooked_until: float = float("-inf")
-    """Until then lanes with rates, and those that cool down, are left out."""
+    """Until then, lanes that have rates or are cooling down are left out."""
     _held_back: set[Group] = field(default_factory=set)
-    """Groups of this pass that waited for what the groups before them would leave; they have one more turn in it."""
+    """Groups of this pass that waited for what the groups before them would leave; they get one more turn in it."""
 
     async def claim(
         self, database: Connection, *, worker_id: UUID, poll_id: UUID, limit: int, confirm_seconds: int
     ) -> Claimed:
         """Leases up to `limit` pending runs to the worker and opens their attempts, within all limits.
 
-        Raises PollAnsweredError where the poll has claims already (see `repeat`).
+        Raises PollAnsweredError if the poll already has claims (see `repeat`).
         """
         try:
             return await self._claim(database, worker_id, poll_id, limit, confirm_seconds)
@@ -140,8 +140,7 @@ class Claimer:
     async def _pass(
         self, database: Connection, limit: int, parameters: Mapping[str, Any], waits: list[float], claimed_count: int
     ) -> list[Any]:
-        """As `_try_pass`; without the lanes that have to be written down, where somebody holds what is to be
-        written."""
+        """Like `_try_pass`; without the lanes that need writes if somebody holds the rows to be written."""
         try:
             return await self._try_pass(database, limit, parameters, waits, claimed_count)
         except HELD:
@@ -160,9 +159,9 @@ class Claimer:
     ) -> list[Any]:
         """One READ COMMITTED transaction: the lock, then what bounds the claim, then the claim.
 
-        The counts are read by a statement that starts after the lock is held; the two are sent together. Where the
-        first shares fit, the lock is held for three round trips, and for one more where a group had to wait for what
-        the groups before it leave of a limit that they share.
+        The counts are read by a statement that starts after the lock is held; the two are sent together. If the first
+        shares fit, the lock is held for three round trips, plus one if a group had to wait for what the groups before
+        it leave of a limit that they share.
         """
         rows: list[Any] = []
         self._is_short = False
@@ -218,10 +217,10 @@ class Claimer:
     def _settle(
         self, planned: Sequence[GroupTake], taken: Sequence[Any], groups: Mapping[Group, list[Terms]], room: Room
     ) -> dict[Group, list[Terms]]:
-        """Gives back what was not taken; returns the groups that may have more, in their turns."""
+        """Gives back what was not taken; returns the groups that may have more, in turn order."""
         counts: dict[Lane, int] = {}
         places: dict[Lane, Place] = {}
-        for row in taken:  # in the order of the lanes, so the last one of each stands
+        for row in taken:  # in order of the lanes, so the last row of each lane wins
             lane = Lane(row.queue, row.task_id, row.concurrency_key)
             counts[lane] = counts.get(lane, 0) + 1
             places[lane] = Place(-row.priority, row.run_id)
@@ -240,14 +239,14 @@ class Claimer:
             elif group.is_squeezed and group.group not in self._held_back:
                 held_back.append(group.group)
             elif group.is_squeezed or len(group.takes) < len(groups[group.group]):
-                # A lane that had no take may have one now, after others gave back: the next claim sees to it.
+                # A lane that got nothing may get some now that others gave back: the next claim sees to it.
                 self._is_short = True
         self.lanes.served(places)
         self.lanes.drained(drained)
         self._held_back.update(held_back)
-        # Groups that had no turn in this round are as open as those that filled theirs.
+        # Groups without a turn in this round are as open as those that filled theirs.
         unplanned = [group for group in groups if group not in {each.group for each in planned}]
-        # Those that were held back come before anyone's second share, which the next claim sees to.
+        # Groups that were held back come before anyone's second share, which the next claim sees to.
         self._is_short |= bool(held_back and full)
         again = [] if held_back else [group for group in groups if group in full]
         return {group: groups[group] for group in (*held_back, *unplanned, *again)}
@@ -260,7 +259,7 @@ async def _run(database: Connection, wanted: Statement, parameters: Mapping[str,
 
 
 async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, rows: Sequence[Any]) -> None:
-    """What later claims are bounded by, apart from the running runs themselves."""
+    """Writes what bounds later claims, apart from the running runs themselves."""
     charges = {bound: count for bound, count in room.charges.items() if count}
     cooling = {each.lane.task_id for each in terms if each.is_cooling}
     probes = {row.task_id: row.run_id for row in rows if row.task_id in cooling}  # one each, see `terms_of`
@@ -287,7 +286,7 @@ async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, 
 
 
 def _waits(terms: Sequence[Terms], room: Room) -> list[float]:
-    """When rates that are used up leave room again."""
+    """How long until used-up rates leave room again."""
     waits = []
     for each in terms:
         for bound, (text, ahead) in each.rates.items():

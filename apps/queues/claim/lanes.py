@@ -1,7 +1,7 @@
-"""What one coordinator remembers between claims: the lanes, whose turn it is, and how far each lane was read.
+"""What one coordinator remembers between claims: the lanes, whose turn it is, and how far each lane has been read.
 
 All of it is a hint. Exactness comes from the rows that a claim reads under its lock; a coordinator that forgets
-everything loses nothing but time.
+everything loses only time.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from uuid import UUID
 from apps.queues.claim.shares import Group, Lane, Terms
 
 FIND_SHARE = 4
-"""Finding lanes may take a fifth of the time: it wades through the rows that an old snapshot keeps from being removed,
-so its pauses grow with what it costs."""
+"""Finding lanes may take a fifth of the time: it wades through the dead rows that an old snapshot keeps, so its pauses
+grow with its cost."""
 
 FIND_PAUSE_SECONDS = (0.002, 2.0)
 
 LANE_LIMIT = 500
-"""Keys of one queue and task per find; the next find goes on behind them."""
+"""Keys of one queue and task per find; the next find continues after them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in a lane, in the order of its index: everything before it was taken or is held by others."""
+    """A place in a lane, in index order: everything before it was taken or is held by others."""
 
     turned_priority: int
     run_id: UUID
@@ -35,26 +35,26 @@ START = Place(-(2**31), UUID(int=0))
 
 @dataclass(slots=True)
 class Lanes:
-    """Groups in the order of their turns: who was served goes to the end."""
+    """Groups in turn order: a group that was served goes to the end."""
 
     groups: dict[Group, dict[Lane, Place]] = field(default_factory=dict)
     from_keys: dict[tuple[str, str], str] = field(default_factory=dict)
-    """By queue and task: the key where the next find begins, where the last one's page was full."""
+    """By queue and task: the key where the next find begins, if the last one's page was full."""
     from_pair: tuple[str, str] = ("", "")
-    """The queue and task behind which the next find begins, where the last one's page was full."""
+    """The queue and task after which the next find begins, if the last one's page was full."""
     found_at: float = float("-inf")
     pause_seconds: float = 0.0
 
     @property
     def has_more(self) -> bool:
-        """Whether the last find left lanes to the next one."""
+        """Whether the last find left lanes for the next one."""
         return bool(self.from_keys) or self.from_pair != ("", "")
 
     def may_find(self, now: float) -> bool:
         return now >= self.found_at + self.pause_seconds
 
     def found(self, lanes: Sequence[Lane], *, began_at: float, ended_at: float) -> None:
-        """Takes over what a find has found; groups that were known keep their turn, all lanes begin at their start."""
+        """Takes over the result of a find; known groups keep their turn, all lanes begin at their start."""
         shortest, longest = FIND_PAUSE_SECONDS
         self.found_at = ended_at
         self.pause_seconds = min(longest, max(shortest, FIND_SHARE * (ended_at - began_at)))
@@ -73,7 +73,7 @@ class Lanes:
         return [lane for lanes in self.groups.values() for lane in lanes]
 
     def with_terms(self, terms: Iterable[Terms]) -> dict[Group, list[Terms]]:
-        """Groups in their turns, with the lanes that may be claimed from."""
+        """Groups in turn order, with the lanes that may be claimed from."""
         open_groups: dict[Group, list[Terms]] = {group: [] for group in self.groups}
         for each in terms:
             open_groups[each.lane.group].append(each)
@@ -83,15 +83,15 @@ class Lanes:
         return self.groups[lane.group][lane]
 
     def served(self, places: Mapping[Lane, Place]) -> None:
-        """The last run that was taken of each lane; their groups have had their turn."""
+        """Records the last run taken from each lane; their groups have had their turn."""
         for lane, place in places.items():
             self.groups[lane.group][lane] = place
         groups = {lane.group for lane in places}
-        for group in [group for group in self.groups if group in groups]:  # in their turns, not in the order of runs
+        for group in [group for group in self.groups if group in groups]:  # in turn order, not in the order of runs
             self.groups[group] = self.groups.pop(group)
 
     def drained(self, lanes: Iterable[Lane]) -> None:
-        """Nothing more was found in them."""
+        """Records that nothing more was found in these lanes."""
         for lane in lanes:
             group = self.groups.get(lane.group, {})
             group.pop(lane, None)

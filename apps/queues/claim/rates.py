@@ -1,4 +1,4 @@
-"""Rate limits such as `100/m`: their text, and how many runs may start now. Pure arithmetic; the clock is the caller's.
+"""Rate limits such as `100/m`: their text, and how many runs may start now. Pure arithmetic; the caller has the clock.
 
 GCRA (the leaky bucket as a meter, ITU-T I.371): evenly spaced arrivals with a burst of a tenth of the limit. In any
 window of length w no more than burst + w / interval runs start, so there is no edge at which two windows' worth fit.
@@ -16,7 +16,7 @@ UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 BURST_SHARE = 10
 
 ROUNDING = 1e-9
-"""A billionth of an interval, so that one which is exactly over is not taken for one that is not."""
+"""A billionth of an interval, so that an interval that is exactly over is not mistaken for an unfinished one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class Rate:
         return (self.burst - 1) * self.interval_seconds
 
     def room(self, ahead_seconds: float) -> int:
-        """How many runs may start now; `ahead_seconds`: by how much the next even arrival lies in the future."""
+        """How many runs may start now; `ahead_seconds` is how far the next even arrival lies in the future."""
         slack = self.tolerance_seconds - max(0.0, ahead_seconds)
         return 0 if slack < 0 else math.floor(slack / self.interval_seconds + ROUNDING) + 1
 
     def wait_seconds(self, ahead_seconds: float) -> float:
-        """Until the next run may start."""
+        """Seconds until the next run may start."""
         return max(0.0, ahead_seconds - self.tolerance_seconds)
 
 
 @lru_cache(maxsize=1024)
 def parse_rate(text: str) -> Rate:
-    """Raises ValueError, with the form that is needed."""
+    """The rate; raises ValueError with the form that is needed."""
     match = RATE.match(text)
     if match is None:
         raise ValueError(f"must be a whole number per s, m, h or d, such as 100/m, not {text!r}")

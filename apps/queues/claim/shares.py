@@ -1,7 +1,7 @@
 """How a claim divides a worker's free slots among lanes, within every limit. Pure: rows in, numbers out.
 
-A lane is one task's runs of one queue and concurrency key; the lanes of one queue and key form a group, inside which
-priority decides. Groups take turns, so a key that floods its queue starves nobody.
+A lane is one task's runs in one queue with one concurrency key; the lanes of one queue and key form a group, inside
+which priority decides. Groups take turns, so a key that floods its queue starves nobody.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Group(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """What a limit is on: `scope` is queue, task or key."""
+    """What a limit applies to: `scope` is queue, task or key."""
 
     scope: str
     name: str
@@ -43,7 +43,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What bounds a lane: how many more runs each of its limits leaves room for, by what the limit is on."""
+    """What bounds a lane: how many more runs each of its limits leaves room for, by what the limit applies to."""
 
     lane: Lane
     is_retired: bool
@@ -52,16 +52,16 @@ class Terms:
     now: datetime
     """The clock of the whole claim."""
     rates: Mapping[Bound, tuple[str, float]]
-    """The rate's text and by how many seconds its next even arrival lies in the future."""
+    """The rate's text and how many seconds its next even arrival lies in the future."""
     slots: Mapping[Bound, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """At most so many runs of this lane.
+    """At most this many runs of this lane.
 
-    `is_squeezed`: it may come to more, when it is known how much of a limit that they share the groups before leave.
-    So nothing of its group may go before a run that the lane still has.
+    `is_squeezed`: it may get more once it is known how much the groups before it leave of a limit that they share.
+    Until then nothing of its group may overtake a run that the lane still has.
     """
 
     terms: Terms
@@ -107,12 +107,12 @@ def terms_of(row: object) -> Terms:
 
 @dataclass(slots=True)
 class Room:
-    """What the limits leave during one transaction; every run taken is booked at once."""
+    """What the limits leave during one transaction; every run that is taken is booked at once."""
 
     slots: dict[Bound, int] = field(default_factory=dict)
     rates: dict[Bound, int] = field(default_factory=dict)
     charges: dict[Bound, int] = field(default_factory=dict)
-    """Runs that were taken, by the rates that they count for."""
+    """Runs that were taken, by the rates that they count against."""
 
     @classmethod
     def of(cls, terms: Iterable[Terms]) -> Room:
@@ -127,18 +127,18 @@ class Room:
         return Room(dict(self.slots), dict(self.rates), dict(self.charges))
 
     def of_queue(self, terms: Terms) -> int:
-        """What the queue leaves, which all lanes of a group share."""
+        """The room that the queue leaves, which all lanes of a group share."""
         return self._least(bound for bound in _bounds(terms) if bound.scope == QUEUE)
 
     def of_lane(self, terms: Terms) -> int:
-        """What the task and its key leave."""
+        """The room that the task and its key leave."""
         return self._least(bound for bound in _bounds(terms) if bound.scope != QUEUE)
 
     def is_open(self, terms: Terms) -> bool:
         return self.of_queue(terms) > 0 and self.of_lane(terms) > 0
 
     def book_queue(self, terms: Terms, count: int) -> None:
-        """Takes room away, or gives it back where the count is negative."""
+        """Takes room, or gives it back if the count is negative."""
         self._book(terms, count, is_queue=True)
 
     def book_lane(self, terms: Terms, count: int) -> None:
@@ -161,11 +161,11 @@ class Room:
 
 
 def plan(groups: Mapping[Group, Sequence[Terms]], room: Room, capacity: int) -> list[GroupTake]:
-    """Equal shares of the capacity for the groups in their order, booked in `room`; what nobody can use is left over.
+    """Equal shares of the capacity for the groups in order, booked in `room`; what nobody can use is left over.
 
-    Only the claim sees whose runs go first inside a group, so each of its lanes books the most that it may get, and the
-    queue what the group may get: give back what was not taken. The first groups get the remainder. A lane that finds
-    less room than there was before this plan is squeezed (see Take); the first group has no such lane.
+    Only the claim sees whose runs go first inside a group, so each lane books the most that it may get, and the queue
+    books what the group may get: give back what was not taken. The first groups get the remainder. A lane that finds
+    less room than before this plan is squeezed (see Take); the first group has no such lane.
     """
     planned: list[GroupTake] = []
     left = capacity

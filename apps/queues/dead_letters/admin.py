@@ -1,6 +1,6 @@
 """Dead letters in Django's admin: list, filters, search, and the verbs as actions. Nothing is edited here.
 
-Who may see and do what is asked of our own roles (`access.permissions`); every change is a verb's.
+Our own roles (`access.permissions`) decide who may see and do what; verbs make every change.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ else:
 
 PAGE_SIZE = 50
 COUNT_LIMIT = 2000
-"""Counted so far, and paged so far: beyond it the filters help, and counting millions would not."""
+"""How far rows are counted and paged: beyond it filters help, and counting millions would not."""
 
 EXCERPT_LENGTH = 200
 NOTHING = "\N{EN DASH}"
@@ -51,7 +51,7 @@ REASONS_SHOWN = 5
 
 
 class BoundedPaginator(PaginatorBase):
-    """Pages of a table whose rows are never all counted."""
+    """Pages of a table whose rows are never counted in full."""
 
     @cached_property
     def count(self) -> int:
@@ -132,7 +132,7 @@ class DeadLetterAdmin(AdminBase):
 
     @admin.action(description="Discard with a note", permissions=["discard"])
     def discard_with_note(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse | None:
-        """Asks for the note on a page of its own, which posts the same action again."""
+        """Asks for the note on a separate page, which posts the same action again."""
         note, refusal = request.POST.get("note"), ""
         if note is not None:
             try:
@@ -212,7 +212,7 @@ class DeadLetterAdmin(AdminBase):
 
 
 def _selected(queryset: QuerySet[DeadLetter]) -> Selection | None:
-    """The first 10,000 of what was chosen; None where others moved them all meanwhile."""
+    """The first 10,000 of what was chosen; None if others have moved them all meanwhile."""
     run_ids: Sequence[Any] = list(queryset.values_list("id", flat=True)[:MANY_LIMIT])
     return Selection(ids=run_ids) if run_ids else None
 

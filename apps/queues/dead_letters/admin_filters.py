@@ -1,4 +1,4 @@
-"""The filters of the dead letters in Django's admin. Their choices come from the newest ones, by one query for all."""
+"""The filters of dead letters in Django's admin. Their choices come from the newest ones, in one query for all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _facets(request: HttpRequest) -> Mapping[str, Sequence[str]]:
 
 
 class FacetFilter(SimpleListFilter):
-    """One value of one filter; a value from an old address is offered too, so that it filters."""
+    """One value of one filter; a value from an old address is offered too, so that it still filters."""
 
     filter: ClassVar[Filter]
 

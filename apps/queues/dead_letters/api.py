@@ -42,7 +42,7 @@ router = Router(tags=["dead letters"])
 
 @router.get("/dead-letters", response=DeadLetterPage)
 def list_dead_letters(request: HttpRequest, filters: Query[DeadLetterQuery]) -> HttpResponse:
-    """Dead letters with what they died of, newest first."""
+    """Dead letters with their errors, newest first."""
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, DeadLetterQuery)
     items, next_cursor = dead_letter_page(
@@ -62,7 +62,7 @@ def group_dead_letters(request: HttpRequest, filters: Query[DeadLetterFilterIn])
 
 @router.post("/dead-letters/requeue", response=ManyOut, openapi_extra=body_of(RequeueManyIn))
 def requeue_dead_letters(request: HttpRequest) -> HttpResponse:
-    """Requeue up to 10,000, all at once or at a rate; each that cannot go on is named and stays."""
+    """Requeue up to 10,000, all at once or at a rate; each one that cannot continue is named and stays."""
     actor = actor_of(request)
     require(actor, Action.RUNS_REQUEUE)
     asked = read_fields(RequeueManyIn, read_object(request))
@@ -81,7 +81,7 @@ def discard_dead_letters(request: HttpRequest) -> HttpResponse:
 
 @router.post("/runs/{run_id}/requeue", response=RunOut, openapi_extra=body_of(RequeueIn))
 def requeue_run(request: HttpRequest, run_id: str) -> HttpResponse:
-    """Make a dead letter pending again: the same run goes on from its last checkpoint, with a fresh budget."""
+    """Make a dead letter pending again: the same run continues from its last checkpoint, with a fresh budget."""
     actor = actor_of(request)
     require(actor, Action.RUNS_REQUEUE)
     wanted = read_fields(RequeueIn, read_object(request, is_optional=True)).deployment
@@ -127,7 +127,7 @@ def discard_run(request: HttpRequest, run_id: str) -> HttpResponse:
 
 
 def _selection_of(asked: ManyIn) -> Selection:
-    """Raises RequestInvalid for texts among the ids that are no run's."""
+    """The selection; raises RequestInvalid for ids that are not run ids."""
     chosen = None if asked.filter is None else DEAD_LETTER_FILTERS.of_model(asked.filter)
     if asked.ids is None:
         return Selection(chosen=chosen, cursor=asked.cursor)

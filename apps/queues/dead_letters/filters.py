@@ -1,4 +1,4 @@
-"""The filters of dead letters, one record each: behind their list, the verbs that move many, and the admin."""
+"""The filters of dead letters, one record each: used by their list, the bulk verbs, and the admin."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DEAD_LETTER_FILTERS = FilterTable(
 
 
 def refuse_unstorable(chosen: Chosen) -> None:
-    """Raises SelectionInvalid for texts that no column could hold."""
+    """Raises SelectionInvalid for texts that no column can store."""
     found = tuple(FieldError(f"filter.{name}", "contains NUL") for name, text in chosen.pairs if "\x00" in text)
     if found:
         raise SelectionInvalid("; ".join(f"{error.path}: {error.message}" for error in found), found)

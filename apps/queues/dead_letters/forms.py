@@ -1,4 +1,4 @@
-"""What the requeue form offers: each deployment with where the run would go on there, or why it could not."""
+"""What the requeue form offers: each deployment, with where the run would continue there or why it could not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apps.runs.reads import find_run
 
 @dataclass(frozen=True, slots=True)
 class RequeueOption:
-    """A deployment that may go on with the run; `resumes_after` is empty for the start."""
+    """A deployment that may continue the run; `resumes_after` is empty for the start."""
 
     value: str
     name: str
@@ -46,9 +46,9 @@ class RequeueForm:
 
 
 def requeue_form_of(run_id: UUID, wanted: str = "", detail: str = "") -> RequeueForm:
-    """The newest code is proposed where there is a newer one; chosen is what was wanted, else the first that can.
+    """Proposes the newest code if there is newer code; chooses what was wanted, else the first that can continue.
 
-    Raises RunNotFound, and IllegalMove where the run is no dead letter.
+    Raises RunNotFound, and IllegalMove if the run is not a dead letter.
     """
     run = find_run(run_id, Run.objects.with_deployments())
     is_outdated = run.deployment_id is not None and run.deployment_id != run.task.deployment_id

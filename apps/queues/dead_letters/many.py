@@ -1,7 +1,7 @@
-"""Many dead letters at once: requeued, all together or one after the other at a rate, or discarded with one note.
+"""Moves many dead letters: requeues them, all at once or one by one at a rate, or discards them with one note.
 
-Done in chunks, each a transaction of its own: what was done stays done, and the same call again does the rest. Every
-run is judged as alone (`one.py`); what is refused stays as it is, and is named.
+Done in chunks, each in its own transaction: what was done stays done, and repeating the call does the rest. Every run
+is judged as if alone (`one.py`); what is refused stays as it is and is named.
 """
 
 from __future__ import annotations
@@ -40,19 +40,20 @@ from apps.storage.ids import parse_public_id, public_id
 from apps.storage.statements import is_held
 
 CHUNK = 100
-"""Runs per transaction: each may bring thousands of checkpoints to be judged by."""
+"""Runs per transaction: each may have thousands of checkpoints to be judged by."""
 
 HELD_REASON = "Another transaction holds the run; nothing was changed, try again."
 
 LONGEST_SPREAD = timedelta(days=365)
-"""From the first call on, however many follow it by their cursors."""
+"""Counted from the first call, however many calls continue it by cursor."""
 
 LISTING = "dead-letters-moved"
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Either `ids`, in their order, or what fits the filter, oldest first; `cursor`: the `next` of an earlier call."""
+    """Either `ids`, in their order, or what matches the filter, oldest first; `cursor`: the `next` of an earlier
+    call."""
 
     ids: Sequence[UUID] | None = None
     chosen: Chosen | None = None
@@ -67,7 +68,7 @@ class Refused:
 
 @dataclass(slots=True)
 class Moved:
-    """`next` goes on behind the last run that was looked at; None: nothing is left."""
+    """`next` continues after the last run that was looked at; None: nothing is left."""
 
     moved_count: int = 0
     refused: list[Refused] = field(default_factory=list)
@@ -75,9 +76,9 @@ class Moved:
 
 
 def requeue_many(selection: Selection, *, deployment: str = ORIGINAL, rate: str | None = None, actor: Actor) -> Moved:
-    """Requeues at most 10,000 dead letters; with a rate as `10/s` the n-th becomes pending n intervals later.
+    """Requeues at most 10,000 dead letters; with a rate such as `10/s` the n-th becomes pending n intervals later.
 
-    The first goes at once; a further call with `cursor` keeps the distance to the last one. Raises SelectionInvalid and
+    The first goes at once; another call with `cursor` keeps the distance from the last one. Raises SelectionInvalid and
     DeploymentNotFound.
     """
     interval = _interval(rate)
@@ -129,7 +130,7 @@ def discard_many(selection: Selection, *, note: str, actor: Actor) -> Moved:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a call ended: behind this run, and at a rate the time at which the next one is due."""
+    """Where a call ended: after this run, and with a rate, the time at which the next one is due."""
 
     run_id: UUID | None = None
     due_at: datetime | None = None
@@ -146,12 +147,12 @@ class _Place:
 
     @property
     def text(self) -> str:
-        assert self.run_id is not None, "a place is behind a run"
+        assert self.run_id is not None, "a place is after a run"
         return write_cursor(LISTING, public_id("run", self.run_id), timestamp(self.due_at) or "")
 
 
 def _candidates(selection: Selection, place: _Place) -> tuple[list[UUID], bool]:
-    """The runs to look at, and whether more are left behind them."""
+    """The runs to look at, and whether more are left after them."""
     if (selection.ids is None) == (selection.chosen is None):
         raise _invalid("ids", "give either ids or a filter; an empty filter means all")
     if selection.chosen is None:
@@ -170,10 +171,10 @@ def _candidates(selection: Selection, place: _Place) -> tuple[list[UUID], bool]:
 
 
 def _locked(selection: Selection, chunk: Sequence[UUID], result: Moved, wanted: str) -> list[Run]:
-    """The chunk's dead letters, locked in id order and returned in the chunk's; others that were named are refused,
-    and so is what another transaction holds.
+    """The chunk's dead letters, locked in id order and returned in chunk order; named runs that are not dead letters
+    are refused, and so are those that another transaction holds.
 
-    The filter is asked again under the lock: what others moved meanwhile is theirs.
+    The filter is applied again under the lock: what others moved meanwhile is theirs.
     """
     chosen = selection.chosen or Chosen(DEAD_LETTER_FILTERS)
     wished = chosen.apply(Run.objects.filter(id__in=chunk)).order_by("id")
@@ -188,13 +189,13 @@ def _locked(selection: Selection, chunk: Sequence[UUID], result: Moved, wanted: 
             is_there = run_id in states
             reason = state_refusal(states[run_id], wanted) if is_there else "There is no such run."
             result.refused.append(Refused(run_id, reason))
-    # Read after the lock: what is judged is what goes on.
+    # Read after the lock: what is judged is what continues.
     runs = Run.objects.with_deployments().in_bulk(list(found))
     return [runs[run_id] for run_id in chunk if run_id in found]
 
 
 def _lock(wished: RunQuerySet) -> tuple[set[UUID], set[UUID]]:
-    """The runs that are locked now, and those that another transaction holds for longer than `lock_timeout`."""
+    """The runs that are now locked, and those that another transaction holds for longer than `lock_timeout`."""
     try:
         with transaction.atomic():
             locked = wished.select_for_update(of=("self",), no_key=True)
@@ -208,7 +209,7 @@ def _lock(wished: RunQuerySet) -> tuple[set[UUID], set[UUID]]:
 
 
 def _judged(runs: Sequence[Run], deployment: str, result: Moved) -> list[tuple[UUID, Choice]]:
-    """Those that can go on, each with its code; the others are refused."""
+    """The runs that can continue, each with its code; the others are refused."""
     entries = saved_entries_of([run.id for run in runs])
     choices: dict[tuple[str, UUID | None], Choice] = {}
     found = []
@@ -241,13 +242,13 @@ def _interval(rate: str | None) -> float | None:
 
 
 def _refuse_long_spread(interval: float | None, count: int, begun: timedelta) -> None:
-    """`begun` is how far earlier calls have come already."""
+    """Refuses a rate that is too slow; `begun` is how far earlier calls have come."""
     if interval is not None and begun.total_seconds() + interval * count > LONGEST_SPREAD.total_seconds():
         raise _invalid("rate", f"is too slow: the last run would be due in more than {LONGEST_SPREAD.days} days")
 
 
 def _refuse_unknown_deployment(wanted: str) -> None:
-    """One that no run could be requeued on; whose task set it is, is judged run by run."""
+    """Refuses a deployment that does not exist; whether it has the run's task set is judged run by run."""
     if wanted not in (ORIGINAL, LATEST):
         find_deployment(wanted)
 

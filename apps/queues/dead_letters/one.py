@@ -1,7 +1,7 @@
-"""Dead letters, one by one: made pending again from the last checkpoint, or closed, after a person has looked at them.
+"""Moves one dead letter after a person has looked at it: makes it pending again from its last checkpoint, or closes it.
 
-The same run goes on, so its payload and data stay as they are; with edits it is a replay (`checkpoints.replay`). Many
-at once are in `many.py`, which judges each as this module does.
+The same run continues, so its payload and data stay as they are; with edits it is a replay (`checkpoints.replay`).
+`many.py` moves many at once and judges each as this module does.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ DISCARD_RUNS = statement(__file__, "discard_runs")
 
 @dataclass(frozen=True, slots=True)
 class RequeuePreview:
-    """What a requeue would do. `is_code_changed` says whether any code that the run will not repeat is another one now;
-    None: unknown."""
+    """What a requeue would do. `is_code_changed` says whether any code that the run will not repeat has changed; None:
+    unknown."""
 
     resumes_after: str | None
     deployment: Deployment
@@ -55,11 +55,11 @@ class RequeuePreview:
 def requeue(*, run_id: UUID, deployment: str = ORIGINAL) -> Run:
     """The dead letter as a pending run with a fresh budget, on its own deployment, "latest" or one named by its id.
 
-    Its attempt numbers go on. Raises RunNotFound, IllegalMove where it is no dead letter (any more),
-    DeploymentNotFound, and RequeueRefused where the chosen code could not continue.
+    Its attempt numbers continue. Raises RunNotFound, IllegalMove if it is not (or no longer) a dead letter,
+    DeploymentNotFound, and RequeueRefused if the chosen code could not continue.
     """
     with transaction.atomic():
-        # Locked first, so that what is judged is what goes on: a run that others requeue meanwhile saves more.
+        # Locked first, so that what is judged is what continues: a run that others requeue meanwhile saves more.
         find_run(run_id, Run.objects.select_for_update(no_key=True).only("id"))
         run = find_run(run_id, Run.objects.with_deployments())
         _refuse_other_states(run)
@@ -76,7 +76,7 @@ def requeue(*, run_id: UUID, deployment: str = ORIGINAL) -> Run:
 def discard(*, run_id: UUID, note: str) -> Run:
     """Closes the dead letter; the note stays with it.
 
-    Raises RunNotFound, IllegalMove where it is no dead letter (any more), and NoteInvalid.
+    Raises RunNotFound, IllegalMove if it is not (or no longer) a dead letter, and NoteInvalid.
     """
     note = checked_note(note)
     with transaction.atomic():
@@ -89,7 +89,7 @@ def discard(*, run_id: UUID, note: str) -> Run:
 
 
 def checked_note(note: str) -> str:
-    """The note without blanks around it; raises NoteInvalid."""
+    """The note without surrounding blanks; raises NoteInvalid."""
     text = note.strip()
     message = ""
     if not text:
@@ -130,7 +130,7 @@ def refusal_text(refusals: Sequence[FieldError]) -> str:
 
 
 def requeue_refusals(run: Run, choice: Choice, entries: Sequence[SavedEntry]) -> list[FieldError]:
-    """Why the chosen code could not go on with the run; empty where it could."""
+    """Why the chosen code could not continue the run; empty if it could."""
     found = [*choice.refusals, *resume_refusals(choice, entries)]
     if not choice.is_other and choice.original is not None:
         return found

@@ -1,4 +1,4 @@
-"""The shapes of the HTTP API of dead letters."""
+"""The schemas of the HTTP API of dead letters."""
 
 from datetime import datetime
 from typing import Annotated
@@ -20,9 +20,9 @@ class RequeuePreviewOut(Strict):
     resumes_after: Annotated[str | None, Field(description="Where the code continues; null: at its start.")]
     deployment: DeploymentOut
     is_code_changed: Annotated[
-        bool | None, Field(description="Whether code that is not repeated is another one now; null: unknown.")
+        bool | None, Field(description="Whether code that is not repeated has changed; null: unknown.")
     ]
-    refusals: Annotated[list[FieldErrorOut], Field(description="Why it would be refused; empty where it would not.")]
+    refusals: Annotated[list[FieldErrorOut], Field(description="Why it would be refused; empty if it would not.")]
     warnings: list[str]
 
 
@@ -32,7 +32,7 @@ class DiscardIn(Strict):
 
 @with_filters(DEAD_LETTER_FILTERS)
 class DeadLetterFilterIn(Strict):
-    """All that is given must fit."""
+    """Every filter that is given must match."""
 
 
 class DeadLetterQuery(DeadLetterFilterIn):
@@ -61,7 +61,7 @@ class DeadLetterGroupOut(Strict):
 
 class DeadLetterGroupsOut(Strict):
     items: Annotated[list[DeadLetterGroupOut], Field(description="The largest group first.")]
-    is_complete: Annotated[bool, Field(description="False where only the newest 10,000 were grouped.")]
+    is_complete: Annotated[bool, Field(description="False if only the newest 10,000 were grouped.")]
 
 
 class ManyIn(Strict):
@@ -74,7 +74,7 @@ class ManyIn(Strict):
 
 class RequeueManyIn(ManyIn):
     deployment: Annotated[str, Field(max_length=64, description='"original", "latest" or an id.')] = "original"
-    rate: Annotated[str | None, Field(description="As 10/s: they become pending one after the other.")] = None
+    rate: Annotated[str | None, Field(description="Such as 10/s: they become pending one by one.")] = None
 
 
 class DiscardManyIn(ManyIn):
@@ -89,5 +89,5 @@ class RefusedOut(Strict):
 class ManyOut(Strict):
     count: Annotated[int, Field(description="How many were moved.")]
     refused_count: int
-    refused: Annotated[list[RefusedOut], Field(description="The first 1,000; they are as they were.")]
-    next: Annotated[str | None, Field(description="Send it as `cursor` for what is left; null where nothing is.")]
+    refused: Annotated[list[RefusedOut], Field(description="The first 1,000; they are unchanged.")]
+    next: Annotated[str | None, Field(description="Send it as `cursor` for what is left; null if nothing is.")]

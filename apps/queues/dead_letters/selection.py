@@ -16,12 +16,12 @@ from apps.runs.models import Run, RunQuerySet
 from apps.runs.shown.run import run_row
 
 MANY_LIMIT = 10_000
-"""Dead letters per call that moves many."""
+"""Dead letters per bulk call."""
 
 FACETS_LIMIT = 1000
 
 GROUPED_LIMIT = 10_000
-"""The newest so many are grouped: their errors are read for it, each with its stack."""
+"""Only this many of the newest are grouped: grouping reads their errors, each with its stack."""
 
 
 def with_errors(runs: RunQuerySet) -> Any:
@@ -34,7 +34,7 @@ def with_errors(runs: RunQuerySet) -> Any:
 
 
 def dead_letter_page(chosen: Chosen, *, cursor: str | None, limit: int) -> tuple[Sequence[dict[str, Any]], str | None]:
-    """The newest that fit behind the cursor, and the cursor of the page after them; raises RequestInvalid."""
+    """The newest matches after the cursor, and the cursor of the next page; raises RequestInvalid."""
     runs = with_errors(chosen.apply(Run.objects.all()))
     rows, next_cursor = cursor_page(runs, "dead-letters", cursor, limit)
     return [_dead_letter_row(run) for run in rows], next_cursor
@@ -51,14 +51,14 @@ def _dead_letter_row(run: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroups:
-    """`is_complete` is false where only the newest of them were grouped."""
+    """`is_complete` is false if only the newest of them were grouped."""
 
     items: Sequence[dict[str, Any]]
     is_complete: bool
 
 
 def dead_letter_groups(chosen: Chosen) -> DeadLetterGroups:
-    """How many dead letters each task has of each type of error, the largest group first."""
+    """How many dead letters each task has per type of error, the largest group first."""
     newest = list(chosen.apply(Run.objects.newest_first()).values_list("id", flat=True)[: GROUPED_LIMIT + 1])
     grouped = (
         Run.objects.filter(id__in=newest[:GROUPED_LIMIT])
@@ -84,7 +84,7 @@ FACETS = ("task", "queue", "error_type")
 
 
 def recent_facets() -> dict[str, Sequence[str]]:
-    """By the name of a filter what the newest dead letters have: no choice of ones that are not there."""
+    """The values that the newest dead letters have, by filter name, so that every choice finds something."""
     newest = with_errors(Run.objects.dead_letters().newest_first())
     rows = list(newest.values_list("task_id", "queue", "error_type")[:FACETS_LIMIT])
     return {name: sorted({row[place] for row in rows if row[place]}) for place, name in enumerate(FACETS)}

@@ -1,4 +1,4 @@
-"""The requeue of a dead letter: its form, and the POST that leads back to the run."""
+"""Requeueing a dead letter: the form, and the POST that redirects to the run."""
 
 from django.contrib import messages
 from django.db import transaction
@@ -23,7 +23,7 @@ from apps.runs.reads import find_run, run_id_of
 @requires(Action.RUNS_REQUEUE)
 @missing_is_404()
 def requeue_form(request: HttpRequest, run_id: str) -> HttpResponse:
-    """The form in the run page's dialog, and a page of its own where scripts are off."""
+    """The form in the run page's dialog, and a separate page without scripts."""
     is_part = bool(request.headers.get("HX-Request"))
     try:
         form = requeue_form_of(run_id_of(run_id))

@@ -9,7 +9,7 @@ BOUND = """
     UPDATE {table} SET {column} = least(greatest({column}, '2000-01-01Z'), '2199-12-31Z')
     WHERE {column} < '2000-01-01Z' OR {column} >= '2200-01-01Z'
 """
-"""Rows from before, when such times were not refused, would keep the constraints from being made."""
+"""Rows stored before such times were refused would keep the constraints from being created."""
 
 
 class Migration(migrations.Migration):

@@ -154,9 +154,9 @@ def test_an_edited_entry_is_marked_with_its_new_size(original: Run) -> None:
     ("fields", "uses_original", "reason"),
     [
         ({}, True, "uses the original's idempotency keys"),
-        ({"has_new_keys": True}, False, "as asked for"),
-        ({"payload": {"order_id": "B"}}, False, "since the payload is edited"),
-        ({"checkpoint_data": {"page-1": 1}}, False, "since the data is edited"),
+        ({"has_new_keys": True}, False, "as requested"),
+        ({"payload": {"order_id": "B"}}, False, "because the payload is edited"),
+        ({"checkpoint_data": {"page-1": 1}}, False, "because the data is edited"),
         ({"payload": {"order_id": "B"}, "checkpoint_data": {"page-1": 1}}, False, "the payload and data are edited"),
     ],
 )
