@@ -1,9 +1,9 @@
 -- Purpose: what a new attempt restores: a page of a run's checkpoints and steps, in commit order, for the holder of its
---   token. Results of steps come along until together they have inline_bytes; later ones are named only (data null),
---   since a task may have thousands of them and need one at a time.
+--   token. Step results are included up to inline_bytes in total; later ones are only named (data null), because a task
+--   may have thousands of them and need one at a time.
 -- Parameters: run_id uuid, token bytea, after_index int (-1: the first page), inline_bytes bigint, page_bytes bigint.
--- Returns: key, kind, index, codec, data (text or null), carried (text or null), binds, has_more; one row of nulls where
---   there is nothing, no row for a token that is not the present one.
+-- Returns: key, kind, index, codec, data (text or null), carried (text or null), binds, has_more; one row of nulls if
+--   there is nothing, no row if the token is not the current one.
 -- Locks: nothing. Relies on: checkpoint_index_is_unique.
 WITH measured AS (
     SELECT c.run_id, c.index, c.size_bytes,

@@ -4,13 +4,14 @@
 --   codecs int[], durations float[] (seconds or null); count_limit int (checkpoints and steps per run),
 --   bytes_limit bigint (of all that a run has stored).
 -- Returns: ord (position from 1), verdict: saved | repeated (same key, same content) | conflict | stale | limit
---   (too many) | full (too many bytes) | retry (others hold the run, or a concurrent statement took the key or the index: run it again), index.
--- Locks: the runs, in id order, before anything is written; leaves out what others hold.
+--   (too many) | full (too many bytes) | retry (others hold the run, or a concurrent statement took the key or the
+--   index: run it again), index.
+-- Locks: the runs, in id order, before anything is written; skips what others hold.
 -- Relies on: runs_run_pkey, checkpoint_key_is_unique.
--- Raises division_by_zero, so that the items come again one by one, where a concurrent statement took the place of an item
--- but not of a later one of the same run: that one's total would lack what the other has saved.
--- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
--- there is, with every item.
+-- Raises division_by_zero, so that the items are sent again one by one, if a concurrent statement took the index of an
+-- item but not of a later item of the same run: the later item's total would lack what the other statement saved.
+-- The lock is taken inside LATERAL, item by item: with a plain join the planner may compare every running run, or every
+-- run, with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(keys)s::text[], %(kinds)s::text[], %(datas)s::text[],
@@ -30,7 +31,7 @@ WITH input AS (
     SELECT ok.ord, c.index, c.content_hash = ok.content_hash AS is_same
     FROM ok JOIN checkpoints_checkpoint c ON c.run_id = ok.run_id AND c.key = ok.key
 ), fresh AS (
-    -- Of two items with one key the second is told to ask again, and finds the first.
+    -- Of two items with the same key the second is told to retry, and then finds the first.
     SELECT ok.*, row_number() OVER (PARTITION BY ok.run_id, ok.key ORDER BY ok.ord) = 1 AS is_first
     FROM ok LEFT JOIN existing e USING (ord)
     WHERE e.ord IS NULL
@@ -85,7 +86,7 @@ FROM input i
 LEFT JOIN ok ON ok.ord = i.ord
 LEFT JOIN existing e ON e.ord = i.ord
 LEFT JOIN (
-    -- As a sub-select it is hashed; as a join it would compare each with each.
+    -- As a sub-select it is hashed; as a join it would compare every row with every other.
     SELECT s.*, NOT bool_and(s.is_saved) OVER (PARTITION BY s.run_id ORDER BY s.index) AS is_torn
     FROM (
         SELECT ord, run_id, index, stored_bytes, (run_id, index) IN (SELECT run_id, index FROM inserted) AS is_saved

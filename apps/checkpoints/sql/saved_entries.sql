@@ -1,7 +1,7 @@
--- Purpose: what runs have saved, without its data: what a replay or a requeue is judged by.
+-- Purpose: what runs have saved, without the data: replays and requeues are judged by it.
 -- Parameters: run_ids uuid[]. Returns: run_id, key, kind, index, binds, carries (names of the carried values), size_bytes,
 --   is_edited, attempt; by run, in commit order. Locks: nothing. Relies on: checkpoint_index_is_unique.
--- One statement, so that a checkpoint which a running original saves meanwhile is there whole or not at all.
+-- One statement, so that a checkpoint that a running original saves meanwhile is there in full or not at all.
 SELECT run_id, key, kind, index, binds,
        CASE WHEN json_typeof(carried) = 'object' THEN ARRAY(SELECT json_object_keys(carried)) ELSE ARRAY[]::text[] END
            AS carries,

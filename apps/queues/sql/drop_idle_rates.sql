@@ -1,4 +1,4 @@
--- Purpose: remove the state of rate limits whose time has passed: it says no more than no row.
+-- Purpose: remove the state of rate limits whose time has passed: it means the same as no row.
 -- Parameters: idle_seconds int, limit int. Returns: id. Locks: the rates it removes. Relies on: rate_limit_age_idx.
 WITH candidate AS MATERIALIZED (
     SELECT id FROM queues_ratelimit

@@ -1,5 +1,5 @@
--- Purpose: how many runs wait in queues, counted no further than is asked for. Runs after lock_depths in the same
---   transaction, as a statement of its own: what others have added before they gave up the lock must be seen.
+-- Purpose: how many runs wait in queues, counted no further than asked for. Runs after lock_depths in the same
+--   transaction, as a separate statement: what others added before they released the lock must be seen.
 -- Parameters: arrays of one length: queues text[], limits int[]. Returns: name, depth (at most the limit).
 -- Locks: nothing. Relies on: run_claim_idx, run_delayed_idx.
 SELECT q.name, (

@@ -1,10 +1,10 @@
 -- Purpose: queues with what waits and runs in them: those that have a setting, live runs, or a task that uses them.
--- Parameters: name text (null: all), after text (names behind this one), limit int.
+-- Parameters: name text (null: all), after text (names after this one), limit int.
 -- Returns: name, is_paused, max_concurrency, rate_limit (empty: none), max_depth, pending_count, delayed_count,
 --   retrying_count, running_count, oldest_at (when the oldest pending run was triggered), now, tasks text[]; by name.
 -- Locks: nothing. Relies on: run_claim_idx (read alone: it has the queue and the id), run_delayed_idx,
 --   run_of_worker_idx, run_by_state_idx.
--- min() over a text because uuid has none before Postgres 18; both sort alike.
+-- min() over text because uuid has none before Postgres 18; both sort the same way.
 WITH live AS MATERIALIZED (
     SELECT queue, 'pending' AS state, count(*) AS count, min(id::text)::uuid AS oldest
     FROM runs_run

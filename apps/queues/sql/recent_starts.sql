@@ -1,6 +1,6 @@
--- Purpose: how fast a queue was served lately, by the newest attempts of all queues.
+-- Purpose: how fast a queue was served recently, judged by the newest attempts of all queues.
 -- Parameters: queue text, sample int (attempts looked at). Returns one row: starts, seconds (since the oldest of them; null
---   where there is none). Locks: nothing. Relies on: runs_attempt_pkey.
+--   if there is none). Locks: nothing. Relies on: runs_attempt_pkey.
 WITH newest AS MATERIALIZED (
     SELECT run_id, claimed_at FROM runs_attempt ORDER BY id DESC LIMIT %(sample)s
 )

@@ -1,11 +1,11 @@
--- Purpose: all that may keep one run from running, as one snapshot: what a claim would read of it, without the lock.
--- Parameters: run_id uuid; shown_limit int (blocking runs per limit), ahead_limit int (runs ahead are counted so far),
---   answers_seconds int (a worker that was silent for longer counts no more).
--- Returns one row, or none where there is no such run: state, now, due_at, queue, task_id, concurrency_key, attempt_count,
+-- Purpose: everything that may keep one run from running, in one snapshot: what a claim would read, without the lock.
+-- Parameters: run_id uuid; shown_limit int (blocking runs per limit), ahead_limit int (runs ahead are counted up to it),
+--   answers_seconds int (a worker that has been silent for longer does not count).
+-- Returns one row, or none if there is no such run: state, now, due_at, queue, task_id, concurrency_key, attempt_count,
 --   attempt_limit, is_unbound (no deployment yet), is_retired, is_over (its time to live has ended), is_queue_paused,
---   is_task_paused, failing_count, cooling_until, probe_run, probe_until, is_probing; queue_, task_ and key_ each with limit, running, runs (uuid[]), rate and
---   ahead (seconds, as in lane_terms); ahead_count (of its lane); worker_count, slot_count, running_count;
---   error_type and resume_key (of a retrying run).
+--   is_task_paused, failing_count, cooling_until, probe_run, probe_until, is_probing; queue_, task_ and key_ each with
+--   limit, running, runs (uuid[]), rate and ahead (seconds, as in lane_terms); ahead_count (of its lane); worker_count,
+--   slot_count, running_count; error_type and resume_key (of a retrying run).
 -- Locks: nothing. Relies on: runs_run_pkey, run_of_worker_idx, run_claim_idx.
 WITH run AS MATERIALIZED (
     SELECT r.id, r.state, r.queue, r.task_id, r.concurrency_key, r.priority, r.due_at, r.attempt_count,

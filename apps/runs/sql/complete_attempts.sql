@@ -2,14 +2,14 @@
 -- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], outputs text[] (JSON text), containers text[],
 --   start_kinds text[], resumed_froms text[], running_seconds float8[], peak_memory_bytes bigint[].
 -- Returns: ord (position from 1), is_stale, is_held (others hold the run, or the control of its task, and nothing was
---   written for it), outcome (of the attempt with that token, where it had ended before), recovered (text[]: tasks that had
---   failed; the same in each row).
+--   written for it), outcome (of the attempt with that token, if it had already ended), recovered (text[]: tasks that had
+--   failed; the same in every row).
 -- One success ends its task's cool-down.
--- Locks: the runs, in id order, before anything is written; then the controls of tasks that have failed, in the order of
---   their ids. Leaves out what others hold, so that one held row keeps one run waiting and not a batch.
+-- Locks: the runs, in id order, before anything is written; then the controls of tasks that have failed, in order of id.
+--   Skips what others hold, so that one held row delays one run and not a batch.
 -- Relies on: runs_run_pkey, attempt_number_is_unique.
--- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
--- there is, with every item.
+-- The lock is taken inside LATERAL, item by item: with a plain join the planner may compare every running run, or every
+-- run, with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(outputs)s::text[], %(containers)s::text[], %(start_kinds)s::text[],

@@ -1,8 +1,8 @@
 -- Purpose: end runs that have not started within their time to live.
 -- Parameters: limit int. Returns: id. Locks: the runs, in id order; leaves those that others hold to the next call.
 -- Relies on: run_expiry_idx.
--- The time is read in a sub-select: a volatile function is no index condition. The ids are arrays, because the planner
--- takes a CTE for as large as its LIMIT and would join it with the whole table.
+-- The time is read in a sub-select: a volatile function cannot be an index condition. The ids are arrays, because the
+-- planner assumes that a CTE is as large as its LIMIT and would join it with the whole table.
 WITH candidate AS MATERIALIZED (
     SELECT id FROM runs_run
     WHERE state IN ('delayed', 'pending') AND expires_at <= (SELECT trigger_now()) AND attempt_count = 0

@@ -1,7 +1,8 @@
--- Purpose: end attempts that did not complete and move their runs on. The caller holds the runs' locks (lock_attempts).
+-- Purpose: end attempts that did not complete and move their runs. The caller holds the runs' locks (lock_attempts).
 -- Parameters: rows json, a list of {run_id, token (hex), outcome, state, delay_seconds, error, attempt_error, container,
 --   start_kind, resumed_from, running_seconds, exit_code, peak_memory_bytes}; times in seconds.
--- Returns: nothing that the caller reads. LATERAL as in complete_attempts. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- Returns: nothing that the caller reads. LATERAL as in complete_attempts. Relies on: runs_run_pkey,
+--   attempt_number_is_unique.
 WITH input AS (
     SELECT i.*, decode(i.token, 'hex') AS token_bytes, trigger_now() AS now
     FROM json_to_recordset(%(rows)s) AS i (

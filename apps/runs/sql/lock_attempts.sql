@@ -1,12 +1,12 @@
--- Purpose: before attempts are ended, lock their runs and read what judges the next move.
+-- Purpose: before attempts are ended, lock their runs and read what decides the next move.
 -- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], are_failures bool[] (ends that count against their task).
 -- Returns: is_held (others hold the run, and all else is unknown; or, for a failure, the control of its task), run_id,
---   task_id, token, is_live (the token is the run's present one), outcome and answer (JSON text) of the attempt with that
+--   task_id, token, is_live (the token is the run's current one), outcome and answer (JSON text) of the attempt with that
 --   token, max_attempts, is_cancel_requested, options (JSON text) of the task in the attempt's deployment, and the counts
 --   of earlier attempts: budget_count, kill_count (since the last new checkpoint), start_failure_count (in a row); each
---   begins anew where a person requeued the run (budget_base).
--- Locks: the runs, in id order, then the controls of the tasks that have failed, in the order of their ids; leaves out what
---   others hold. Relies on: runs_run_pkey, attempt_number_is_unique.
+--   restarts when a person requeues the run (budget_base).
+-- Locks: the runs, in id order, then the controls of the tasks that have failed, in order of id; skips what others hold.
+--   Relies on: runs_run_pkey, attempt_number_is_unique.
 WITH input AS (
     SELECT i.run_id, i.token, bool_or(i.is_failure) AS is_failure
     FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[], %(are_failures)s::bool[]) AS i (run_id, token, is_failure)
@@ -41,7 +41,7 @@ SELECT r.is_failure AND r.task_id IN (SELECT task_id FROM held) AS is_held,
        counts.start_failure_count
 FROM locked r
 CROSS JOIN LATERAL (
-    -- With the LIMIT it stays a look-up per run: as a plain join every attempt there is may be read.
+    -- With the LIMIT it stays one look-up per run: with a plain join every attempt may be read.
     SELECT * FROM runs_attempt a WHERE a.run_id = r.id AND a.token = r.asked_token LIMIT 1
 ) AS a
 LEFT JOIN runs_taskversion v ON v.deployment_id = a.deployment_id AND v.task_id = r.task_id
@@ -64,5 +64,5 @@ CROSS JOIN LATERAL (
 UNION ALL
 SELECT true, i.run_id, NULL, i.token, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM input i
--- As sub-selects, of which the first is hashed: as joins they would compare each with each.
+-- As sub-selects, of which the first is hashed: as joins they would compare every row with every other.
 WHERE i.run_id NOT IN (SELECT id FROM locked) AND (SELECT true FROM runs_run r WHERE r.id = i.run_id)

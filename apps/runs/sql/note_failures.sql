@@ -1,9 +1,9 @@
--- Purpose: remember which runs have failed since their task's last success, and cool the task down when they are many: the
+-- Purpose: remember which runs have failed since their task's last success, and cool the task down if there are many: the
 --   next run is dispatched after 2^(n - cooling_from) seconds at the earliest, n being the number of these runs. A
---   cool-down that begins has no probe yet, whatever runs.
--- Parameters: arrays of one length: task_ids text[], run_ids uuid[]; cooling_from int, runs_kept int (more ask for no longer
---   interval), longest_seconds int.
--- Returns: task_id, failing_count. Locks: the tasks' controls, in the order of their ids, behind the runs of the caller.
+--   cool-down that has just begun has no probe yet, whatever is running.
+-- Parameters: arrays of one length: task_ids text[], run_ids uuid[]; cooling_from int, runs_kept int (more do not make
+--   the interval longer), longest_seconds int.
+-- Returns: task_id, failing_count. Locks: the tasks' controls, in order of id, after the runs of the caller.
 WITH failed AS (
     SELECT task_id, array_agg(DISTINCT run_id) AS runs
     FROM unnest(%(task_ids)s::text[], %(run_ids)s::uuid[]) AS i (task_id, run_id)

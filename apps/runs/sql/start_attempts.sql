@@ -1,10 +1,10 @@
--- Purpose: record that attempts' processes began, and where they resumed.
+-- Purpose: record that the processes of attempts began, and where they resumed.
 -- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], containers text[], start_kinds text[],
 --   resumed_froms text[] (null: from the start), running_seconds float8[] (how long ago it began).
 -- Returns: ord (position from 1), is_stale, is_held (others hold the run, and nothing was written for it).
--- Locks: the runs, in id order; leaves out what others hold. Relies on: runs_run_pkey, attempt_number_is_unique.
--- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
--- there is, with every item.
+-- Locks: the runs, in id order; skips what others hold. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- The lock is taken inside LATERAL, item by item: with a plain join the planner may compare every running run, or every
+-- run, with every item.
 WITH input AS (
     SELECT * FROM unnest(
         %(run_ids)s::uuid[], %(tokens)s::bytea[], %(containers)s::text[], %(start_kinds)s::text[],

@@ -5,8 +5,8 @@
 --   joined by the token, too.
 -- Locks: the runs, in id order, and the attempts that it confirms; leaves out what others hold, so that one held row keeps
 --   no other lease from being renewed. Relies on: runs_run_pkey, attempt_number_is_unique.
--- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
--- there is, with every item.
+-- The lock is taken inside LATERAL, item by item: with a plain join the planner may compare every running run, or every
+-- run, with every item.
 WITH input AS (
     SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
 ), known AS MATERIALIZED (

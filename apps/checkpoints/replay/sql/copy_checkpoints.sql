@@ -1,10 +1,10 @@
--- Purpose: bring what an earlier run saved into its replay, up to and including one index, with a person's edits.
+-- Purpose: copy what an earlier run saved into its replay, up to and including one index, with a person's edits.
 -- Parameters: original_id uuid, replay_id uuid, last_index int; edits as arrays of one length: keys text[],
 --   datas text[] and carrieds text[] (JSON text; null: none carried), binds text[] (JSON list of names), hashes bytea[],
 --   sizes int[] (bytes); codec int (the version that wrote the edits).
 -- Returns: nothing. Locks: nothing of the original. Relies on: checkpoint_index_is_unique.
--- What is not edited stays inside the database, so it is the same bytes; attempt 0 says that no attempt of the replay
--- saved it.
+-- Data that is not edited never leaves the database, so its bytes stay the same; attempt 0 says that no attempt of the
+-- replay saved it.
 WITH edit AS (
     SELECT * FROM unnest(
         %(keys)s::text[], %(datas)s::text[], %(carrieds)s::text[], %(binds)s::text[], %(hashes)s::bytea[], %(sizes)s::int[]

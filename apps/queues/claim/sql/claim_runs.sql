@@ -1,13 +1,14 @@
 -- Purpose: lease pending runs of the planned lanes to one worker. Within a group (the lanes of one queue and key) the
 --   highest priority goes first, then the oldest. Runs after lock_claims and lane_terms in the same transaction.
 -- Parameters: worker_id uuid, poll_id uuid, confirm_seconds int (the lease until the claim is confirmed), now timestamptz
---   (of lane_terms); arrays of one
---   length, a lane each: groups int[], queues text[], tasks text[], keys text[], takes int[] (most from this lane),
---   are_squeezed bool[] (nothing of the group is taken that goes after a run of this lane beyond those), after_turned int[] and after_ids uuid[] (the place in the lane behind which to look: 0 - priority, id), is_retired
---   bool[] (only runs that are bound to a deployment), deployment_ids uuid[] (for the others); group_takes int[] (most from group 1, 2, ...).
+--   (of lane_terms); arrays of one length, a lane each: groups int[], queues text[], tasks text[], keys text[], takes
+--   int[] (most from this lane), are_squeezed bool[] (nothing of the group is taken that comes after a run of this lane
+--   beyond those), after_turned int[] and after_ids uuid[] (the place in the lane after which to look: 0 - priority,
+--   id), is_retired bool[] (only runs that are bound to a deployment), deployment_ids uuid[] (for the others);
+--   group_takes int[] (most from group 1, 2, ...).
 -- Returns: run_id, attempt, token, task_id, deployment_id, payload (text), max_attempts, has_checkpoints, scope (the run
 --   whose idempotency keys it uses), has_run_out_of_memory, queue, concurrency_key, priority.
--- Locks: the runs it takes, and some of the same groups that it leaves; skips those that others hold.
+-- Locks: the runs that it takes, and some that it leaves in the same groups; skips those that others hold.
 -- Relies on: run_claim_idx. The candidates are materialised, because a nested loop would run the LIMITs per row (667 rows
 --   for LIMIT 1, reproduced).
 WITH lane AS (

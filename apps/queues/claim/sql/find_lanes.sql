@@ -1,8 +1,8 @@
--- Purpose: the lanes (queue, task, concurrency key) in which something pends and that nobody has stopped, by a skip scan:
+-- Purpose: the lanes (queue, task, concurrency key) that have pending runs and that nobody has stopped, by a skip scan:
 --   a lane costs one descent of the index, whatever its length, and a paused queue or task one for all of its keys.
--- Parameters: from_queue text, from_task text (the pair behind which to begin; both empty: at the first), pair_limit int (of
---   queues and their tasks), lane_limit int (keys of one pair), and where to begin the keys of
---   a pair whose last page was full, arrays of one length: from_queues text[], from_tasks text[], from_keys text[].
+-- Parameters: from_queue text, from_task text (the pair after which to begin; both empty: at the first), pair_limit int
+--   (pairs of queue and task), lane_limit int (keys of one pair), and where to begin the keys of a pair whose last page
+--   was full, arrays of one length: from_queues text[], from_tasks text[], from_keys text[].
 -- Returns at least one row: queue, task_id, concurrency_key (nulls: none is open), pair_count, last_queue, last_task (how
 --   many pairs were looked at, and the last of them). Locks: nothing; what is found is a hint. Relies on: run_claim_idx.
 WITH RECURSIVE pair AS (

@@ -1,14 +1,14 @@
 -- Purpose: what bounds a claim from these lanes: limits, what runs under them, rates and pauses. Runs after lock_claims in
---   the same transaction, so that nothing is counted before the lane is held.
--- Parameters: arrays of one length: queues text[], tasks text[], keys text[] (a lane each); cooling_from int (so many
---   failing runs make a task one that cools down); poll_id uuid.
+--   the same transaction, so that nothing is counted before the lock is held.
+-- Parameters: arrays of one length: queues text[], tasks text[], keys text[] (a lane each); cooling_from int (a task with
+--   this many failing runs cools down); poll_id uuid.
 -- Returns a row for each lane that is not stopped, in the order given: queue, task_id, concurrency_key, is_retired,
 --   deployment_id (the task's newest);
 --   queue_limit, task_limit, key_limit (null: none) with queue_running, task_running, key_running; queue_rate, task_rate,
 --   key_rate (as 100/m; null: none) with queue_ahead, task_ahead, key_ahead (seconds by which the rate's next even arrival
 --   lies in the future); is_cooling; is_probing (a probe of it still has its time); now (the clock of the whole claim);
 --   poll_count (attempts that this poll was answered with before, by any coordinator).
--- Locks: nothing. The running runs are counted only where something limits them. Relies on: run_of_worker_idx,
+-- Locks: nothing. The running runs are counted only if something limits them. Relies on: run_of_worker_idx,
 --   runs_run_pkey, rate_limit_is_unique, attempt_of_poll_idx.
 WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
     SELECT l.*, t.is_retired, t.deployment_id,
@@ -19,7 +19,7 @@ WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), lane AS MATERIALIZED (
            coalesce(nullif(c.rate_limit, ''), v.options ->> 'rate_limit') AS task_rate,
            coalesce(nullif(c.rate_limit_per_key, ''), v.options ->> 'rate_limit_per_key') AS key_rate,
            coalesce(cardinality(c.failing_runs), 0) >= %(cooling_from)s AS is_cooling,
-           -- Its last probe alone, and not for ever: what ran before the cool-down began holds nothing back.
+           -- Only its last probe, and not forever: what ran before the cool-down began holds nothing back.
            c.probe_until > clock.now IS TRUE AND EXISTS (
                SELECT FROM runs_run p WHERE p.id = c.probe_run AND (p.state = 'running') IS TRUE) AS is_probing
     FROM unnest(%(queues)s::text[], %(tasks)s::text[], %(keys)s::text[])

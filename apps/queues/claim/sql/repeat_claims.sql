@@ -1,7 +1,7 @@
--- Purpose: the live claims of a poll whose reply may have been lost, each with a whole time to confirm it: its worker
---   counts from the receipt.
+-- Purpose: the live claims of a poll whose reply may have been lost, each with the full time to confirm it: its worker
+--   counts from receipt.
 -- Parameters: worker_id uuid, poll_id uuid, confirm_seconds int. Returns: as claim_runs.
--- Locks: the runs, in id order; leaves out what others hold: such a claim ends unconfirmed, as one that was never sent.
+-- Locks: the runs, in id order; skips what others hold: such a claim ends unconfirmed, like one that was never sent.
 -- Relies on: attempt_of_poll_idx.
 WITH ok AS MATERIALIZED (
     SELECT r.id

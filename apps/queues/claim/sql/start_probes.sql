@@ -1,7 +1,7 @@
--- Purpose: a run of a task that cools down was claimed, as a probe: the next one waits for the interval that its failures
---   ask for, and for this one while it runs, but no longer than the interval or probe_seconds, whichever is more.
+-- Purpose: a run of a task that is cooling down was claimed as a probe: the next one waits for the interval set by the
+--   task's failures, and for this one while it runs, but no longer than the interval or probe_seconds, whichever is more.
 -- Parameters: arrays of one length: tasks text[], run_ids uuid[]; cooling_from int, longest_seconds int, probe_seconds int.
--- Returns: nothing. Locks: the tasks' controls, in the order of their ids. A task that was reset meanwhile stays so.
+-- Returns: nothing. Locks: the tasks' controls, in order of id. A task that was reset meanwhile stays reset.
 WITH cooling AS MATERIALIZED (
     SELECT task_id,
            least(%(longest_seconds)s, 2 ^ least(cardinality(failing_runs) - %(cooling_from)s, 30)) AS seconds

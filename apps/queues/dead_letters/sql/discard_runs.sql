@@ -1,4 +1,4 @@
--- Purpose: close dead letters with a note. They keep the time at which their last attempt ended.
+-- Purpose: close dead letters with a note. They keep the time when their last attempt ended.
 -- Parameters: run_ids uuid[], note text. Returns: id. Locks: the runs, in id order. Relies on: runs_run_pkey,
 --   runs_value_pkey.
 WITH found AS MATERIALIZED (

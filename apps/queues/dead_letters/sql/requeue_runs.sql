@@ -1,6 +1,6 @@
--- Purpose: make dead letters pending again, or delayed where each has its time; they keep their last error, but no longer
---   the reason why no attempt would follow.
--- Parameters: arrays of one length: run_ids uuid[], deployment_ids uuid[], delays float8[] (seconds from base_at on;
+-- Purpose: make dead letters pending again, or delayed if they have a time; they keep their last error, but not the
+--   reason why no attempt would follow.
+-- Parameters: arrays of one length: run_ids uuid[], deployment_ids uuid[], delays float8[] (seconds from base_at;
 --   null: pending at once); base_at timestamptz. Returns: id.
 -- Locks: the runs; the caller has locked them in id order. Relies on: runs_run_pkey, runs_value_pkey.
 WITH input AS (

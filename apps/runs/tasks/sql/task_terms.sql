@@ -1,8 +1,8 @@
 -- Purpose: what triggers are judged by: tasks as their newest deployments declare them.
 -- Parameters: arrays of one length: task_ids text[], known uuid[] (the deployment whose terms the caller has; null: none).
--- Returns a row for each task that there is: task_id, deployment_id, is_retired, is_known (the newest deployment is the one
---   that the caller has), options and payload_schema (JSON text; null where is_known); now. Where there is none of them, one
---   row with nothing but now. Locks: nothing. Relies on: task_version_is_unique.
+-- Returns a row for each task that exists: task_id, deployment_id, is_retired, is_known (the newest deployment is the one
+--   that the caller has), options and payload_schema (JSON text; null if is_known); now. If none exists, one row with
+--   nothing but now. Locks: nothing. Relies on: task_version_is_unique.
 SELECT t.id AS task_id, t.deployment_id, t.is_retired, v.id IS NULL AS is_known,
        v.options::text AS options, v.payload_schema::text AS payload_schema, clock.now
 FROM (SELECT trigger_now() AS now) AS clock

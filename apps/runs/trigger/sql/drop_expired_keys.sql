@@ -1,5 +1,5 @@
 -- Purpose: remove idempotency keys that have expired.
--- Parameters: limit int. Returns: id. Locks: the keys it removes; leaves those that others hold.
+-- Parameters: limit int. Returns: id. Locks: the keys it removes; skips those that others hold.
 -- Relies on: idempotency_key_expiry_idx.
 WITH candidate AS MATERIALIZED (
     SELECT id FROM runs_idempotencykey WHERE expires_at <= (SELECT trigger_now()) ORDER BY expires_at LIMIT %(limit)s

@@ -2,8 +2,8 @@
 -- Parameters: rows json, an array of objects: id, task_id, queue, priority, concurrency_key, max_attempts, tags (an array
 --   literal), idempotency_key, payload (JSON text), metadata (JSON text or null), traceparent, run_at or delay_seconds
 --   (null: due at once), ttl_seconds (from when it is due; null: it never expires).
--- Returns: id, state, created_at, due_at, expires_at: a row for each run that has one of the two last, and one with a null id
---   that says how all others are. Locks: the tasks' rows, as every foreign key does.
+-- Returns: id, state, created_at, due_at, expires_at: a row for each run that has one of the last two, and one row with a
+--   null id for all others. Locks: the tasks' rows, as every foreign key does.
 -- Relies on: runs_run_pkey.
 WITH clock AS MATERIALIZED (SELECT trigger_now() AS now), input AS (
     SELECT i.*, greatest(coalesce(i.run_at, now + make_interval(secs => i.delay_seconds)), now) AS due_at, now

@@ -1,4 +1,4 @@
--- Purpose: what idempotency keys stand for. Runs after take_keys in the same transaction and holds its locks.
+-- Purpose: what idempotency keys stand for. Runs after take_keys in the same transaction, under its locks.
 -- Parameters: arrays of one length: task_ids text[], keys text[]. Returns: task_id, key, run_id, body_hash.
 -- Locks: nothing. Relies on: idempotency_key_is_unique.
 SELECT k.task_id, k.key, k.run_id, k.body_hash
