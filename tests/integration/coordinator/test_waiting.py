@@ -162,7 +162,7 @@ CASES = {
     ),
     "over": Case(
         "expired", lambda clock: make_run("noop", expires_at=soon(-1)),
-        lambda run, clock: Run.objects.update(expires_at=soon(3600)), "Its time to live has passed",
+        lambda run, clock: Run.objects.update(expires_at=soon(3600)), "Its time to live ended",
     ),
     "queue paused": Case(
         "queue_paused", paused_queue, lambda run, clock: set_queue("noop", is_paused=False),
