@@ -1,6 +1,7 @@
-"""The static files that production serves: one style sheet, small scripts, and whether they were collected at all.
+"""The static files that production serves: all style sheets in one, and whether they were collected at all.
 
-Development serves the files as they lie, so there is nothing to build while one works on them.
+Development serves the files as they lie, so there is nothing to build while one works on them. Nothing is minified:
+compressed, it would save a twentieth, and minifiers of CSS were seen to change the meaning of selectors inside a layer.
 """
 
 import posixpath
@@ -8,8 +9,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import rcssmin
-import rjsmin
 from django.contrib.staticfiles.finders import get_finders
 from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
 from django.core.files.base import ContentFile
@@ -17,7 +16,6 @@ from django.core.files.storage import InMemoryStorage
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 SHEET = "css/app.css"
-SCRIPTS = "js/"
 IMPORT = re.compile(r'@import url\("(?P<name>[^"]+)"\) layer\((?P<layer>[\w-]+)\);')
 ADDRESS = re.compile(r'url\("(?P<address>[^"#:]+)"\)')
 
@@ -26,19 +24,15 @@ Found = dict[str, tuple[Any, str]]
 
 
 class BundledStaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc] # untyped base
-    """Hashed and compressed files, with what `app.css` imports put into it and our own scripts minified.
+    """Hashed and compressed files, with what `app.css` imports put into it.
 
-    The bundle is made from the sources, not from what an earlier collection wrote.
+    The bundle is made of the sources, not of what an earlier collection wrote.
     """
 
     def post_process(self, paths: Found, *args: Any, **options: Any) -> Iterator[tuple[str, str, bool]]:
         made = InMemoryStorage()
-        made.save(SHEET, ContentFile(rcssmin.cssmin(bundle(SHEET, lambda name: _text(paths, name))).encode()))
-        for name in paths:
-            if name.startswith(SCRIPTS):
-                made.save(name, ContentFile(rjsmin.jsmin(_text(paths, name)).encode()))
-        replaced = {name: (made, name) if made.exists(name) else found for name, found in paths.items()}
-        yield from super().post_process(replaced, *args, **options)
+        made.save(SHEET, ContentFile(bundle(SHEET, lambda name: _text(paths, name)).encode()))
+        yield from super().post_process({**paths, SHEET: (made, SHEET)}, *args, **options)
 
 
 def bundle(sheet: str, read: Callable[[str], str]) -> str:
