@@ -137,7 +137,8 @@ class BatchWriter(Generic[Item]):
         batch: list[Entry[Item]] = []
         size = 0
         while self._waiting and len(batch) < BATCH_MAX_ITEMS:
-            if self._waiting[0][0].run_id in self._apart:
+            # Asked first, because a UUID is hashed in Python.
+            if self._apart and self._waiting[0][0].run_id in self._apart:
                 self._insist(self._waiting.popleft())
                 continue
             size += self._size_of(self._waiting[0][0])
