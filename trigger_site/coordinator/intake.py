@@ -36,7 +36,7 @@ class Intake(Generic[Item]):
     async def _submit(self, items: Sequence[Item]) -> list[Result]:
         if self._check is None:
             return await self._writer.submit(items)
-        refusals = [self._check(item) for item in items]
+        refusals = list(map(self._check, items))
         if not any(refusals):
             return await self._writer.submit(items)
         passed = [item for item, refusal in zip(items, refusals, strict=True) if refusal is None]

@@ -47,7 +47,7 @@ def refuse_unstorable(item: Finish) -> Result | None:
             check_value(item.output)
         except ValueRefused as error:
             return Result(413 if error.code == "too_large" else 422, error.code, f"The output {error.message}.")
-    if item.outcome not in OUTCOMES:
+    if item.outcome != SUCCESS and item.outcome not in OUTCOMES:
         return Result(422, "invalid", f"There is no outcome {item.outcome!r}.")
     return None
 
