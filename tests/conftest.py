@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import django
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from tests.databases import SERVER_URL, SESSION_DIR, TEMPLATE, database, start_server, stop_server
 from tests.distribution import Distribution, is_of_browser, rank
@@ -33,6 +34,13 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "trigger_site.settings"
 django.setup()
 # The real one takes most of a second each time; tests/integration/access/test_hashing.py is about it.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Shorter than pytest's own choice, because sockets lie below it too; parallel processes are given theirs.
+    if config.option.basetemp is None:
+        config.option.basetemp = str(SESSION_DIR / "p")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,7 +104,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if terminalreporter.stats.get("failed"):
-        terminalreporter.write_line(f"what the tests wrote stays until the next session: {SESSION_DIR / 't'}")
+        terminalreporter.write_line(f"what the tests wrote stays until the next session: {SESSION_DIR}")
     given = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
     if not config.getoption("--long") and any(is_related(path, proved.HERE) for path in given):
         names = sorted(path.stem.removeprefix("test_") for path in proved.unchanged_modules())
@@ -126,6 +134,14 @@ def no_wrong_keys() -> None:
     from apps.access.key_brake import key_brake
 
     key_brake.clear()
+
+
+@pytest.fixture(autouse=True)
+def patient_transaction(_django_db_marker: None) -> None:
+    """The transaction around a test may idle: the product's bound is for its own, and a busy machine is slow."""
+    if connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ class SegmentLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Effect:
     """What the replay would do."""
 
     deployment: str
@@ -42,8 +42,8 @@ class Outcome:
     warnings: Sequence[str]
 
 
-def outcome_of(shown: ReplayPreview) -> Outcome:
-    return Outcome(
+def effect_of(shown: ReplayPreview) -> Effect:
+    return Effect(
         deployment=str(shown.deployment),
         resumes_after=shown.resumes_after or "",
         reused=_counted([entry.kind for entry in shown.reused]),

@@ -1,6 +1,6 @@
 """What a person typed into the replay form: kept as typed, read as a request, complaints sorted by field.
 
-Only JSON is judged here; whether the replay can be is for `replay.py` and `preview.py`.
+Only JSON is judged here; whether the replay can be is for `plan.py` and `preview.py`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class TypedReplay:
             try:
                 data[keys[index]] = _read_json(text)
             except _NotJson as error:
-                notes[data_field(index)] = [error.note]
+                notes[data_field_name(index)] = [error.note]
         request = ReplayRequest(
             run_id=run_id,
             from_checkpoint=self.from_key or None,
@@ -100,7 +100,7 @@ class TypedReplay:
         return request, notes
 
 
-def data_field(index: int) -> str:
+def data_field_name(index: int) -> str:
     return f"{DATA_PREFIX}{index}"
 
 
@@ -123,7 +123,7 @@ def _field_of(path: str, indices: Mapping[str, int]) -> tuple[str, str]:
     # Keys may hold dots: the longest one that opens the path is meant.
     for key in sorted(indices, key=len, reverse=True) if inner != path else ():
         if (rest := _below(inner, key)) is not None:
-            return data_field(indices[key]), rest
+            return data_field_name(indices[key]), rest
     return FORM, path
 
 

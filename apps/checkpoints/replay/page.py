@@ -10,7 +10,7 @@ from uuid import UUID
 from apps.checkpoints.errors import CheckpointNotFound, DeploymentNotFound
 from apps.checkpoints.inspector.queries import Entry, entries_of, grouped
 from apps.checkpoints.models import Checkpoint
-from apps.checkpoints.replay.effect import Outcome, outcome_of
+from apps.checkpoints.replay.effect import Effect, effect_of
 from apps.checkpoints.replay.forms import (
     DEPLOYMENT_FIELD,
     FORM,
@@ -19,7 +19,7 @@ from apps.checkpoints.replay.forms import (
     FieldNote,
     Notes,
     TypedReplay,
-    data_field,
+    data_field_name,
     notes_of,
 )
 from apps.checkpoints.replay.plan import ReplayRequest
@@ -62,7 +62,7 @@ class Editor:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StartPoint:
     """A checkpoint or step that a replay may begin after, and whose data it may change."""
 
     is_fold: ClassVar[bool] = False
@@ -74,7 +74,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        return data_field(self.entry.index)
+        return data_field_name(self.entry.index)
 
     @property
     def is_pinned(self) -> bool:
@@ -90,7 +90,7 @@ class Fold:
 
     count: int
     hidden_count: int
-    places: Sequence[Place]
+    places: Sequence[StartPoint]
 
     @property
     def is_open(self) -> bool:
@@ -114,12 +114,12 @@ class ReplayPage:
     task: str
     typed: TypedReplay
     is_start_chosen: bool
-    track: Sequence[Place | Fold]
+    track: Sequence[StartPoint | Fold]
     hidden_count: int
     options: Sequence[DeploymentOption]
     payload: Editor | None
     payload_bytes: int
-    outcome: Outcome | None
+    outcome: Effect | None
     notes: Notes = field(default_factory=dict)
 
     @property
@@ -145,7 +145,7 @@ class ReplayPage:
     @property
     def data_notes(self) -> Sequence[tuple[str, Sequence[FieldNote]]]:
         """Of each value that was sent along, also where there is nothing to complain of."""
-        names = map(data_field, self.typed.data)
+        names = map(data_field_name, self.typed.data)
         return [(name, self.notes.get(name, ())) for name in names]
 
 
@@ -205,10 +205,10 @@ def data_editor(run_id: UUID, index: int) -> Editor | None:
         return None
     value = None if row.carried is None else parse(row.carried)
     carried = [name for name, _ in value] if isinstance(value, Pairs) else []
-    return Editor(data_field(index), f"Data of {row.key}", pretty_entries(row.data, row.carried), carried)
+    return Editor(data_field_name(index), f"Data of {row.key}", pretty_entries(row.data, row.carried), carried)
 
 
-def _preview(request: ReplayRequest, entries: Sequence[Entry], notes: Notes) -> Outcome | None:
+def _preview(request: ReplayRequest, entries: Sequence[Entry], notes: Notes) -> Effect | None:
     """What would come of it, its refusals added to the notes; None where not even that can be said."""
     try:
         shown = preview(request)
@@ -219,13 +219,13 @@ def _preview(request: ReplayRequest, entries: Sequence[Entry], notes: Notes) -> 
     else:
         for name, found in notes_of(shown.refusals, {entry.key: entry.index for entry in entries}).items():
             notes.setdefault(name, []).extend(found)
-        return outcome_of(shown)
+        return effect_of(shown)
     return None
 
 
-def _track(entries: Sequence[Entry], typed: TypedReplay, notes: Notes) -> tuple[list[Place | Fold], int]:
+def _track(entries: Sequence[Entry], typed: TypedReplay, notes: Notes) -> tuple[list[StartPoint | Fold], int]:
     """The places in commit order, and how many earlier ones are left out."""
-    track: list[Place | Fold] = []
+    track: list[StartPoint | Fold] = []
     for group in grouped(entries):
         places = [_place(entry, typed, notes) for entry in group]
         if len(places) < FOLD_FROM:
@@ -238,11 +238,11 @@ def _track(entries: Sequence[Entry], typed: TypedReplay, notes: Notes) -> tuple[
     return [*kept, *track[cut:]], cut - len(kept)
 
 
-def _place(entry: Entry, typed: TypedReplay, notes: Notes) -> Place:
+def _place(entry: Entry, typed: TypedReplay, notes: Notes) -> StartPoint:
     text = typed.data.get(entry.index)
-    name = data_field(entry.index)
+    name = data_field_name(entry.index)
     editor = None if text is None else Editor(name, f"Data of {entry.key}", printable(text))
-    return Place(entry, entry.key == typed.from_key, editor, notes.get(name, ()))
+    return StartPoint(entry, entry.key == typed.from_key, editor, notes.get(name, ()))
 
 
 def _proposes_newest(run: Run) -> bool:

@@ -12,8 +12,7 @@ from apps.access.permissions import Action
 from apps.checkpoints.inspector.queries import entries_of
 from apps.checkpoints.models import Checkpoint
 from apps.checkpoints.replay.create import replay
-from apps.checkpoints.replay.forms import FORM, FieldNote, TypedReplay
-from apps.checkpoints.replay.forms import data_field as field_name
+from apps.checkpoints.replay.forms import FORM, FieldNote, TypedReplay, data_field_name
 from apps.checkpoints.replay.page import EDITOR_BYTES, ReplayPage, data_editor, first_page, payload_editor, typed_page
 from apps.checkpoints.replay.shown import audit_details
 from apps.http.errors import Refusal
@@ -97,7 +96,7 @@ def data_field(request: HttpRequest, run_id: str, index: int) -> HttpResponse:
     key, size_bytes = row
     context = {"run_id": run_id, "index": index, "key": key, "size_bytes": size_bytes}
     if "closed" in request.GET:
-        answer = render(request, "checkpoints/replay/_edit_closed.html", {**context, "name": field_name(index)})
+        answer = render(request, "checkpoints/replay/_edit_closed.html", {**context, "name": data_field_name(index)})
         answer["HX-Trigger"] = "replay-changed"
         return answer
     if size_bytes > EDITOR_BYTES and "large" not in request.GET:

@@ -21,8 +21,8 @@ from django.utils.safestring import SafeString
 from apps.access.guards import actor_of
 from apps.access.permissions import Action, is_allowed
 from apps.checkpoints.resume import LATEST, ORIGINAL
-from apps.queues.dead_letters.admin_filters import ErrorTypeFilter, QueueFilter, SinceFilter, TaskFilter
-from apps.queues.dead_letters.many import Outcome, Selection, discard_many, requeue_many
+from apps.queues.dead_letters.admin_filters import LIST_FILTERS
+from apps.queues.dead_letters.many import Moved, Selection, discard_many, requeue_many
 from apps.queues.dead_letters.one import NOTE_MAX_LENGTH
 from apps.queues.dead_letters.selection import MANY_LIMIT, with_errors
 from apps.queues.errors import NoteInvalid
@@ -62,7 +62,7 @@ class BoundedPaginator(PaginatorBase):
 class DeadLetterAdmin(AdminBase):
     list_display = ("run", "task_id", "queue", "error_type", "error_message", "attempts_used", "finished_at")
     list_display_links = ("run",)
-    list_filter = (TaskFilter, QueueFilter, ErrorTypeFilter, SinceFilter)
+    list_filter = LIST_FILTERS
     list_per_page = PAGE_SIZE
     list_max_show_all = PAGE_SIZE
     show_full_result_count = False
@@ -155,14 +155,14 @@ class DeadLetterAdmin(AdminBase):
         }
         return TemplateResponse(request, "queues/dead_letters/admin_discard.html", context)
 
-    def _tell(self, request: HttpRequest, outcome: Outcome, done: str) -> None:
-        if outcome.moved_count:
-            noun = "dead letter was" if outcome.moved_count == 1 else "dead letters were"
-            self.message_user(request, f"{outcome.moved_count:,} {noun} {done}.", messages.SUCCESS)
-        if outcome.refused:
-            reasons = list(dict.fromkeys(each.reason for each in outcome.refused))
+    def _tell(self, request: HttpRequest, result: Moved, done: str) -> None:
+        if result.moved_count:
+            noun = "dead letter was" if result.moved_count == 1 else "dead letters were"
+            self.message_user(request, f"{result.moved_count:,} {noun} {done}.", messages.SUCCESS)
+        if result.refused:
+            reasons = list(dict.fromkeys(each.reason for each in result.refused))
             more = f" … and {len(reasons) - REASONS_SHOWN} other reasons" if len(reasons) > REASONS_SHOWN else ""
-            text = f"{len(outcome.refused):,} stay as they are: {' · '.join(reasons[:REASONS_SHOWN])}{more}"
+            text = f"{len(result.refused):,} stay as they are: {' · '.join(reasons[:REASONS_SHOWN])}{more}"
             self.message_user(request, text, messages.WARNING)
 
     # Columns and fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -10,7 +11,9 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from apps.queues.dead_letters.selection import Facets, recent_facets
+from apps.http.filters import Filter
+from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS
+from apps.queues.dead_letters.selection import FACETS, recent_facets
 from apps.queues.models import DeadLetter
 
 PERIODS = {
@@ -20,22 +23,21 @@ PERIODS = {
 }
 
 
-def _facets(request: HttpRequest) -> Facets:
-    found = getattr(request, "_dead_letter_facets", None)
-    if not isinstance(found, Facets):
+def _facets(request: HttpRequest) -> Mapping[str, Sequence[str]]:
+    found: Mapping[str, Sequence[str]] | None = getattr(request, "_dead_letter_facets", None)
+    if found is None:
         found = recent_facets()
         request._dead_letter_facets = found  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark on the request
     return found
 
 
 class FacetFilter(SimpleListFilter):
-    """One value of one facet; a value from an old address is offered too, so that it filters."""
+    """One value of one filter; a value from an old address is offered too, so that it filters."""
 
-    facet: ClassVar[str]
-    column: ClassVar[str]
+    filter: ClassVar[Filter]
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        known = list(getattr(_facets(request), self.facet))
+        known = list(_facets(request)[self.filter.name])
         chosen = self.value()
         return [(value, value) for value in ([*known, chosen] if chosen and chosen not in known else known)]
 
@@ -43,19 +45,13 @@ class FacetFilter(SimpleListFilter):
         chosen = self.value()
         if chosen is None:
             return queryset
-        return queryset.none() if "\x00" in chosen else queryset.filter(**{self.column: chosen})
+        value = self.filter.parse(chosen)
+        return queryset.none() if value is None else queryset.filter(self.filter.condition([value]))
 
 
-class TaskFilter(FacetFilter):
-    title, parameter_name, facet, column = "task", "task", "tasks", "task_id"
-
-
-class QueueFilter(FacetFilter):
-    title, parameter_name, facet, column = "queue", "queue", "queues", "queue"
-
-
-class ErrorTypeFilter(FacetFilter):
-    title, parameter_name, facet, column = "type of error", "error_type", "error_types", "value__error__type"
+def facet_filter(record: Filter) -> type[FacetFilter]:
+    parts = {"filter": record, "title": record.label, "parameter_name": record.name}
+    return type(f"{record.name}_filter", (FacetFilter,), parts)
 
 
 class SinceFilter(SimpleListFilter):
@@ -67,3 +63,6 @@ class SinceFilter(SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
         period = PERIODS.get(self.value() or "")
         return queryset if period is None else queryset.filter(finished_at__gte=Now() - period[1])
+
+
+LIST_FILTERS = (*(facet_filter(DEAD_LETTER_FILTERS[name]) for name in FACETS), SinceFilter)

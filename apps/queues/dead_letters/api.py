@@ -13,7 +13,8 @@ from apps.http.answers import json_response
 from apps.http.errors import FieldError, RequestInvalid
 from apps.http.openapi import body_of
 from apps.http.requests import read_fields, read_object, refuse_unknown_parameters
-from apps.queues.dead_letters.many import Outcome, Refused, Selection, discard_many, requeue_many
+from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS
+from apps.queues.dead_letters.many import Moved, Refused, Selection, discard_many, requeue_many
 from apps.queues.dead_letters.one import discard, requeue, requeue_preview
 from apps.queues.dead_letters.schemas import (
     DeadLetterFilterIn,
@@ -28,7 +29,7 @@ from apps.queues.dead_letters.schemas import (
     RequeueManyIn,
     RequeuePreviewOut,
 )
-from apps.queues.dead_letters.selection import DeadLetterFilter, dead_letter_groups, dead_letter_page
+from apps.queues.dead_letters.selection import dead_letter_groups, dead_letter_page
 from apps.runs.reads import find_run, run_id_of
 from apps.runs.shown.deployment import deployment_row
 from apps.runs.shown.run import RunOut, run_detail
@@ -44,7 +45,9 @@ def list_dead_letters(request: HttpRequest, filters: Query[DeadLetterQuery]) -> 
     """Dead letters with what they died of, newest first."""
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, DeadLetterQuery)
-    items, next_cursor = dead_letter_page(_filter_of(filters), cursor=filters.cursor, limit=filters.limit)
+    items, next_cursor = dead_letter_page(
+        DEAD_LETTER_FILTERS.of_model(filters), cursor=filters.cursor, limit=filters.limit
+    )
     return json_response({"items": items, "next_cursor": next_cursor})
 
 
@@ -53,7 +56,7 @@ def group_dead_letters(request: HttpRequest, filters: Query[DeadLetterFilterIn])
     """How many there are by task and type of error."""
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, DeadLetterFilterIn)
-    groups = dead_letter_groups(_filter_of(filters))
+    groups = dead_letter_groups(DEAD_LETTER_FILTERS.of_model(filters))
     return json_response({"items": groups.items, "is_complete": groups.is_complete})
 
 
@@ -123,13 +126,9 @@ def discard_run(request: HttpRequest, run_id: str) -> HttpResponse:
     return json_response(run_detail(find_run(identifier)))
 
 
-def _filter_of(given: DeadLetterFilterIn) -> DeadLetterFilter:
-    return DeadLetterFilter(**given.model_dump(include=set(DeadLetterFilterIn.model_fields)))
-
-
 def _selection_of(asked: ManyIn) -> Selection:
     """Raises RequestInvalid for texts among the ids that are no run's."""
-    chosen = None if asked.filter is None else _filter_of(asked.filter)
+    chosen = None if asked.filter is None else DEAD_LETTER_FILTERS.of_model(asked.filter)
     if asked.ids is None:
         return Selection(chosen=chosen, cursor=asked.cursor)
     parsed = {text: parse_public_id("run", text) for text in asked.ids}
@@ -143,13 +142,13 @@ def _selection_of(asked: ManyIn) -> Selection:
     return Selection(ids=[found for found in parsed.values() if found], chosen=chosen, cursor=asked.cursor)
 
 
-def _answer(outcome: Outcome) -> HttpResponse:
+def _answer(result: Moved) -> HttpResponse:
     return json_response(
         {
-            "count": outcome.moved_count,
-            "refused_count": len(outcome.refused),
-            "refused": [_refused_row(each) for each in outcome.refused[:REFUSED_SHOWN]],
-            "next": outcome.next,
+            "count": result.moved_count,
+            "refused_count": len(result.refused),
+            "refused": [_refused_row(each) for each in result.refused[:REFUSED_SHOWN]],
+            "next": result.next,
         }
     )
 

@@ -1,7 +1,7 @@
 """Many dead letters at once: requeued, all together or one after the other at a rate, or discarded with one note.
 
 Done in chunks, each a transaction of its own: what was done stays done, and the same call again does the rest. Every
-run is judged as alone (`dead_letters.py`); what is refused stays as it is, and is named.
+run is judged as alone (`one.py`); what is refused stays as it is, and is named.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from trigger_sdk.times import TimeRefused, read_time
 from apps.access import audit
 from apps.access.permissions import Action, Actor
 from apps.checkpoints.errors import DeploymentNotFound
-from apps.checkpoints.resume import LATEST, ORIGINAL, Choice, choose_deployment, saved_entries_of
+from apps.checkpoints.resume import LATEST, ORIGINAL, Choice, choose_deployment, find_deployment, saved_entries_of
 from apps.http.answers import timestamp
 from apps.http.cursors import read_cursor, write_cursor
 from apps.http.errors import FieldError, RequestInvalid
+from apps.http.filters import Chosen
 from apps.live.notify import announce_runs
 from apps.queues.claim.rates import parse_rate
+from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS, refuse_unstorable
 from apps.queues.dead_letters.one import (
     DISCARD_RUNS,
     REQUEUE_RUNS,
@@ -31,9 +33,9 @@ from apps.queues.dead_letters.one import (
     requeue_refusals,
     state_refusal,
 )
-from apps.queues.dead_letters.selection import MANY_LIMIT, DeadLetterFilter
+from apps.queues.dead_letters.selection import MANY_LIMIT
 from apps.queues.errors import SelectionInvalid
-from apps.runs.models import Deployment, Run, RunQuerySet
+from apps.runs.models import Run, RunQuerySet
 from apps.storage.ids import parse_public_id, public_id
 from apps.storage.statements import is_held
 
@@ -53,7 +55,7 @@ class Selection:
     """Either `ids`, in their order, or what fits the filter, oldest first; `cursor`: the `next` of an earlier call."""
 
     ids: Sequence[UUID] | None = None
-    chosen: DeadLetterFilter | None = None
+    chosen: Chosen | None = None
     cursor: str = ""
 
 
@@ -64,7 +66,7 @@ class Refused:
 
 
 @dataclass(slots=True)
-class Outcome:
+class Moved:
     """`next` goes on behind the last run that was looked at; None: nothing is left."""
 
     moved_count: int = 0
@@ -72,7 +74,7 @@ class Outcome:
     next: str | None = None
 
 
-def requeue_many(selection: Selection, *, deployment: str = ORIGINAL, rate: str | None = None, actor: Actor) -> Outcome:
+def requeue_many(selection: Selection, *, deployment: str = ORIGINAL, rate: str | None = None, actor: Actor) -> Moved:
     """Requeues at most 10,000 dead letters; with a rate as `10/s` the n-th becomes pending n intervals later.
 
     The first goes at once; a further call with `cursor` keeps the distance to the last one. Raises SelectionInvalid and
@@ -85,12 +87,12 @@ def requeue_many(selection: Selection, *, deployment: str = ORIGINAL, rate: str 
     now = _database_now()
     base_at = max(now, place.due_at or now)
     _refuse_long_spread(interval, len(run_ids), base_at - now)
-    outcome = Outcome()
+    result = Moved()
     for chunk in _chunks(run_ids):
         with transaction.atomic():
-            runs = _locked(selection, chunk, outcome, "requeued")
-            choices = _judged(runs, deployment, outcome)
-            first = outcome.moved_count
+            runs = _locked(selection, chunk, result, "requeued")
+            choices = _judged(runs, deployment, result)
+            first = result.moved_count
             delays = [None if interval is None else (first + n) * interval for n in range(len(choices))]
             moved = [run_id for run_id, _ in choices]
             REQUEUE_RUNS.run(
@@ -101,28 +103,28 @@ def requeue_many(selection: Selection, *, deployment: str = ORIGINAL, rate: str 
             )
             _record(actor, Action.RUNS_REQUEUE, moved, deployment=deployment, rate=rate)
             announce_runs(moved, is_pending=True)
-        outcome.moved_count += len(moved)
+        result.moved_count += len(moved)
     if is_cut:
-        due_at = None if interval is None else base_at + timedelta(seconds=interval * outcome.moved_count)
-        outcome.next = _Place(run_ids[-1], due_at).text
-    return outcome
+        due_at = None if interval is None else base_at + timedelta(seconds=interval * result.moved_count)
+        result.next = _Place(run_ids[-1], due_at).text
+    return result
 
 
-def discard_many(selection: Selection, *, note: str, actor: Actor) -> Outcome:
+def discard_many(selection: Selection, *, note: str, actor: Actor) -> Moved:
     """Discards at most 10,000 dead letters; raises SelectionInvalid and NoteInvalid."""
     text = checked_note(note)
     run_ids, is_cut = _candidates(selection, _Place.of(selection.cursor))
-    outcome = Outcome()
+    result = Moved()
     for chunk in _chunks(run_ids):
         with transaction.atomic():
-            runs = _locked(selection, chunk, outcome, "discarded")
+            runs = _locked(selection, chunk, result, "discarded")
             moved = [row.id for row in DISCARD_RUNS.run(run_ids=[run.id for run in runs], note=text)]
             _record(actor, Action.RUNS_DISCARD, moved, note=text)
             announce_runs(moved)
-        outcome.moved_count += len(moved)
+        result.moved_count += len(moved)
     if is_cut:
-        outcome.next = _Place(run_ids[-1], None).text
-    return outcome
+        result.next = _Place(run_ids[-1], None).text
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def _candidates(selection: Selection, place: _Place) -> tuple[list[UUID], bool]:
         if selection.cursor:
             raise _invalid("cursor", "belongs to a filter")
         return run_ids, False
-    selection.chosen.refuse_unstorable()
+    refuse_unstorable(selection.chosen)
     runs = selection.chosen.apply(Run.objects.order_by("id"))
     if place.run_id is not None:
         runs = runs.filter(id__gt=place.run_id)
@@ -167,13 +169,13 @@ def _candidates(selection: Selection, place: _Place) -> tuple[list[UUID], bool]:
     return found[:MANY_LIMIT], len(found) > MANY_LIMIT
 
 
-def _locked(selection: Selection, chunk: Sequence[UUID], outcome: Outcome, wanted: str) -> list[Run]:
+def _locked(selection: Selection, chunk: Sequence[UUID], result: Moved, wanted: str) -> list[Run]:
     """The chunk's dead letters, locked in id order and returned in the chunk's; others that were named are refused,
     and so is what another transaction holds.
 
     The filter is asked again under the lock: what others moved meanwhile is theirs.
     """
-    chosen = selection.chosen or DeadLetterFilter()
+    chosen = selection.chosen or Chosen(DEAD_LETTER_FILTERS)
     wished = chosen.apply(Run.objects.filter(id__in=chunk)).order_by("id")
     found, held = _lock(wished)
     states = {}
@@ -181,11 +183,11 @@ def _locked(selection: Selection, chunk: Sequence[UUID], outcome: Outcome, wante
         states = dict(Run.objects.filter(id__in=set(chunk) - found).values_list("id", "state"))
     for run_id in chunk:
         if run_id in held:
-            outcome.refused.append(Refused(run_id, HELD_REASON))
+            result.refused.append(Refused(run_id, HELD_REASON))
         elif run_id not in found and selection.ids is not None:
             is_there = run_id in states
             reason = state_refusal(states[run_id], wanted) if is_there else "There is no such run."
-            outcome.refused.append(Refused(run_id, reason))
+            result.refused.append(Refused(run_id, reason))
     # Read after the lock: what is judged is what goes on.
     runs = Run.objects.with_deployments().in_bulk(list(found))
     return [runs[run_id] for run_id in chunk if run_id in found]
@@ -205,7 +207,7 @@ def _lock(wished: RunQuerySet) -> tuple[set[UUID], set[UUID]]:
     return found, set(wished.values_list("id", flat=True)) - found
 
 
-def _judged(runs: Sequence[Run], deployment: str, outcome: Outcome) -> list[tuple[UUID, Choice]]:
+def _judged(runs: Sequence[Run], deployment: str, result: Moved) -> list[tuple[UUID, Choice]]:
     """Those that can go on, each with its code; the others are refused."""
     entries = saved_entries_of([run.id for run in runs])
     choices: dict[tuple[str, UUID | None], Choice] = {}
@@ -215,10 +217,10 @@ def _judged(runs: Sequence[Run], deployment: str, outcome: Outcome) -> list[tupl
         try:
             choice = choices.get(place) or choices.setdefault(place, choose_deployment(run, deployment))
         except DeploymentNotFound as error:
-            outcome.refused.append(Refused(run.id, error.detail))
+            result.refused.append(Refused(run.id, error.detail))
             continue
         if refusals := requeue_refusals(run, choice, entries[run.id]):
-            outcome.refused.append(Refused(run.id, refusal_text(refusals)))
+            result.refused.append(Refused(run.id, refusal_text(refusals)))
         else:
             found.append((run.id, choice))
     return found
@@ -246,13 +248,8 @@ def _refuse_long_spread(interval: float | None, count: int, begun: timedelta) ->
 
 def _refuse_unknown_deployment(wanted: str) -> None:
     """One that no run could be requeued on; whose task set it is, is judged run by run."""
-    if wanted in (ORIGINAL, LATEST):
-        return
-    identifier = parse_public_id("dep", wanted)
-    if identifier is None or not Deployment.objects.filter(id=identifier).exists():
-        raise DeploymentNotFound(
-            f"There is no deployment {wanted[:64]!r}. It is {ORIGINAL!r}, {LATEST!r} or an id as dep_…."
-        )
+    if wanted not in (ORIGINAL, LATEST):
+        find_deployment(wanted)
 
 
 def _database_now() -> datetime:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from apps.http.moments import Moment
+from apps.http.filters import with_filters
 from apps.http.schemas import PAGE_DEFAULT, PAGE_LIMIT, FieldErrorOut, Strict
+from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS
 from apps.runs.shown.deployment import DeploymentOut
 from apps.runs.shown.run import RunSummaryOut
 
@@ -29,14 +30,9 @@ class DiscardIn(Strict):
     note: Annotated[str, Field(description="Why; 1 to 2,000 characters.")]
 
 
+@with_filters(DEAD_LETTER_FILTERS)
 class DeadLetterFilterIn(Strict):
-    task: Annotated[str | None, Field(max_length=128)] = None
-    error_type: Annotated[str | None, Field(max_length=500)] = None
-    queue: Annotated[str | None, Field(max_length=128)] = None
-    tag: Annotated[str | None, Field(max_length=64)] = None
-    since: Annotated[Moment | None, Field(description="Became a dead letter at or after this time.")] = None
-    until: Annotated[Moment | None, Field(description="Became one before this time.")] = None
-    search: Annotated[str | None, Field(max_length=200, description="Part of the error's message.")] = None
+    """All that is given must fit."""
 
 
 class DeadLetterQuery(DeadLetterFilterIn):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, Max, Min
 from django.db.models.fields.json import KeyTextTransform
 
 from apps.http.answers import timestamp
-from apps.http.errors import FieldError
+from apps.http.filters import Chosen
 from apps.http.pages import cursor_page
-from apps.queues.errors import SelectionInvalid
 from apps.runs.models import Run, RunQuerySet
 from apps.runs.shown.run import run_row
 
@@ -26,42 +24,6 @@ GROUPED_LIMIT = 10_000
 """The newest so many are grouped: their errors are read for it, each with its stack."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    """All that is given must fit; `since` and `until` are about when the run became a dead letter."""
-
-    task: str | None = None
-    error_type: str | None = None
-    queue: str | None = None
-    tag: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    search: str | None = None
-
-    def apply(self, runs: RunQuerySet) -> RunQuerySet:
-        """Dead letters only, whatever else was filtered."""
-        found = {
-            "task_id": self.task,
-            "value__error__type": self.error_type,
-            "queue": self.queue,
-            "tags__contains": None if self.tag is None else [self.tag],
-            "finished_at__gte": self.since,
-            "finished_at__lt": self.until,
-            "value__error__message__icontains": self.search or None,
-        }
-        return runs.dead_letters().filter(**{lookup: value for lookup, value in found.items() if value is not None})
-
-    def refuse_unstorable(self) -> None:
-        """Raises SelectionInvalid for texts that no column could hold."""
-        found = tuple(
-            FieldError(f"filter.{field.name}", "contains NUL")
-            for field in fields(self)
-            if "\x00" in str(getattr(self, field.name))
-        )
-        if found:
-            raise SelectionInvalid("; ".join(f"{error.path}: {error.message}" for error in found), found)
-
-
 def with_errors(runs: RunQuerySet) -> Any:
     """Annotated with `error_type`, `error_message` and `error_reason`, without reading the stack."""
     return runs.annotate(
@@ -71,9 +33,7 @@ def with_errors(runs: RunQuerySet) -> Any:
     )
 
 
-def dead_letter_page(
-    chosen: DeadLetterFilter, *, cursor: str | None, limit: int
-) -> tuple[Sequence[dict[str, Any]], str | None]:
+def dead_letter_page(chosen: Chosen, *, cursor: str | None, limit: int) -> tuple[Sequence[dict[str, Any]], str | None]:
     """The newest that fit behind the cursor, and the cursor of the page after them; raises RequestInvalid."""
     runs = with_errors(chosen.apply(Run.objects.all()))
     rows, next_cursor = cursor_page(runs, "dead-letters", cursor, limit)
@@ -97,7 +57,7 @@ class DeadLetterGroups:
     is_complete: bool
 
 
-def dead_letter_groups(chosen: DeadLetterFilter) -> DeadLetterGroups:
+def dead_letter_groups(chosen: Chosen) -> DeadLetterGroups:
     """How many dead letters each task has of each type of error, the largest group first."""
     newest = list(chosen.apply(Run.objects.newest_first()).values_list("id", flat=True)[: GROUPED_LIMIT + 1])
     grouped = (
@@ -120,17 +80,11 @@ def dead_letter_groups(chosen: DeadLetterFilter) -> DeadLetterGroups:
     return DeadLetterGroups(items, is_complete=len(newest) <= GROUPED_LIMIT)
 
 
-@dataclass(frozen=True, slots=True)
-class Facets:
-    """What the newest dead letters have: choices for a filter, none of them of ones that are not there."""
-
-    tasks: Sequence[str]
-    queues: Sequence[str]
-    error_types: Sequence[str]
+FACETS = ("task", "queue", "error_type")
 
 
-def recent_facets() -> Facets:
+def recent_facets() -> dict[str, Sequence[str]]:
+    """By the name of a filter what the newest dead letters have: no choice of ones that are not there."""
     newest = with_errors(Run.objects.dead_letters().newest_first())
     rows = list(newest.values_list("task_id", "queue", "error_type")[:FACETS_LIMIT])
-    tasks, queues, types = ({row[place] for row in rows} for place in range(3))
-    return Facets(sorted(tasks), sorted(queues), sorted(filter(None, types)))
+    return {name: sorted({row[place] for row in rows if row[place]}) for place, name in enumerate(FACETS)}

@@ -1,6 +1,5 @@
 """HTTP API of runs with their attempts and lines: permission, read, verb, answer."""
 
-from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +19,9 @@ from apps.runs.api.long_polls import release_thread, wait_until_final
 from apps.runs.api.schemas import LogFilters, RunFilters, WaitQuery
 from apps.runs.fleet import fleet_reader
 from apps.runs.lifecycle import cancel
+from apps.runs.list.filters import RUN_FILTERS
 from apps.runs.models import Attempt
-from apps.runs.models.run import Run, RunQuerySet
+from apps.runs.models.run import Run
 from apps.runs.reads import find_run, require_run, run_id_of
 from apps.runs.run_page.logs import lines_after
 from apps.runs.shown.attempt import AttemptList, attempt_row
@@ -37,7 +37,7 @@ def list_runs(request: HttpRequest, filters: Query[RunFilters]) -> HttpResponse:
     """Runs without their values, newest first."""
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, RunFilters)
-    chosen = chosen_runs(filters)
+    chosen = RUN_FILTERS.of_model(filters).apply(Run.objects.all())
     runs, next_cursor = cursor_page(chosen, "runs", filters.cursor, filters.limit)
     return json_response({"items": [run_row(run) for run in runs], "next_cursor": next_cursor})
 
@@ -77,10 +77,10 @@ def list_logs(request: HttpRequest, run_id: str, filters: Query[LogFilters]) -> 
     require(actor_of(request), Action.RUNS_READ)
     refuse_unknown_parameters(request, LogFilters)
     identifier = run_id_of(run_id)
-    page = lines_after(identifier, filters.after or "", limit=filters.limit)
+    page = lines_after(identifier, filters.after, limit=filters.limit)
     if not page.lines:
         require_run(identifier)
-    return json_response({"items": [log_row(line) for line in page.lines], "next_cursor": page.cursor or None})
+    return json_response({"items": [log_row(line) for line in page.lines], "next_cursor": page.cursor})
 
 
 @router.post("/runs/{run_id}/cancellation", response=RunOut)
@@ -94,27 +94,3 @@ def cancel_run(request: HttpRequest, run_id: str) -> HttpResponse:
         run = cancel(identifier)
         audit.record(actor, Action.RUNS_CANCEL, run.public_id)
     return json_response(run_detail(find_run(identifier)))
-
-
-def chosen_runs(filters: RunFilters) -> RunQuerySet:
-    runs = Run.objects.newest_first()
-    if filters.state is not None:
-        runs = runs.filter(state=filters.state)
-    if filters.task is not None:
-        runs = runs.for_task(filters.task)
-    if filters.queue is not None:
-        runs = runs.filter(queue=filters.queue)
-    if filters.tag is not None:
-        runs = runs.tagged(filters.tag)
-    if filters.since is not None:
-        runs = runs.filter(created_at__gte=filters.since, id__gte=_first_id_at(filters.since - CLOCK_MARGIN))
-    return runs
-
-
-CLOCK_MARGIN = timedelta(hours=1)
-"""Ids carry the clock of the web process, `created_at` the database's: so far apart they may be."""
-
-
-def _first_id_at(at: datetime) -> UUID:
-    """The smallest UUIDv7 of that time: what the index on ids begins at."""
-    return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)

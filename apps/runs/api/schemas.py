@@ -1,65 +1,55 @@
-"""What clients may send to the HTTP API of runs, and what a trigger is answered with. How things look is in `shown`."""
+"""What clients may send to the HTTP API of runs, and what answers a trigger. How things look is in `shown`."""
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, create_model
+from trigger_sdk.trigger_options import TRIGGER_OPTIONS, Duration, Integer, Kind, Moment, Object, Pattern, Text, Texts
 
-from apps.http.moments import Moment
+from apps.http.filters import with_filters
+from apps.http.moments import Moment as AnyMoment
 from apps.http.schemas import PAGE_DEFAULT, PAGE_LIMIT, Strict
-from apps.runs.models import MAX_ATTEMPTS_LIMIT, PRIORITY_RANGE, TAG_MAX_LENGTH, TAGS_LIMIT
+from apps.runs.list.filters import RUN_FILTERS
 from apps.runs.shown.run import RunOut, RunSummaryOut
-from apps.runs.states import RunState
 from apps.runs.trigger.create import BATCH_LIMIT
-from apps.runs.trigger.options import LONGEST_SECONDS
 
 WAIT_SECONDS_LIMIT = 60
 
 
-Seconds = Annotated[float | None, Field(ge=0, le=LONGEST_SECONDS)]
+def _shape(kind: Kind) -> Any:
+    """The pydantic type of an option's value in JSON."""
+    match kind:
+        case Integer(least, most):
+            return Annotated[int, Field(ge=least, le=most)]
+        case Duration(least, most):
+            return Annotated[float, Field(ge=least, le=most)]
+        case Text(least, most):
+            return Annotated[str, Field(min_length=least, max_length=most)]
+        case Pattern():
+            return str
+        case Texts():
+            return list[_shape(kind.each)]  # type: ignore[misc]  # made when the module is loaded
+        case Moment():
+            return AnyMoment
+        case Object():
+            return dict[str, Any]
 
 
-PositiveSeconds = Annotated[float | None, Field(ge=1, le=LONGEST_SECONDS)]
+def _with_options(model: type[Strict]) -> Any:
+    fields: dict[str, Any] = {
+        option.wire_name: (Annotated[_shape(option.kind) | None, Field(description=option.doc)], None)
+        for option in TRIGGER_OPTIONS.values()
+    }
+    return create_model(model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields)
 
 
-class TriggerOptions(Strict):
-    """For the document alone: `trigger_options.py` checks, at this door as at all others."""
-
-    queue: Annotated[str | None, Field(min_length=1, max_length=128, description="Default: the task's own queue.")] = (
-        None
-    )
-    priority: Annotated[
-        int | None, Field(ge=PRIORITY_RANGE[0], le=PRIORITY_RANGE[1], description="Higher goes first; default 0.")
-    ] = None
-    concurrency_key: Annotated[
-        str | None, Field(max_length=256, description="Default: as the task takes it from the payload.")
-    ] = None
-    delay_seconds: Annotated[Seconds, Field(description="From now until it is due.")] = None
-    run_at: Annotated[Moment | None, Field(description="When it is due, instead of a delay; in the past: at once.")] = (
-        None
-    )
-    ttl_seconds: Annotated[
-        PositiveSeconds, Field(description="It expires if it has not started so long after it is due.")
-    ] = None
-    idempotency_key: Annotated[
-        str | None, Field(min_length=1, max_length=256, description="Repeats with it get the same run.")
-    ] = None
-    idempotency_key_ttl_seconds: Annotated[
-        PositiveSeconds, Field(description="How long the key is kept; default 30 days.")
-    ] = None
-    tags: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=TAG_MAX_LENGTH)]] | None,
-        Field(description=f"At most {TAGS_LIMIT} different ones."),
-    ] = None
-    max_attempts: Annotated[
-        int | None, Field(ge=1, le=MAX_ATTEMPTS_LIMIT, description="Default: the task's own number.")
-    ] = None
-    metadata: Annotated[dict[str, Any] | None, Field(description="Shown on the run; at most 64 KB of JSON.")] = None
-    traceparent: Annotated[str | None, Field(description="W3C trace context; default: the header of that name.")] = None
+@_with_options
+class TriggerOptionsIn(Strict):
+    """For the document alone: `trigger/options.py` checks, at this door as at all others."""
 
 
 class TriggerIn(Strict):
     payload: Annotated[Any, Field(description="The task's parameters by name; checked against its annotations.")] = None
-    options: TriggerOptions = TriggerOptions()
+    options: TriggerOptionsIn = TriggerOptionsIn()
 
 
 class BatchItemIn(TriggerIn):
@@ -90,14 +80,8 @@ class WaitQuery(Strict):
     ] = 0
 
 
+@with_filters(RUN_FILTERS)
 class RunFilters(Strict):
-    state: RunState | None = None
-    task: Annotated[str | None, Field(max_length=128)] = None
-    queue: Annotated[str | None, Field(max_length=128)] = None
-    tag: Annotated[str | None, Field(max_length=TAG_MAX_LENGTH)] = None
-    since: Annotated[Moment | None, Field(description="Created at or after this time (RFC 3339, with an offset).")] = (
-        None
-    )
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_DEFAULT
 

@@ -8,13 +8,11 @@ from django.views.decorators.http import require_GET
 
 from apps.access.guards import requires
 from apps.access.permissions import Action
-from apps.runs.list.filters import RunFilter
+from apps.runs.list.filters import PAGE_FILTERS, RunFilter
 from apps.runs.list.queries import NEWER_COUNT_LIMIT, list_page, newer_count, run_lines
-from apps.runs.models import Run, Task
+from apps.runs.models import Run
 from apps.runs.tasks.first_run import deploy_command, trigger_command
 from apps.storage.ids import parse_public_id
-
-TASK_CHOICES_LIMIT = 500
 
 
 @require_GET
@@ -30,15 +28,10 @@ def run_list(request: HttpRequest) -> HttpResponse:
     if found and Run.objects.filter(id=found).exists():
         return redirect("runs:detail", run_id=chosen.search)
     page = list_page(chosen)
-    tasks = Task.objects.filter(is_retired=False).order_by("id").values_list("id", flat=True)[:TASK_CHOICES_LIMIT]
     context = {
         "page": page,
         "chosen": chosen,
-        "tasks": list(tasks),
-        "chosen_task": chosen.tasks[0] if len(chosen.tasks) == 1 else "",
-        "task_removals": [
-            (task, chosen.for_tasks(t for t in chosen.tasks if t != task).query) for task in chosen.tasks
-        ],
+        "tasks": PAGE_FILTERS.suggestions("task"),
         "trigger_command": trigger_command,
         "deploy_command": deploy_command,
         "first_id": page.lines[0].id if page.lines and chosen.is_first_page else "",

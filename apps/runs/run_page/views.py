@@ -51,9 +51,9 @@ def log_fragment(request: HttpRequest, run_id: str) -> HttpResponse:
     found = run_id_of(run_id)
     require_run(found)
     try:
-        page = lines_after(found, request.GET.get("after", ""))
+        page = lines_after(found, request.GET.get("after") or None)
     except RequestInvalid:  # of an old page, or typed: all that there is
-        page = lines_after(found, "")
+        page = lines_after(found, None)
     return render(request, "runs/run_page/_log_lines.html", {"logs": page, "run_id": run_id})
 
 

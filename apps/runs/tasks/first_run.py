@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import Case, F, QuerySet, Value, When
 
 from apps.runs.models import TaskVersion
-from apps.runs.trigger.payload_schemas import validator_of
+from apps.runs.tasks.payload_schemas import validator_of
 
 FIRST_EXAMPLE = "process-order"
 """Of the examples the one that the README tells of; offered before any other task."""

@@ -16,7 +16,7 @@ from trigger_sdk.values import codec
 
 from apps.http.errors import FieldError
 from apps.runs.errors import DeploymentRefused
-from apps.runs.trigger.payload_schemas import SchemaRefused, check_schema
+from apps.runs.tasks.payload_schemas import SchemaRefused, check_schema
 
 TASK_SET_MAX_LENGTH = 128
 TASK_LIMIT = 1_000

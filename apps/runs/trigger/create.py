@@ -1,4 +1,4 @@
-"""The verbs that make runs: one, or a batch of which all or none. What may be asked for is in `trigger_options.py`."""
+"""The verbs that make runs: one, or a batch of which all or none. What may be asked for is in `options.py`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 from django.db import connection, transaction
 from django.db.models.base import ModelState
+from trigger_sdk.trigger_options import TriggerOptions
 
 from apps.http.errors import FieldError
 from apps.live.notify import announce_runs
@@ -22,7 +23,7 @@ from apps.runs.states import RunState
 from apps.runs.tasks.terms import read_terms
 from apps.runs.trigger.admission import bounds_of
 from apps.runs.trigger.idempotency import settle_keys
-from apps.runs.trigger.options import PYTHON, Door, TriggerOptions
+from apps.runs.trigger.options import PYTHON, Door
 from apps.runs.trigger.orders import Item, Order, judge
 from apps.storage.ids import uuid7
 from apps.storage.statements import statement
@@ -72,7 +73,7 @@ def trigger_items(items: Sequence[Item], *, door: Door = PYTHON, is_parsed: bool
     reading = read_terms({item.task for item in items})
     ids = [uuid7() for _ in items]  # in their order, as a lane is claimed in the order of ids
     orders = [judge(item, run_id, reading, door, is_parsed=is_parsed) for item, run_id in zip(items, ids, strict=True)]
-    has_keys = any(order.given.idempotency_key is not None for order in orders)
+    has_keys = any("idempotency_key" in order.given for order in orders)
     bounds = bounds_of({order.queue for order in orders})
     with _transaction(has_keys=has_keys, is_bounded=bool(bounds)):
         standing = settle_keys(orders) if has_keys else {}
@@ -114,10 +115,10 @@ def _run_of(order: Order, row: Any) -> Run:
         "task_id": order.item.task,
         "state": row.state,
         "queue": order.queue,
-        "priority": order.given.priority or 0,
+        "priority": order.given.get("priority", 0),
         "concurrency_key": order.concurrency_key,
-        "tags": order.given.tags or [],
-        "idempotency_key": order.given.idempotency_key or "",
+        "tags": order.given.get("tags", []),
+        "idempotency_key": order.given.get("idempotency_key", ""),
         "max_attempts": order.max_attempts,
         "created_at": row.created_at,
         "due_at": row.due_at,
@@ -129,8 +130,9 @@ def _run_of(order: Order, row: Any) -> Run:
 def _attach_value(run: Run, order: Order) -> None:
     """So that who triggers one run may show it without reading it again."""
     given = order.given
-    metadata = None if given.metadata is None else json.loads(given.metadata)
-    run.value = RunValue(run=run, payload=order.payload_text, metadata=metadata, traceparent=given.traceparent or "")
+    metadata = json.loads(given["metadata"]) if "metadata" in given else None
+    traceparent = given.get("traceparent", "")
+    run.value = RunValue(run=run, payload=order.payload_text, metadata=metadata, traceparent=traceparent)
     run.value._state.adding = False  # noqa: SLF001 - as after a save
 
 

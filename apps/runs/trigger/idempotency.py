@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
 import msgspec
+from trigger_sdk.trigger_options import IDEMPOTENCY_KEY_TTL_SECONDS
 
 from apps.http.errors import FieldError
 from apps.runs.errors import IdempotencyConflict
 from apps.runs.models import BUMPED_PRIORITY, Run
-from apps.runs.trigger.options import IDEMPOTENCY_KEY_TTL_SECONDS
 from apps.runs.trigger.orders import Order
 from apps.runs.trigger.payloads import load_stored
 from apps.storage.ids import public_id
@@ -26,6 +27,9 @@ DIFFERENCES_SHOWN = 10
 KEY_SHOWN_LENGTH = 200
 LASTING_OPTIONS = ("queue", "priority", "concurrency_key", "tags", "max_attempts")
 """Options that a run shows as they were given."""
+
+NOT_HASHED = ("idempotency_key", "traceparent")
+SAME_AS_NOT_GIVEN: Sequence[Any] = (0, [])
 
 TAKE_KEYS = statement(__file__, "take_keys")
 KNOWN_KEYS = statement(__file__, "known_keys")
@@ -68,21 +72,19 @@ def drop_expired_keys(*, limit: int = 1000) -> int:
 
 def body_hash(order: Order) -> bytes:
     """SHA-256 over what makes two triggers the same: the payload and what was asked for, tracing left out."""
-    given = order.given
-    asked = {
-        "queue": given.queue,
-        "priority": given.priority or None,
-        "concurrency_key": given.concurrency_key,
-        "delay_seconds": given.delay_seconds or None,
-        "run_at": given.run_at and given.run_at.isoformat(),
-        "ttl_seconds": given.ttl_seconds,
-        "idempotency_key_ttl_seconds": given.idempotency_key_ttl_seconds,
-        "tags": given.tags or None,
-        "max_attempts": given.max_attempts,
-        "metadata": given.metadata and json.loads(given.metadata),
+    options = {
+        name: _hashed(name, value)
+        for name, value in order.given.items()
+        if name not in NOT_HASHED and value not in SAME_AS_NOT_GIVEN
     }
-    options = {name: value for name, value in asked.items() if value is not None}
     return hashlib.sha256(_canonical({"payload": order.payload, "options": options}).encode()).digest()
+
+
+def _hashed(name: str, value: Any) -> Any:
+    """In the form that JSON carries."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return json.loads(value) if name == "metadata" else value
 
 
 def _take(first: Mapping[Name, Order], hashes: Mapping[UUID, bytes]) -> dict[Name, tuple[UUID, bytes]]:
@@ -104,10 +106,10 @@ def _take_rows(orders: Sequence[Order], hashes: Mapping[UUID, bytes], *, is_forc
     rows = [
         {
             "task_id": order.item.task,
-            "key": order.given.idempotency_key,
+            "key": order.given["idempotency_key"],
             "run_id": order.run_id,
             "body_hash": hashes[order.run_id].hex(),
-            "ttl_seconds": order.given.idempotency_key_ttl_seconds or IDEMPOTENCY_KEY_TTL_SECONDS,
+            "ttl_seconds": order.given.get("idempotency_key_ttl_seconds", IDEMPOTENCY_KEY_TTL_SECONDS),
         }
         for order in orders
     ]
@@ -116,7 +118,7 @@ def _take_rows(orders: Sequence[Order], hashes: Mapping[UUID, bytes], *, is_forc
 
 
 def _name_of(order: Order) -> Name | None:
-    key = order.given.idempotency_key
+    key = order.given.get("idempotency_key")
     return None if key is None else (order.item.task, key)
 
 
@@ -130,7 +132,7 @@ def _refuse(order: Order, run_id: UUID, earlier: Order | None) -> NoReturn:
     if not found:
         found = [FieldError("options", "differ: delay, time to live, or one that was left out")]
     named = ", ".join(error.path for error in found[:DIFFERENCES_SHOWN])
-    key = order.given.idempotency_key
+    key = order.given["idempotency_key"]
     refusal = IdempotencyConflict(
         f"The idempotency key {key!r} stands for {holder}, which differs in {named}.",
         tuple(FieldError(error.path, f"{error.message} {holder}") for error in found[:DIFFERENCES_SHOWN]),
@@ -155,12 +157,12 @@ def _differing_payload(stored: Any, wanted: Any) -> list[FieldError]:
 def _differing_options(run: Run, order: Order) -> list[FieldError]:
     found = []
     for name in LASTING_OPTIONS:
-        wanted = getattr(order.given, name)
+        wanted = order.given.get(name)
         stored = getattr(run, name)
         is_bumped = name == "priority" and stored == BUMPED_PRIORITY
         if wanted is not None and wanted != stored and not is_bumped:
             found.append(FieldError(f"options.{name}", "is another one in"))
-    metadata = None if order.given.metadata is None else json.loads(order.given.metadata)
+    metadata = json.loads(order.given["metadata"]) if "metadata" in order.given else None
     if metadata != run.value.metadata:
         found.append(FieldError("options.metadata", "is another one in"))
     return found

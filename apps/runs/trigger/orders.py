@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from trigger_sdk.trigger_options import LONGEST_SECONDS
+
 from apps.http.errors import FieldError, Refusal
 from apps.runs.tasks.terms import Reading, TaskTerms
-from apps.runs.trigger.options import LONGEST_SECONDS, Door, Given, read_options, refuse_options
+from apps.runs.trigger.options import Door, Given, read_options, refuse_options
 from apps.runs.trigger.payloads import read_payload, validate_payload
 
 FARTHEST = timedelta(seconds=LONGEST_SECONDS)
@@ -40,31 +42,29 @@ class Order:
 
     @property
     def queue(self) -> str:
-        return self.given.queue or self.terms.queue
+        return self.given.get("queue") or self.terms.queue
 
     @property
     def max_attempts(self) -> int:
-        return self.given.max_attempts or self.terms.max_attempts
+        return self.given.get("max_attempts") or self.terms.max_attempts
 
     @property
     def row(self) -> dict[str, Any]:
         """As `insert_runs.sql` takes it."""
         given = self.given
         return {
+            **given,
             "id": self.run_id,
             "task_id": self.item.task,
             "queue": self.queue,
-            "priority": given.priority or 0,
+            "priority": given.get("priority", 0),
             "concurrency_key": self.concurrency_key,
             "max_attempts": self.max_attempts,
-            "tags": array_literal(given.tags) if given.tags else "{}",
-            "idempotency_key": given.idempotency_key or "",
+            "tags": array_literal(given.get("tags", ())),
+            "idempotency_key": given.get("idempotency_key", ""),
             "payload": self.payload_text,
-            "metadata": given.metadata,
-            "traceparent": given.traceparent or "",
-            "run_at": given.run_at,
-            "delay_seconds": given.delay_seconds,
-            "ttl_seconds": given.ttl_seconds or self.terms.ttl_seconds,
+            "traceparent": given.get("traceparent", ""),
+            "ttl_seconds": given.get("ttl_seconds") or self.terms.ttl_seconds,
         }
 
 
@@ -76,7 +76,7 @@ def judge(item: Item, run_id: UUID, reading: Reading, door: Door, *, is_parsed: 
         _refuse_far_future(given, reading.now)
         text, payload = read_payload(item.payload, is_parsed=is_parsed)
         validate_payload(payload, terms.payload_schema)
-        key = given.concurrency_key
+        key = given.get("concurrency_key")
         if key is None:
             key = terms.concurrency_key(payload)
     except Refusal as refusal:
@@ -86,12 +86,12 @@ def judge(item: Item, run_id: UUID, reading: Reading, door: Door, *, is_parsed: 
     return Order(item, run_id, terms, given, text, payload, key)
 
 
-def array_literal(texts: list[str]) -> str:
+def array_literal(texts: Collection[str]) -> str:
     """A Postgres array of texts, as text."""
     quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
     return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 def _refuse_far_future(given: Given, now: datetime) -> None:
-    if given.run_at is not None and given.run_at - now > FARTHEST:
+    if "run_at" in given and given["run_at"] - now > FARTHEST:
         refuse_options(FieldError("options.run_at", f"may be {FARTHEST.days} days ahead at most"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from apps.http.errors import FieldError, PayloadInvalid
 from apps.http.values import encode_json
-from apps.runs.trigger.payload_schemas import validator_of
+from apps.runs.tasks.payload_schemas import validator_of
 
 ERRORS_SHOWN = 20
 
