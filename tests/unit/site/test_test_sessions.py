@@ -1,4 +1,4 @@
-"""What test sessions leave and share: a killed one's folder goes when the next begins, a port belongs to one process."""
+"""What killed test sessions leave goes when the next begins; a reserved port belongs to one process."""
 
 import os
 import subprocess
