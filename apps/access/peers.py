@@ -13,8 +13,8 @@ IPV6_PREFIX_BITS = 64
 def peer_of(request: HttpRequest) -> str:
     """Returns the peer's IPv4 address or IPv6 network, `unknown` if there is none (a unix socket).
 
-    Behind a proxy the last address in `X-Forwarded-For` counts, the one the proxy itself saw: the client may have made up
-    those before it. Without TRIGGER_BEHIND_PROXY the header is not read at all.
+    Behind a proxy the last address in `X-Forwarded-For` counts, the one the proxy itself saw: the client may have
+    made up the others. Without TRIGGER_BEHIND_PROXY the header is not read at all.
     """
     text = str(request.META.get("REMOTE_ADDR", ""))
     if settings.IS_BEHIND_PROXY:

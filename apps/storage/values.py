@@ -37,8 +37,8 @@ class ValueRefused(Exception):
 
 
 def check_value(raw: bytes, *, max_bytes: int = MAX_BYTES) -> None:
-    """Raises ValueRefused for text that is not JSON, over `max_bytes`, nested over 64 levels deep, or that contains NUL,
-    lone surrogates, NaN, a duplicate key in an object or an integer of over 4,300 digits."""
+    """Raises ValueRefused for text that is not JSON, over `max_bytes`, nested over 64 levels deep, or that contains
+    NUL, lone surrogates, NaN, a duplicate key in an object or an integer of over 4,300 digits."""
     if len(raw) > max_bytes:
         raise ValueRefused("too_large", f"has {len(raw):,} bytes; the limit is {max_bytes:,}")
     if nesting(raw) > MAX_DEPTH:
