@@ -118,7 +118,7 @@ def away_answer(scope: Scope) -> HttpResponse:
 
 
 def away_page(*, is_held: bool = False) -> HttpResponse:
-    """Renders the page for a silent database; with `is_held`, for one that answers but holds a needed lock."""
+    """Renders the page for a silent database; with `is_held`, for one whose other session holds what is needed."""
     response = HttpResponse(render_to_string("503.html", {"is_held": is_held}), status=503)
     response["Retry-After"] = RETRY_AFTER_SECONDS
     response["Content-Security-Policy"] = PAGE_POLICY
