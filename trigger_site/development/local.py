@@ -86,7 +86,7 @@ def socket_dir(var_dir: Path) -> Path:
     """
     lot = development_secret(var_dir, "socket_name")
     name = "".join(character for character in lot.lower() if character.isalnum())[:20]
-    return Path("/tmp") / f"trigger-{name}"  # noqa: S108 - 0700, owned and checked by embedded_postgres.py
+    return Path("/tmp") / f"trigger-{name}"  # noqa: S108 - 0700, owned and checked by postgres.py
 
 
 def worker_dir(var_dir: Path) -> Path:
