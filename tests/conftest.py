@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import django
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from tests.databases import SERVER_URL, SESSION_DIR, TEMPLATE, database, start_server, stop_server
 from tests.distribution import Distribution, is_of_browser, rank
@@ -133,6 +134,14 @@ def no_wrong_keys() -> None:
     from apps.access.key_brake import key_brake
 
     key_brake.clear()
+
+
+@pytest.fixture(autouse=True)
+def patient_transaction(_django_db_marker: None) -> None:
+    """The transaction around a test may idle: the product's bound is for its own, and a busy machine is slow."""
+    if connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Checkpoints and the results of steps: data saved under a key of a run. Written by `store.py` and by `replay.py`."""
+"""Checkpoints and the results of steps: data saved under a key of a run. Written by `store.py` and by replays."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models

@@ -104,7 +104,7 @@ def choose_deployment(run: Run, wanted: str) -> Choice:
     elif wanted in (ORIGINAL, LATEST):
         deployment = task.deployment
     else:
-        deployment = _deployment_of_id(task, wanted)
+        deployment = _deployment_of(task, wanted)
     version = TaskVersion.objects.filter(deployment=deployment, task_id=task.id).first()
     if version is None:
         raise DeploymentNotFound(f"The deployment {wanted} ({deployment}) does not have the task {task.id!r}.")
@@ -115,13 +115,19 @@ def choose_deployment(run: Run, wanted: str) -> Choice:
     return Choice(deployment, version, original, task.deployment, refusals)
 
 
-def _deployment_of_id(task: Task, wanted: str) -> Deployment:
+def find_deployment(wanted: str) -> Deployment:
+    """By its public id, without its archive; raises DeploymentNotFound."""
     identifier = parse_public_id("dep", wanted)
     found = None if identifier is None else Deployment.objects.filter(id=identifier).defer("archive").first()
     if found is None:
         raise DeploymentNotFound(
             f"There is no deployment {wanted[:64]!r}. It is {ORIGINAL!r}, {LATEST!r} or an id as dep_…."
         )
+    return found
+
+
+def _deployment_of(task: Task, wanted: str) -> Deployment:
+    found = find_deployment(wanted)
     if found.task_set != task.task_set:
         message = (
             f"{wanted} is a deployment of the task set {found.task_set!r}; {task.id!r} belongs to {task.task_set!r}."

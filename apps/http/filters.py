@@ -96,8 +96,8 @@ class FilterTable:
         return Chosen(self, {name: values for name, values in found.items() if values})
 
     def of(self, **values: Any) -> Chosen:
-        """These values by name; None and an empty text ask for nothing."""
-        return Chosen(self, {self[name].name: (value,) for name, value in values.items() if value not in (None, "")})
+        """These values by name; None asks for nothing, and an empty text for rows that have an empty one."""
+        return Chosen(self, {self[name].name: (value,) for name, value in values.items() if value is not None})
 
     def of_model(self, given: BaseModel) -> Chosen:
         """The values of a model that has this table's fields (see `with_filters`) among others."""

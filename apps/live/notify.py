@@ -1,4 +1,4 @@
-"""Tells other processes which runs changed: NOTIFY with ids only, after commit; the first at once, then coalesced.
+"""Tells other processes what changed: NOTIFY with ids only, after commit; the first at once, then coalesced.
 
 A notification is a hint; polling is the truth, so a lost one costs at most a poll's interval. It is sent on its own
 connection, because a NOTIFY inside a hot transaction serialises commits.
@@ -16,9 +16,12 @@ import psycopg
 from django.conf import settings
 from django.db import transaction
 
+from apps.live.topics import RUNS, TopicKind
+
 PENDING_CHANNEL = "trigger_pending"
 CANCEL_CHANNEL = "trigger_cancel"
-RUNS_CHANNEL = "trigger_runs"
+URGENT_CHANNELS = frozenset({PENDING_CHANNEL, CANCEL_CHANNEL})
+"""What coordinators act on; what pages show may wait for more of it."""
 
 COALESCE_SECONDS = 0.005
 PAGE_COALESCE_SECONDS = 0.05
@@ -43,11 +46,11 @@ class Notifier:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._urgent = threading.Event()
-        """Something waits that coordinators act on; what pages show may wait for more of it."""
 
     def publish(self, channel: str, texts: Sequence[str] = ("",)) -> None:
+        """`texts` are ASCII and hold no comma."""
         self._queue.put((channel, texts))
-        if channel != RUNS_CHANNEL:
+        if channel in URGENT_CHANNELS:
             self._urgent.set()
         if self._thread is None:
             with self._lock:
@@ -103,15 +106,21 @@ def _send(database: psycopg.Connection, batch: Iterable[tuple[str, Sequence[str]
     for channel, each in batch:
         texts.setdefault(channel, {}).update(dict.fromkeys(each))
     for channel, distinct in texts.items():
-        for payload in _payloads(list(distinct)):
+        for payload in _payloads(distinct):
             database.execute(SEND, (channel, payload))
 
 
-def _payloads(ids: list[str]) -> Iterable[str]:
-    """Comma-separated ids, as many as one notification carries."""
-    per_payload = PAYLOAD_MAX_BYTES // 64
-    for start in range(0, len(ids), per_payload):
-        yield ",".join(filter(None, ids[start : start + per_payload]))
+def _payloads(texts: Iterable[str]) -> Iterable[str]:
+    """Comma-separated texts, as many as one notification carries; an empty one alone is a payload, too."""
+    taken: list[str] = []
+    size = 0
+    for text in texts:
+        size += len(text) + 1
+        if size > PAYLOAD_MAX_BYTES and taken:
+            yield ",".join(taken)
+            taken, size = [], len(text) + 1
+        taken.append(text)
+    yield ",".join(taken)
 
 
 _notifier: Notifier | None = None
@@ -124,18 +133,25 @@ def notifier() -> Notifier:
     return _notifier
 
 
+def announce(kind: TopicKind, ids: Iterable[UUID | str]) -> None:
+    """After the commit: what pages show of these has changed."""
+    transaction.on_commit(partial(announce_now, kind, list(ids)))
+
+
+def announce_now(kind: TopicKind, ids: Iterable[UUID | str]) -> None:
+    """The same for a caller whose transaction has already committed."""
+    if keys := kind.keys(ids):
+        notifier().publish(kind.channel, keys)
+
+
 def announce_runs(run_ids: Iterable[UUID], *, is_pending: bool = False, is_cancel: bool = False) -> None:
     """After the commit: these runs changed; wakes the coordinators where one became pending or is to be canceled."""
-    ids = [str(run_id) for run_id in run_ids]
-    transaction.on_commit(partial(announce_now, ids, is_pending=is_pending, is_cancel=is_cancel))
+    transaction.on_commit(partial(_announce_runs_now, list(run_ids), is_pending=is_pending, is_cancel=is_cancel))
 
 
-def announce_now(ids: Iterable[str], *, is_pending: bool = False, is_cancel: bool = False) -> None:
-    """The same for a caller whose transaction has already committed."""
-    outgoing = notifier()
+def _announce_runs_now(run_ids: Iterable[UUID], *, is_pending: bool, is_cancel: bool) -> None:
     if is_pending:
-        outgoing.publish(PENDING_CHANNEL)
+        notifier().publish(PENDING_CHANNEL)
     if is_cancel:
-        outgoing.publish(CANCEL_CHANNEL)
-    if run_ids := list(ids):
-        outgoing.publish(RUNS_CHANNEL, run_ids)
+        notifier().publish(CANCEL_CHANNEL)
+    announce_now(RUNS, run_ids)

@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 
-from apps.access.permissions import Action, Actor, is_allowed
+from apps.access.permissions import Actor, is_allowed
 from apps.access.sessions import standing_sessions
 from apps.live.hub import hub
+from apps.live.topics import TOPIC_KINDS, Topic
 
 RECHECK_SECONDS = 3.0
 SHORTEST_PAUSE_SECONDS = 0.2
@@ -28,7 +29,7 @@ class Socket(Protocol):
     """A socket, as the watch sees it."""
 
     session_key: str
-    topics: dict[str, str]
+    topics: dict[Topic, str]
 
     async def end(self, code: int) -> None: ...
 
@@ -81,7 +82,8 @@ def reason_to_end(socket: Socket, actor: Actor | None) -> int | None:
     """The code of the closure; None for a socket that may stay. One without topics hears nothing anyway."""
     if actor is None:
         return NOT_SIGNED_IN
-    return NOT_ALLOWED if socket.topics and not is_allowed(actor, Action.RUNS_READ) else None
+    readings = {TOPIC_KINDS[topic.kind].reading for topic in socket.topics}
+    return None if all(is_allowed(actor, reading) for reading in readings) else NOT_ALLOWED
 
 
 @database_sync_to_async  # type: ignore[untyped-decorator]

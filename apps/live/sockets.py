@@ -1,40 +1,40 @@
 """The dashboard's socket: says which topics changed, never what they hold. Pages refetch their own fragments.
 
-A client sends `{"subscribe": [topic…]}` or `{"unsubscribe": [topic…]}` with the topics `runs` and `run:<public id>`.
-It receives `{topic, id, version}`, `{"resync": true}` after a gap, `{"subscribed": topic}` and `{"refused": topic}`.
-The socket ends with its session (4401), and where it has topics with the role that reads them (4403).
+A client sends `{"subscribe": [topic…]}` or `{"unsubscribe": [topic…]}`; the topics are those of `topics.py`. It
+receives `{topic, id, version}`, `{"resync": true}` after a gap, `{"subscribed": topic}` and `{"refused": topic}`, and
+every few seconds `{"beat": number, "listening": bool}`: while the process does not listen it hears of no change.
+The socket ends with its session (4401), and where it has a topic with the role that reads it (4403).
 """
 
 import asyncio
 from typing import Any
-from uuid import UUID
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from apps.access.permissions import Action, is_allowed
-from apps.live.hub import ALL_RUNS, Change, Subscription, hub, topic_of
+from apps.access.permissions import is_allowed
+from apps.live.beats import beats
+from apps.live.hub import Change, Subscription, hub
 from apps.live.socket_watch import NOT_SIGNED_IN, ask_standing, socket_watch
-from apps.storage.ids import parse_public_id, public_id
+from apps.live.topics import TOPIC_KINDS, Topic, parse_topic
 
 TOO_MANY_TOPICS = 4429
 TOPICS_LIMIT = 20
 COALESCE_SECONDS = 0.05
 """Changes that come within this time leave as one group."""
 
-ALL_RUNS_TOPIC = "runs"
-
 
 class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     """One per socket; it holds one subscription of the process's hub and one task that sends."""
 
-    topics: dict[str, str]
-    """The topics by the run id that the hub knows."""
+    topics: dict[Topic, str]
+    """Each with the subscriber's own word for it."""
 
     async def connect(self) -> None:
         self.topics = {}
         self.session_key = ""
         self.sender: asyncio.Task[None] | None = None
         self.subscription = Subscription()
+        self.beat: dict[str, Any] | None = None
         if not self.scope["user"].is_authenticated:
             # Accepted first: a browser cannot read the reason of a refused handshake.
             await self.accept()
@@ -44,6 +44,7 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
         self.session_key = self.scope["session"].session_key
         socket_watch().add(self)
         self.sender = asyncio.create_task(self._send_forever(), name="dashboard-sender")
+        beats().add(self)
 
     async def disconnect(self, code: int) -> None:
         await self._stop()
@@ -54,7 +55,12 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             await self._stop()
             await self.close(code)
 
+    def hear(self, beat: dict[str, Any]) -> None:
+        self.beat = beat
+        self.subscription.wake()
+
     async def _stop(self) -> None:
+        beats().remove(self)
         socket_watch().remove(self)
         hub().remove(self.subscription, self.topics)
         sender, self.sender = self.sender, None
@@ -69,8 +75,8 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         if self.sender is None or not isinstance(content, dict):
             return
-        for topic in _texts(content.get("unsubscribe")):
-            self._unsubscribe(topic)
+        for name in _texts(content.get("unsubscribe")):
+            self._unsubscribe(name)
         wanted = _texts(content.get("subscribe"))
         if len(self.topics) + len(wanted) > TOPICS_LIMIT:
             await self.end(TOO_MANY_TOPICS)
@@ -85,52 +91,49 @@ class DashboardConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
         except (ValueError, RecursionError):
             return None  # what is not JSON asks for nothing
 
-    async def _subscribe(self, topics: list[str]) -> None:
+    async def _subscribe(self, names: list[str]) -> None:
         """Asks the database each time, so that a role taken away counts for a socket that stays open."""
         actor = (await ask_standing({self.session_key})).get(self.session_key)
         if actor is None:
             await self.end(NOT_SIGNED_IN)
             return
-        for topic in topics:
+        for name in names:
             if self.sender is None:  # ended meanwhile
                 return
-            run_id = _run_id(topic)
-            if run_id is None or not is_allowed(actor, Action.RUNS_READ):
-                await self.send_json({"refused": topic})
+            topic = parse_topic(name)
+            if topic is None or not is_allowed(actor, TOPIC_KINDS[topic.kind].reading):
+                await self.send_json({"refused": name})
                 continue
-            self.topics[run_id] = topic
-            hub().add(self.subscription, [run_id])
-            await self.send_json({"subscribed": topic})
+            self.topics[topic] = name
+            hub().add(self.subscription, [topic])
+            await self.send_json({"subscribed": name})
+        self.hear(beats().latest())
 
-    def _unsubscribe(self, topic: str) -> None:
-        run_id = _run_id(topic)
-        if run_id is not None and run_id in self.topics:
-            del self.topics[run_id]
-            hub().remove(self.subscription, [run_id])
+    def _unsubscribe(self, name: str) -> None:
+        topic = parse_topic(name)
+        if topic is not None and topic in self.topics:
+            del self.topics[topic]
+            hub().remove(self.subscription, [topic])
 
     async def _send_forever(self) -> None:
         while await self.subscription.wait():
             await asyncio.sleep(COALESCE_SECONDS)
-            for change in self.subscription.take():
+            changes = self.subscription.take()
+            beat, self.beat = self.beat, None
+            for change in changes:
                 for message in self._messages(change):
                     await self.send_json(message)
+            if beat is not None:
+                await self.send_json(beat)
 
     def _messages(self, change: Change) -> list[dict[str, Any]]:
-        if change.is_resync:
+        if change.topic is None:
             return [{"resync": True, "version": change.version}]
-        topics = [self.topics[key] for key in (ALL_RUNS, change.run_id) if key in self.topics]
-        shown = public_id("run", UUID(change.run_id))
-        return [{"topic": topic, "id": shown, "version": change.version} for topic in topics]
+        kind = TOPIC_KINDS[change.topic.kind]
+        names = [self.topics[topic] for topic in (Topic(kind.one), change.topic) if topic in self.topics]
+        shown = kind.shown(change.topic.key)
+        return [{"topic": name, "id": shown, "version": change.version} for name in names]
 
 
 def _texts(value: Any) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def _run_id(topic: str) -> str | None:
-    """The hub's name of a topic; None where there is no such topic."""
-    if topic == ALL_RUNS_TOPIC:
-        return ALL_RUNS
-    kind, _, identifier = topic.partition(":")
-    run_id = parse_public_id("run", identifier) if kind == "run" else None
-    return topic_of(run_id) if run_id else None

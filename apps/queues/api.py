@@ -1,4 +1,4 @@
-"""HTTP API of queues, of what is set by hand, and of single dead letters. Many at once are in `bulk_api.py`."""
+"""HTTP API of queues and of what is set by hand for queues and tasks. Dead letters have an API of their own."""
 
 from typing import Any
 

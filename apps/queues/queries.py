@@ -1,4 +1,4 @@
-"""Reads of queues: what waits and runs in them, beside what is set for them. Dead letters are in `selection.py`."""
+"""Reads of queues: what waits and runs in them, beside what is set for them. Dead letters have their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of the HTTP API of queues, of what is set by hand, and of dead letters."""
+"""The shapes of the HTTP API of queues and of what is set by hand."""
 
 from datetime import datetime
 from typing import Annotated

@@ -18,7 +18,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 from psycopg import AsyncConnection
 
-from apps.live.notify import announce_runs
+from apps.live.notify import announce, announce_now, announce_runs
+from apps.live.topics import TASKS
 from apps.protocol import Finish, Start
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.logs import storable_error
@@ -134,6 +135,7 @@ async def complete_attempts(
         running_seconds=[item.running_seconds or 0.0 for item in finishes],
         peak_memory_bytes=[item.peak_memory_bytes for item in finishes],
     )
+    announce_now(TASKS, rows[0].recovered or () if rows else ())
     return [_completion(row) for row in rows]
 
 
@@ -192,6 +194,7 @@ def _note_failures(failures: Sequence[tuple[str, UUID]]) -> None:
             runs_kept=COOLING_RUNS_KEPT,
             longest_seconds=COOLING_LONGEST_SECONDS,
         )
+        announce(TASKS, {task_id for task_id, _ in failures})
 
 
 def _next_move(end: Finish, row: Any) -> Move:

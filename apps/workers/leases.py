@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -43,14 +44,23 @@ LOST_ERROR = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """`has_changed`: a suspicion ended, or the worker stopped or came back."""
+
+    is_known: bool
+    has_changed: bool
+
+
 async def register(database: AsyncConnection[Any], registration: Registration) -> None:
     """Adds a worker that has just started, or brings back one that registers again."""
     await REGISTER_WORKER.run_on(database, **msgspec.structs.asdict(registration))
 
 
-async def touch(database: AsyncConnection[Any], *, worker_id: UUID, is_stopping: bool = False) -> bool:
-    """Any contact clears a suspicion; False if the worker is unknown and must register again."""
-    return bool(await TOUCH_WORKER.run_on(database, worker_id=worker_id, is_stopping=is_stopping))
+async def touch(database: AsyncConnection[Any], *, worker_id: UUID, is_stopping: bool = False) -> Contact:
+    """Records a contact, which clears a suspicion; an unknown worker must register again."""
+    rows = await TOUCH_WORKER.run_on(database, worker_id=worker_id, is_stopping=is_stopping)
+    return Contact(is_known=bool(rows), has_changed=any(row.has_changed for row in rows))
 
 
 async def suspect(database: AsyncConnection[Any], *, worker_id: UUID) -> None:
@@ -58,9 +68,10 @@ async def suspect(database: AsyncConnection[Any], *, worker_id: UUID) -> None:
     await SUSPECT_WORKER.run_on(database, worker_id=worker_id)
 
 
-async def clear_suspicions(database: AsyncConnection[Any], *, worker_ids: Sequence[UUID]) -> None:
-    """Clears workers that keep a poll open at a coordinator, whatever happened to their other connections."""
-    await CLEAR_SUSPICIONS.run_on(database, worker_ids=list(worker_ids))
+async def clear_suspicions(database: AsyncConnection[Any], *, worker_ids: Sequence[UUID]) -> list[UUID]:
+    """Clears workers that keep a poll open at a coordinator, whatever happened to their other connections; returns
+    those that were suspected."""
+    return [row.id for row in await CLEAR_SUSPICIONS.run_on(database, worker_ids=list(worker_ids))]
 
 
 async def renew(database: AsyncConnection[Any], *, worker_id: UUID, leases: Sequence[Lease]) -> list[Any]:

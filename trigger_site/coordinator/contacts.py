@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from apps import protocol as wire
+from apps.live.notify import announce_now
+from apps.live.topics import WORKERS
 from apps.workers import leases
 from trigger_site.coordinator.database import Database, HeldError
 from trigger_site.coordinator.exchange import ProblemError, Receive, disconnected
@@ -33,6 +35,7 @@ class Contacts:
             message = f"The worker speaks protocol {theirs}, this coordinator {ours}."
             raise ProblemError(409, "protocol-mismatch", message)
         await self._database.run(lambda connection: leases.register(connection, registration))
+        announce_now(WORKERS, [registration.worker_id])
         return wire.Registered(wire.HEARTBEAT_SECONDS, wire.LEASE_SECONDS)
 
     async def poll(self, poll: wire.Poll, receive: Receive) -> wire.PollReply:
@@ -65,16 +68,18 @@ class Contacts:
 
     async def _touch(self, worker_id: UUID, *, is_stopping: bool = False) -> None:
         try:
-            known = await self._database.run(
+            contact = await self._database.run(
                 lambda connection: leases.touch(connection, worker_id=worker_id, is_stopping=is_stopping)
             )
         except HeldError as error:
             # The workers' table is held, which is no reason to turn a worker away.
             logger.warning("workers.touch worker.id=%s: %s", worker_id, error)
             return
-        if not known:
+        if not contact.is_known:
             raise ProblemError(404, "unknown-worker", "Register first.")
         self._touched_at[worker_id] = time.monotonic()
+        if contact.has_changed:
+            announce_now(WORKERS, [worker_id])
 
     async def _suspect(self, worker_id: UUID) -> None:
         # A stopping coordinator closes its connections itself, and a newer poll shows that the worker is alive.
@@ -84,6 +89,7 @@ class Contacts:
             try:
                 async with self._dispatcher.clearing:
                     await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
+                announce_now(WORKERS, [worker_id])
             except HeldError as error:
                 logger.warning("workers.suspect worker.id=%s: %s", worker_id, error)
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.live.notify import announce_now
+from apps.live.topics import RUNS, WORKERS
 from apps.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
 from apps.queues.claim import claimer as claims
 from apps.storage.ids import public_id
@@ -181,7 +182,7 @@ class Dispatcher:
                 self._wake_in(claimed.again_in_seconds)
             if not found:
                 return
-            announce_now(str(claim.run_id) for claim in found)
+            announce_now(RUNS, (claim.run_id for claim in found))
 
     async def _claim(self, connection: Connection, waiter: Waiter) -> claims.Claimed:
         try:
@@ -220,7 +221,8 @@ class Dispatcher:
         try:
             async with self.clearing:
                 workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
-                await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+                cleared = await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+            announce_now(WORKERS, cleared)
         except HeldError as error:
             # Claims do not need the workers' table.
             logger.warning("workers.clear_suspicions: %s", error)

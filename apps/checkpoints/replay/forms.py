@@ -1,6 +1,6 @@
 """What a person typed into the replay form: kept as typed, read as a request, complaints sorted by field.
 
-Only JSON is judged here; whether the replay can be is for `replay.py` and `preview.py`.
+Only JSON is judged here; whether the replay can be is for `plan.py` and `preview.py`.
 """
 
 from __future__ import annotations

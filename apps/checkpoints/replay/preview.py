@@ -1,6 +1,6 @@
 """What a replay would do, before anybody decides: what it reuses, what runs again, what its code and keys would be.
 
-Follows the plan of `replay.py` and writes nothing. What would be refused is listed, not raised.
+Follows the plan of `plan.py` and writes nothing. What would be refused is listed, not raised.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Replays as the API and the audit trail show them. Values of checkpoints are `runs.rendering`'s."""
+"""Replays as the API and the audit trail show them."""
 
 from typing import Any
 

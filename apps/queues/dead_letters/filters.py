@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from django.db.models import Q
 from pydantic import Field
 
 from apps.http.answers import timestamp
@@ -39,7 +40,7 @@ DEAD_LETTER_FILTERS = FilterTable(
         "search",
         "message",
         Annotated[str, Field(max_length=200)],
-        compared("value__error__message__icontains"),
+        lambda values: Q(value__error__message__icontains=values[0]) if values[0] else Q(),
         "Part of the error's message.",
     ),
     base=lambda runs: runs.dead_letters(),

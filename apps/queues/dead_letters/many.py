@@ -1,7 +1,7 @@
 """Many dead letters at once: requeued, all together or one after the other at a rate, or discarded with one note.
 
 Done in chunks, each a transaction of its own: what was done stays done, and the same call again does the rest. Every
-run is judged as alone (`dead_letters.py`); what is refused stays as it is, and is named.
+run is judged as alone (`one.py`); what is refused stays as it is, and is named.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trigger_sdk.times import TimeRefused, read_time
 from apps.access import audit
 from apps.access.permissions import Action, Actor
 from apps.checkpoints.errors import DeploymentNotFound
-from apps.checkpoints.resume import LATEST, ORIGINAL, Choice, choose_deployment, saved_entries_of
+from apps.checkpoints.resume import LATEST, ORIGINAL, Choice, choose_deployment, find_deployment, saved_entries_of
 from apps.http.answers import timestamp
 from apps.http.cursors import read_cursor, write_cursor
 from apps.http.errors import FieldError, RequestInvalid
@@ -35,7 +35,7 @@ from apps.queues.dead_letters.one import (
 )
 from apps.queues.dead_letters.selection import MANY_LIMIT
 from apps.queues.errors import SelectionInvalid
-from apps.runs.models import Deployment, Run, RunQuerySet
+from apps.runs.models import Run, RunQuerySet
 from apps.storage.ids import parse_public_id, public_id
 from apps.storage.statements import is_held
 
@@ -248,13 +248,8 @@ def _refuse_long_spread(interval: float | None, count: int, begun: timedelta) ->
 
 def _refuse_unknown_deployment(wanted: str) -> None:
     """One that no run could be requeued on; whose task set it is, is judged run by run."""
-    if wanted in (ORIGINAL, LATEST):
-        return
-    identifier = parse_public_id("dep", wanted)
-    if identifier is None or not Deployment.objects.filter(id=identifier).exists():
-        raise DeploymentNotFound(
-            f"There is no deployment {wanted[:64]!r}. It is {ORIGINAL!r}, {LATEST!r} or an id as dep_…."
-        )
+    if wanted not in (ORIGINAL, LATEST):
+        find_deployment(wanted)
 
 
 def _database_now() -> datetime:

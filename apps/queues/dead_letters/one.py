@@ -1,7 +1,7 @@
 """Dead letters, one by one: made pending again from the last checkpoint, or closed, after a person has looked at them.
 
 The same run goes on, so its payload and data stay as they are; with edits it is a replay (`checkpoints.replay`). Many
-at once are in `bulk.py`, which judges each as this module does.
+at once are in `many.py`, which judges each as this module does.
 """
 
 from __future__ import annotations

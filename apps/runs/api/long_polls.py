@@ -6,7 +6,8 @@ from uuid import UUID
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.db import connection, connections
 
-from apps.live.hub import hub, topic_of
+from apps.live.hub import hub
+from apps.live.topics import RUNS
 from apps.runs.models import Run
 from apps.runs.states import FINAL_STATES
 
@@ -17,7 +18,7 @@ POLL_SECONDS = 1.0
 async def wait_until_final(run_id: UUID, *, seconds: float) -> None:
     """Returns when the run is final, is gone, or the time is over; the caller reads it then."""
     deadline = time.monotonic() + seconds
-    async with hub().subscribed(topic_of(run_id)) as changes:
+    async with hub().subscribed(RUNS.topic(run_id)) as changes:
         while not await _has_ended(run_id):
             remaining = deadline - time.monotonic()
             if remaining <= 0:

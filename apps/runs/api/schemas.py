@@ -1,4 +1,4 @@
-"""What clients may send to the HTTP API of runs, and what a trigger is answered with. How things look is in `shown`."""
+"""What clients may send to the HTTP API of runs, and what answers a trigger. How things look is in `shown`."""
 
 from typing import Annotated, Any
 

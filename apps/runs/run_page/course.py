@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
@@ -9,15 +11,24 @@ from django.utils import timezone
 from apps.runs.badges import outcome_badge
 from apps.runs.models import Attempt, Run
 from apps.runs.run_page.failures import is_failure
-from apps.runs.run_page.timeline_parts import Boundary, Course, StepSpan, Try
+from apps.runs.run_page.timeline import layout
+from apps.runs.run_page.timeline_parts import Boundary, Course, StepSpan, Timeline, Try
 from apps.runs.states import Outcome, RunState
 from apps.storage.times import is_unreadable
 
 STEP_KIND = "step"
 
 
-def saved_parts(run: Run) -> tuple[list[Boundary], list[StepSpan], str]:
-    """The run's checkpoints, the steps that its attempts ran, and the key of what was saved last."""
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A run's checkpoints, the steps that its attempts ran, and the key of what was saved last."""
+
+    boundaries: Sequence[Boundary]
+    steps: Sequence[StepSpan]
+    last_key: str
+
+
+def saved_by(run: Run) -> Saved:
     # Through the reverse relation: the model and its kinds live in an app above this one.
     rows = run.checkpoints.order_by("index").values_list(
         "key", "index", "attempt", "created_at", "duration_seconds", "kind"
@@ -31,10 +42,16 @@ def saved_parts(run: Run) -> tuple[list[Boundary], list[StepSpan], str]:
             boundaries.append(Boundary(key, index, attempt, _drawn(at, run)))
         elif attempt and seconds is not None:
             steps.append(StepSpan(key, index, attempt, _drawn(at, run), seconds))
-    return boundaries, steps, last_key
+    return Saved(boundaries, steps, last_key)
 
 
-def course_of(run: Run) -> Course:
+def timeline_of(run: Run, attempts: Sequence[Attempt], saved: Saved, *, is_to_scale: bool) -> Timeline:
+    """As it is drawn now."""
+    tries = [_try(attempt, run) for attempt in attempts]
+    return layout(_course(run), tries, saved.boundaries, timezone.now(), steps=saved.steps, is_to_scale=is_to_scale)
+
+
+def _course(run: Run) -> Course:
     is_due = run.state in (RunState.RETRYING, RunState.DELAYED)
     return Course(
         _begin_of(run),
@@ -53,7 +70,7 @@ def _drawn(at: datetime, run: Run) -> datetime:
     return _begin_of(run) if is_unreadable(at) else at
 
 
-def try_of(attempt: Attempt, run: Run) -> Try:
+def _try(attempt: Attempt, run: Run) -> Try:
     return Try(
         number=attempt.number,
         claimed_at=_drawn(attempt.claimed_at, run),

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.utils import timezone
-
 from apps.runs.badges import Badge, outcome_badge, state_badge
 from apps.runs.fleet import fleet_reader
 from apps.runs.models import Run, RunValue
 from apps.runs.reads import find_run
 from apps.runs.run_page.attempts import AttemptLine, attempt_line, seconds_between
-from apps.runs.run_page.course import course_of, saved_parts, try_of
+from apps.runs.run_page.course import saved_by, timeline_of
 from apps.runs.run_page.failures import Failure, last_failed
-from apps.runs.run_page.timeline import layout
 from apps.runs.run_page.timeline_parts import Timeline
 from apps.runs.states import CANCELABLE_AT_ONCE, RunState
 from apps.runs.waiting import Reason, waiting_reason
@@ -29,6 +26,10 @@ class ReplayLink:
     id: str
     badge: Badge
     origin: str
+
+    @classmethod
+    def of(cls, replay: Run) -> ReplayLink:
+        return cls(replay.public_id, state_badge(replay.state), replay.replay_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,11 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary:
     """The run as it stands; raises RunNotFound."""
     run = find_run(run_id, Run.objects.select_related("deployment", "replay_of").defer("deployment__archive"))
     attempts = list(run.attempts.select_related("deployment").defer("deployment__archive").order_by("number"))
-    boundaries, steps, last_key = saved_parts(run)
+    saved = saved_by(run)
     replays = list(run.replays.order_by("-id").only("id", "state", "replay_from")[: REPLAYS_SHOWN + 1])
     error, note = RunValue.objects.filter(run_id=run_id).values_list("error", "note").first() or (None, "")
     failure = Failure.of(error)
     names = fleet_reader().names(attempt.worker_id for attempt in attempts)
-    now = timezone.now()
     is_live = run.started_at is not None and run.finished_at is None
     return RunSummary(
         id=run.public_id,
@@ -95,8 +95,7 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary:
         finished_at=run.finished_at,
         seconds=seconds_between(run.started_at, run.finished_at),
         live_since=run.started_at if is_live else None,
-        is_cancelable=run.state in CANCELABLE_AT_ONCE
-        or (run.state == RunState.RUNNING and not run.is_cancel_requested),
+        is_cancelable=_is_cancelable(run),
         is_dead_letter=run.state == RunState.DEAD_LETTER,
         is_moving=not run.is_final,
         reason=_reason(run),
@@ -104,24 +103,18 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary:
         failure=failure,
         failure_badge=outcome_badge(last_failed(attempts)),
         attempts=[attempt_line(attempt, names, run.budget_base) for attempt in attempts],
-        timeline=layout(
-            course_of(run),
-            [try_of(attempt, run) for attempt in attempts],
-            boundaries,
-            now,
-            steps=steps,
-            is_to_scale=is_to_scale,
-        ),
-        replay_key=last_key if failure else "",
+        timeline=timeline_of(run, attempts, saved, is_to_scale=is_to_scale),
+        replay_key=saved.last_key if failure else "",
         replay_of=run.replay_of.public_id if run.replay_of else "",
         replay_from=run.replay_from,
-        replays=[
-            ReplayLink(replay.public_id, state_badge(replay.state), replay.replay_from)
-            for replay in replays[:REPLAYS_SHOWN]
-        ],
+        replays=[ReplayLink.of(replay) for replay in replays[:REPLAYS_SHOWN]],
         has_more_replays=len(replays) > REPLAYS_SHOWN,
         row_version=run.version,
     )
+
+
+def _is_cancelable(run: Run) -> bool:
+    return run.state in CANCELABLE_AT_ONCE or (run.state == RunState.RUNNING and not run.is_cancel_requested)
 
 
 def _reason(run: Run) -> Reason | None:

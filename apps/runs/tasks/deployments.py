@@ -13,6 +13,8 @@ from django.db import transaction
 from apps.access import audit
 from apps.access.permissions import Action, Actor
 from apps.http.errors import FieldError
+from apps.live.notify import announce
+from apps.live.topics import TASKS
 from apps.runs.errors import DeploymentRefused
 from apps.runs.models import Deployment, Task, TaskVersion
 from apps.runs.tasks.manifests import read_manifest, task_place
@@ -52,14 +54,16 @@ def register(*, task_set: str, archive: bytes, manifest: Mapping[str, Any], acto
             content_hash=content_hash,
         )
         TaskVersion.objects.bulk_create([_version(deployment, task) for task in tasks])
-        retired = _move_tasks(deployment, [task["id"] for task in tasks])
+        ids = [task["id"] for task in tasks]
+        retired = _move_tasks(deployment, ids)
+        announce(TASKS, [*ids, *retired])
         audit.record(
             actor,
             Action.DEPLOYMENTS_REGISTER,
             deployment.public_id,
             task_set=task_set,
             version=deployment.version,
-            tasks=[task["id"] for task in tasks],
+            tasks=ids,
             retired=retired,
         )
     return Registration(deployment, is_new=True, retired=tuple(retired))

@@ -1,6 +1,6 @@
 """Stored values as text for a person to edit: indented, with the order of keys and every digit kept. Pure.
 
-Takes what `json_tree.parse` returns. `static/js/json_editor.js` formats what a person typed in the same way.
+Takes what `tree.parse` returns. `static/js/json_editor.js` formats what a person typed in the same way.
 """
 
 import json

@@ -1,12 +1,12 @@
 """Durable jobs in plain Python: write a function, mark where it may continue, and run it until it is done.
 
 In task code: `from trigger_sdk import task, checkpoint`. Outside: `from trigger_sdk import Client`. Tests of tasks use
-`trigger_sdk.testing`. Every container imports this package, so what only callers need is loaded at its first use.
+`trigger_sdk.testing`. Every container imports this package, so what only callers need is loaded on first use.
 
-Inside, each of these may import those after it: `cli` the command `trigger`; `agent` the process that runs tasks,
-`client` HTTP to a server, `testing` runs without one; `tasks`, `log` and `steps` what task code calls; `run` what
-executes during a run; `compiler` what is read of a task's source; `values` what values are and how they are stored;
-then options, errors, times and the frames between agent and worker.
+Each of these may import those after it: `cli`, the command `trigger`; `agent`, the process that runs tasks, `client`,
+HTTP to a server, and `testing`, runs without one; `tasks`, `log` and `steps`, what task code calls; `run`, what
+executes during a run; `compiler`, what is read from a task's source; `values`, what values are and how they are
+stored; then options, errors, times and the frames between agent and worker.
 """
 
 from typing import TYPE_CHECKING, Any

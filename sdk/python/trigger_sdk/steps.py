@@ -1,7 +1,7 @@
 """`step` as the user writes it: a function that runs once per run and key. Owns its keys and options.
 
-The first time its result is stored; every later attempt is given what was stored, and the function does not run. That
-part is `run/step_execution.py`'s.
+The first call stores its result; every later attempt gets the stored result, and the function does not run.
+`run/step_execution.py` does that part.
 """
 
 import functools
@@ -55,9 +55,9 @@ def step(
 
     With an `async def` function the result is awaited. `@step` makes each call of a function a step: its key is the
     function's name with the arguments, such as `fetch(3)`; `@step("page-{number}")` makes it from named arguments.
-    `retry` repeats a failed call within the attempt, after the pauses that it says; `timeout` bounds each call, in
-    seconds. Raises what the function raises, StepTimedOut, DuplicateStep for a key that this attempt has used, and
-    StepError for a wrong use. Outside a run the function is simply called.
+    `retry` repeats a failed call within the attempt, with the pauses it specifies; `timeout` bounds each call, in
+    seconds. Raises what the function raises, StepTimedOut, DuplicateStep for a key already used in this attempt, and
+    StepError for wrong use. Outside a run the function is simply called.
     """
     options = _options(retry, timeout)
     if callable(key) and function is None and not arguments and not named:
@@ -66,7 +66,7 @@ def step(
         return _call(StepCall(key, function, arguments, named, options))
     if (key is None or isinstance(key, str)) and function is None and not arguments and not named:
         return lambda decorated: _decorated(decorated, key, options)
-    raise StepError(f"step({key!r:.60}, {function!r:.60}, …): a key and a function are needed, as in `step(key, f, 1)`")
+    raise StepError(f"step({key!r:.60}, {function!r:.60}, …): needs a key and a function, as in `step(key, f, 1)`")
 
 
 def _decorated(function: Callable[..., Any], template: str | None, options: StepOptions) -> Callable[..., Any]:
@@ -120,19 +120,19 @@ def _call(call: StepCall) -> Any:
 
 def _check_key(key: str) -> None:
     if not 0 < len(key) <= KEY_MAX_LENGTH:
-        raise StepError(f"a step's key has 1 to {KEY_MAX_LENGTH} characters, not {len(key)}: {key!r:.60}")
+        raise StepError(f"a step's key must have 1 to {KEY_MAX_LENGTH} characters, not {len(key)}: {key!r:.60}")
     if problem := text_problem(key):
         raise StepError(f"the step key {key!r}: {problem}")
 
 
 def _options(retry: Retry | None, timeout: float | timedelta | None) -> StepOptions:
     if retry is not None and not isinstance(retry, Retry):
-        raise StepError(f"retry={retry!r:.60}: a Retry(…) is needed")
+        raise StepError(f"retry={retry!r:.60}: must be a Retry(…)")
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     if seconds is not None and (
         isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= TIMEOUT_MAX_SECONDS
     ):
-        raise StepError(f"timeout={timeout!r:.60}: seconds from above 0 to {TIMEOUT_MAX_SECONDS:,} are needed")
+        raise StepError(f"timeout={timeout!r:.60}: must be more than 0 and at most {TIMEOUT_MAX_SECONDS:,} seconds")
     return StepOptions(retry or _ONCE, seconds)
 
 

@@ -121,7 +121,7 @@ def test_the_table_names_every_address() -> None:
 
 
 def test_there_is_one_socket() -> None:
-    assert [str(each.pattern) for each in websocket_urlpatterns] == ["ws/dashboard"]  # tests/integration/runs has it
+    assert [str(each.pattern) for each in websocket_urlpatterns] == ["ws/dashboard"]  # tests/integration/live has it
 
 
 @pytest.fixture

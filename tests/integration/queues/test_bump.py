@@ -8,10 +8,10 @@ from django.test import Client
 
 from apps.access.models import AuditEntry
 from apps.queues.bump import bump
-from apps.runs.api.schemas import RunOut
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.lifecycle import cancel
 from apps.runs.models import BUMPED_PRIORITY, Run
+from apps.runs.shown.run import RunOut
 from apps.runs.states import RunState
 from tests.factories import bearer, make_run
 

@@ -175,7 +175,7 @@ def test_commands_of_dead_letters(client: Client, capsys: Printed) -> None:
         (["dead-letters", "requeue"], EXIT_USAGE, "give runs, filters, or --all"),
         (["dead-letters", "discard", "run_1", "--task", "noop", "--note", "x"], EXIT_USAGE, "either runs or filters"),
         (["queue", "set", "mail"], EXIT_USAGE, "nothing to set"),
-        (["queue", "set", "mail", "--max-depth", "many"], EXIT_USAGE, "a whole number or 'none'"),
+        (["queue", "set", "mail", "--max-depth", "many"], EXIT_USAGE, "must be a whole number or 'none'"),
         (["queue", "set", "mail", "--max-depth", "0"], EXIT_REFUSED, "from 1 to 1,000,000"),
         (["queue", "show", "mail"], EXIT_REFUSED, "There is no queue"),
         (["task", "pause", "mail"], EXIT_REFUSED, "There is no task"),

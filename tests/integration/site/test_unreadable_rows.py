@@ -19,7 +19,7 @@ from tests.factories import (
     make_user,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.sql]
+pytestmark = pytest.mark.django_db
 
 DEEP = "[" * 3_000 + "]" * 3_000
 LONG = "9" * 5_000

@@ -85,10 +85,10 @@ def test_the_command_line_sends_what_it_is_given_in_the_servers_names() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--delay", "soon"], "--delay soon: a time such as 90s, 10m, 2h or 1d is needed"),
-        (["--idempotency-key-ttl", "1w"], "--idempotency-key-ttl 1w: a time such as"),
+        (["--delay", "soon"], "--delay soon: must be a time such as 90s, 10m, 2h or 1d"),
+        (["--idempotency-key-ttl", "1w"], "--idempotency-key-ttl 1w: must be a time such as"),
         (["--run-at", "2026-12-01T08:00:00"], "--run-at must be an RFC 3339 time"),
-        (["--metadata", "[1]"], "--metadata: a JSON object is needed"),
+        (["--metadata", "[1]"], "--metadata: must be a JSON object"),
         (["--metadata", "{"], "--metadata is not JSON"),
     ],
 )

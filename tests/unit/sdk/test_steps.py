@@ -35,7 +35,7 @@ def test_step_runs_once_per_run_and_returns_what_is_stored() -> None:
     assert (result.attempts, result.resumed_from) == (2, None)
 
 
-def test_a_new_run_runs_its_steps_anew() -> None:
+def test_a_new_run_runs_its_steps_again() -> None:
     @task(id="pages")
     def pages() -> Any:
         return step("page", fetch, 1)
@@ -237,7 +237,7 @@ def test_a_key_of_this_attempt_cannot_be_used_again() -> None:
         key = "page"
         return [step(key, fetch, number) for number in (1, 2)]
 
-    with pytest.raises(DuplicateStep, match=r"'page' is used already in this attempt, by another step: give each"):
+    with pytest.raises(DuplicateStep, match=r"'page' is already used in this attempt by another step: give each"):
         run(twice)
     assert calls == [1]
 
@@ -272,7 +272,7 @@ def test_a_failed_step_may_be_tried_again_under_its_key() -> None:
 
 @pytest.mark.parametrize("arguments", [("page", 1), (1, fetch), (None, fetch, 1), ("page", None, 1)])
 def test_wrong_uses_say_what_is_needed(arguments: Any) -> None:
-    with pytest.raises(StepError, match="a key and a function are needed"):
+    with pytest.raises(StepError, match="needs a key and a function"):
         step(*arguments)
 
 
@@ -281,7 +281,7 @@ def test_coroutine_of_a_plain_function_is_refused_at_once() -> None:
     async def with_lambda() -> Any:
         return step("page", lambda: fetch_later(1))
 
-    with pytest.raises(StepError, match="returned something to await and is no `async def` function"):
+    with pytest.raises(StepError, match="returned an awaitable but is not an `async def` function"):
         run(with_lambda)
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from tests.sql_marks import FOLDERS, INTEGRATION, OWN_MARK, SIGNS, unmarked_modules
+from tests.sql_marks import FOLDERS, INTEGRATION, OWN_MARK, SIGNS, WITHOUT, unmarked_modules
 
 
 def test_modules_with_sql_are_marked() -> None:
     assert unmarked_modules() == []
     assert {path.name for path in INTEGRATION.iterdir()} >= FOLDERS
+    assert all((INTEGRATION / name).exists() for name in WITHOUT)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from apps.checkpoints import store
 from apps.checkpoints.errors import CheckpointRefused
 from apps.live.notify import announce_now
+from apps.live.topics import RUNS
 from apps.protocol import CHECKPOINTS, CheckpointItem, Result
 from trigger_site.coordinator.database import Connection
 from trigger_site.coordinator.kinds.base import STALE, Kind
@@ -34,7 +35,7 @@ async def write_checkpoints(
     connection: Connection, items: Sequence[CheckpointItem], *, waits: bool
 ) -> list[Result | None]:
     verdicts = await store.save(connection, items, waits=waits)
-    announce_now({str(item.run_id) for item in items})
+    announce_now(RUNS, {item.run_id for item in items})
     return [
         None if saved is None else REFUSALS.get(saved.verdict) or Result(200, index=saved.index) for saved in verdicts
     ]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from apps.live.notify import announce_now
+from apps.live.topics import RUNS
 from apps.protocol import FINISHES, Finish, Result
 from apps.runs.lifecycle import COMPLETED, complete_attempts
 from apps.runs.states import Outcome
@@ -54,7 +55,7 @@ def refuse_unstorable(item: Finish) -> Result | None:
 
 async def write_completions(connection: Connection, items: Sequence[Finish], *, waits: bool) -> list[Result | None]:
     answers = await complete_attempts(connection, items, waits=waits)
-    announce_now(str(item.run_id) for item in items)
+    announce_now(RUNS, (item.run_id for item in items))
     return [DONE if answer is COMPLETED else result_of(answer) for answer in answers]
 
 

@@ -1,4 +1,4 @@
-"""The commands behind `trigger`: each takes parsed options, prints by a `Display`, and returns its exit code."""
+"""The commands of `trigger`: each takes parsed options, prints through a `Display`, and returns its exit code."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The arguments of `trigger run`, made from the list of trigger options, in the words and units of a command line."""
+"""The arguments of `trigger run`, made from the list of trigger options, in command-line words and units."""
 
 import argparse
 import re
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def trigger_options(options: argparse.Namespace) -> TriggerOptions:
-    """What was given; UsageError names the argument that cannot be read. Limits are the server's."""
+    """The given options; UsageError names the argument that cannot be read. The server checks limits."""
     given = {name: _read(option, getattr(options, name)) for name, option in TRIGGER_OPTIONS.items()}
     return cast("TriggerOptions", given)
 
@@ -48,7 +48,7 @@ _SHAPES: Mapping[type, dict[str, Any]] = {
     Moment: {"metavar": "WHEN"},
     Object: {"metavar": "JSON"},
 }
-"""How argparse takes each kind."""
+"""How argparse reads each kind."""
 
 
 def _help(option: TriggerOption) -> str:
@@ -56,9 +56,9 @@ def _help(option: TriggerOption) -> str:
     if isinstance(kind, Integer):
         form = f" From {kind.least} to {kind.most}."
     elif isinstance(kind, Texts):
-        form = " May stand several times."
+        form = " May be repeated."
     elif isinstance(kind, Duration):
-        form = " As 90s, 10m, 2h or 1d."
+        form = " Such as 90s, 10m, 2h or 1d."
     elif isinstance(kind, Moment):
         form = " As 2026-12-01T08:00:00+01:00."
     elif isinstance(kind, Object):
@@ -74,7 +74,7 @@ def _read(option: TriggerOption, argument: Any) -> Any:
 def _seconds(flag: str, text: str) -> float:
     match = _DURATION.match(text)
     if match is None:
-        raise UsageError(f"{flag} {text}: a time such as 90s, 10m, 2h or 1d is needed")
+        raise UsageError(f"{flag} {text}: must be a time such as 90s, 10m, 2h or 1d")
     return float(match["number"]) * _UNIT_SECONDS[match["unit"] or "s"]
 
 
@@ -88,9 +88,9 @@ def _moment(flag: str, text: str) -> datetime:
 def _object(flag: str, argument: str) -> dict[str, Any]:
     value = read_json(argument, flag, is_input_allowed=False)
     if not isinstance(value, dict):
-        raise UsageError(f"{flag}: a JSON object is needed")
+        raise UsageError(f"{flag}: must be a JSON object")
     return value
 
 
 _READERS: Mapping[type, Callable[[str, str], Any]] = {Duration: _seconds, Moment: _moment, Object: _object}
-"""What the other kinds are, argparse has made of them."""
+"""Passes the other kinds on: argparse has already converted them."""

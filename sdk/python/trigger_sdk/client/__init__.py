@@ -1,4 +1,4 @@
-"""The client for programs outside of tasks, over the HTTP API. Tasks themselves never use it: they have no key.
+"""The client for programs outside tasks, over the HTTP API. Tasks themselves never use it: they have no key.
 
 `AsyncClient` is `Client` with `await`.
 """
@@ -15,7 +15,7 @@ __all__ = ["ApiError", "AsyncClient", "Client", "ClientError", "NotConfigured", 
 
 
 def __getattr__(name: str) -> Any:
-    # asyncio takes longer to import than a whole command of the command line takes to run.
+    # Importing asyncio takes longer than running a whole command of the command line.
     if name == "AsyncClient":
         from trigger_sdk.client import async_client
 

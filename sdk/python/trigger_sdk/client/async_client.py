@@ -11,7 +11,7 @@ from trigger_sdk.client.run_data import RunData, id_of, step_of
 from trigger_sdk.trigger_options import TriggerOptions
 
 WAIT_STEP_SECONDS = 5.0
-"""Shorter than the client's own, because a cancelled wait holds its thread until the step is over."""
+"""Shorter than the client's own, because a cancelled wait keeps its thread until the step is over."""
 
 
 class AsyncRun(RunData):
@@ -24,7 +24,7 @@ class AsyncRun(RunData):
         return self
 
     async def wait(self, timeout: float | None = None) -> "AsyncRun":
-        """Waits until the run is final. TimeoutError after `timeout` seconds; the run goes on all the same."""
+        """Waits until the run is final. TimeoutError after `timeout` seconds; the run continues anyway."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_final:
             step = step_of(self.id, deadline, WAIT_STEP_SECONDS)
@@ -32,7 +32,7 @@ class AsyncRun(RunData):
         return self
 
     async def logs(self) -> AsyncIterator[dict[str, Any]]:
-        """The log lines until now, oldest first."""
+        """The log lines so far, oldest first."""
         for line in await asyncio.to_thread(lambda: list(Run(self.client.sync, self.data).logs())):
             yield line
 

@@ -8,7 +8,7 @@ from trigger_sdk.client.operations import DeadLetterFilter, Operations, QueueCha
 
 
 class AsyncOperations:
-    """A part of `AsyncClient`; see `Operations` for what each call takes and gives."""
+    """A part of `AsyncClient`; see `Operations` for what each call takes and returns."""
 
     sync: Operations
 

@@ -11,7 +11,7 @@ from trigger_sdk.client.triggering import batch_body, is_repeatable, trigger_bod
 from trigger_sdk.trigger_options import TriggerOptions
 
 WAIT_STEP_SECONDS = 20.0
-"""The longest single wait at the server; longer ones are made of several."""
+"""The longest single wait at the server; longer waits consist of several."""
 
 
 class Run(RunData):
@@ -24,7 +24,7 @@ class Run(RunData):
         return self
 
     def wait(self, timeout: float | None = None) -> "Run":
-        """Waits until the run is final. TimeoutError after `timeout` seconds; the run goes on all the same."""
+        """Waits until the run is final. TimeoutError after `timeout` seconds; the run continues anyway."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_final:
             step = step_of(self.id, deadline, WAIT_STEP_SECONDS)
@@ -32,7 +32,7 @@ class Run(RunData):
         return self
 
     def logs(self) -> Iterator[dict[str, Any]]:
-        """The log lines until now, oldest first: `{attempt, sequence, level, source, message, fields, logged_at}`."""
+        """The log lines so far, oldest first: `{attempt, sequence, level, source, message, fields, logged_at}`."""
         cursor: str | None = None
         while True:
             lines, cursor = self.client.log_page(self.id, after=cursor)
@@ -47,7 +47,7 @@ class Run(RunData):
         return self.client.checkpoints(self.id)
 
     def cancel(self) -> "Run":
-        """Asks for the end; a running task has seconds to clean up. ApiError 409 if the run is final."""
+        """Asks the run to stop; a running task has seconds to clean up. ApiError 409 if the run is final."""
         self.data = self.client.cancel(self).data
         return self
 
@@ -61,15 +61,16 @@ class Client(Operations):
     def trigger(self, task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -> Run:
         """Starts a run; it is stored when this returns. The options are those of `TriggerOptions`.
 
-        With an `idempotency_key` that is known the run is the key's (`is_duplicate`), and the request is sent again
-        where its reply was lost. ApiError 404 for an unknown task, 409 for a key that stands for another trigger, 422
-        for a payload or option that does not fit, 429 for a full queue (`retry_after`); Unreachable leaves it open.
+        With a known `idempotency_key` the result is that key's run (`is_duplicate`); with any key the request is sent
+        again if its reply was lost. ApiError 404 for an unknown task, 409 for a key already used for a different
+        trigger, 422 for a wrong payload or option, 429 for a full queue (`retry_after`). After Unreachable it is
+        unknown whether the run exists.
         """
         body = trigger_body(payload, options)
         return Run(self, self.api.post(f"/tasks/{path_part(task)}/runs", body, is_repeatable=is_repeatable(body)))
 
     def trigger_batch(self, items: Iterable[Mapping[str, Any]]) -> list[Run]:
-        """Starts up to 1,000 runs, all or none; they come in the order of the items, without their values.
+        """Starts up to 1,000 runs, all or none; returns them in the order of the items, without their values.
 
         An item is `{"task": …, "payload": …, "options": {…}}`. ApiError as for `trigger`, with `items[n]` in its paths.
         """
@@ -92,7 +93,7 @@ class Client(Operations):
         replay_of: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Run]:
-        """Runs, newest first, without payload and output; further pages are read as the iteration goes on."""
+        """Runs, newest first, without payload and output; further pages are read as you iterate."""
         chosen = {"state": state, "task": task, "queue": queue, "tag": tag}
         chosen |= {"since": since, "until": until, "replay_of": replay_of}
         cursor: str | None = None
@@ -107,7 +108,7 @@ class Client(Operations):
             left = None if left is None else left - len(page["items"])
 
     def bump(self, run: "Run | str") -> Run:
-        """Puts a pending run before all others of its queue; ApiError 409 unless it is pending."""
+        """Moves a pending run to the front of its queue; ApiError 409 unless it is pending."""
         return Run(self, self.api.post(f"/runs/{path_part(id_of(run))}/bump", {}))
 
     def cancel(self, run: "Run | str") -> Run:
@@ -125,9 +126,9 @@ class Client(Operations):
     ) -> Run:
         """A new run that continues after that checkpoint or step of the original, or begins at the start.
 
-        `payload` replaces the original's (None keeps it), `checkpoint_data` the stored data of keys that are reused,
-        each whole and in its stored form. `deployment` is "original", "latest" or an id. ApiError 404 for a key or
-        deployment that is not there, 422 with the reasons where the replay could not continue.
+        `payload` replaces the original's (None keeps it), `checkpoint_data` the stored data of reused keys, each
+        complete and in its stored form. `deployment` is "original", "latest" or an id. ApiError 404 for an unknown key
+        or deployment, 422 with the reasons if the replay could not continue.
         """
         body = replay_body(from_checkpoint, payload, checkpoint_data, deployment, new_idempotency_keys)
         return Run(self, self.api.post(f"/runs/{path_part(id_of(run))}/replays", body))
@@ -142,7 +143,7 @@ class Client(Operations):
         deployment: str = "original",
         new_idempotency_keys: bool = False,
     ) -> dict[str, Any]:
-        """What that replay would reuse and run again, on which code and keys; `refusals` say why it cannot be made."""
+        """What that replay would reuse and run again, with which code and keys; `refusals` say why it is impossible."""
         body = replay_body(from_checkpoint, payload, checkpoint_data, deployment, new_idempotency_keys)
         shown: dict[str, Any] = self.api.post(f"/runs/{path_part(id_of(run))}/replays/preview", body)
         return shown
@@ -157,13 +158,13 @@ class Client(Operations):
         return Run(self, self.api.post(f"/runs/{path_part(id_of(run))}/discard", {"note": note}))
 
     def read(self, run_id: str, *, wait_seconds: float = 0) -> dict[str, Any]:
-        """The run's fields; with `wait_seconds` the answer comes when the run is final or that time is over."""
+        """The run's fields; with `wait_seconds` the answer comes when the run is final or that time is up."""
         query = {"wait_seconds": wait_seconds or None}
         answer: dict[str, Any] = self.api.get(f"/runs/{path_part(run_id)}", query, wait_seconds=wait_seconds)
         return answer
 
     def log_page(self, run_id: str, *, after: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
-        """Log lines after a cursor, and the cursor to go on from (the same one when there are none yet)."""
+        """Log lines after a cursor, and the cursor to continue from (the same one if there are none yet)."""
         page = self.api.get(f"/runs/{path_part(run_id)}/logs", {"after": after, "limit": 1000})
         return page["items"], page["next_cursor"] or after
 
@@ -192,7 +193,7 @@ def replay_body(
     deployment: str,
     new_idempotency_keys: bool,  # noqa: FBT001 - passed on by two callers
 ) -> dict[str, Any]:
-    """The request of a replay; what is not given is left out."""
+    """The request for a replay; options that are not given are left out."""
     body: dict[str, Any] = {"from_checkpoint": from_checkpoint, "deployment": deployment}
     if payload is not None:
         body["payload"] = payload

@@ -1,6 +1,6 @@
 """HTTP to a trigger-site server: finds its address and key, keeps connections, and turns problems into exceptions.
 
-Standard library only. Knows nothing of what is asked: `client.py` and `operations.py` do.
+Standard library only. Does not know the requests: `client.py` and `operations.py` do.
 """
 
 import http.client
@@ -16,26 +16,26 @@ from urllib.parse import quote, urlencode, urlsplit
 API_PATH = "/api/v1"
 TIMEOUT_SECONDS = 30.0
 RETRY_DELAYS_SECONDS = (0.2, 1.0)
-"""Before the second and third try of a request that may be repeated."""
+"""Pauses before the second and third try of a repeatable request."""
 
 
 class ClientError(Exception):
-    """Base of what a client raises about the server or the way to it."""
+    """Base of what a client raises about the server or the connection to it."""
 
 
 class NotConfigured(ClientError):
-    """No server is named: neither by argument, nor by environment, nor by a running development installation."""
+    """No server is configured: no argument, no environment variable, no running development installation."""
 
 
 class Unreachable(ClientError):
-    """The server did not answer. Whether it has carried out the request is unknown."""
+    """The server did not answer. Whether it carried out the request is unknown."""
 
 
 class ApiError(ClientError):
     """The server refused the request (4xx) or failed (5xx).
 
-    `type` is the problem's name such as `/problems/task-not-found`, `errors` the fields: `[{path, message}]`, `problem`
-    all of it. `retry_after` are the seconds after which the server wants to be asked again, where it said so.
+    `type` is the problem's name, such as `/problems/task-not-found`, `errors` the fields: `[{path, message}]`,
+    `problem` all of it. `retry_after` is how many seconds the server asks to wait before the next try, if it said so.
     """
 
     def __init__(self, status: int, problem: Mapping[str, Any], *, retry_after: float | None = None) -> None:
@@ -62,7 +62,7 @@ def find_server(url: str | None, api_key: str | None) -> tuple[str, str]:
     development = _development_server(Path.cwd())
     if development is None:
         raise NotConfigured(
-            "no server is named: set TRIGGER_URL and TRIGGER_API_KEY, or call this in a folder below one where "
+            "no server is configured: set TRIGGER_URL and TRIGGER_API_KEY, or run this in or below a folder where "
             "`make run` is running"
         )
     return development[0], api_key or development[1]
@@ -71,7 +71,7 @@ def find_server(url: str | None, api_key: str | None) -> tuple[str, str]:
 def _development_server(start: Path) -> tuple[str, str] | None:
     for folder in (start, *start.parents):
         file = folder / "var" / "dev.json"
-        # Somebody else's file in a shared folder must not say where our payloads go.
+        # Somebody else's file in a shared folder must not decide where our payloads go.
         if file.is_file() and file.stat().st_uid == os.getuid():
             found = json.loads(file.read_text())
             return found["url"], found["api_key"]
@@ -84,7 +84,7 @@ class HttpApi:
     def __init__(self, url: str, api_key: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise NotConfigured(f"{url!r} is no address such as http://127.0.0.1:8000")
+            raise NotConfigured(f"{url!r} is not an address such as http://127.0.0.1:8000")
         self.url = url.rstrip("/")
         self.timeout_seconds = timeout_seconds
         self._is_tls = parts.scheme == "https"
@@ -95,7 +95,7 @@ class HttpApi:
         self._idle: list[http.client.HTTPConnection] = []
 
     def get(self, path: str, query: Mapping[str, Any] | None = None, *, wait_seconds: float = 0) -> Any:
-        """Reads; tries again twice where the server does not answer or says 503."""
+        """Reads; tries twice more if the server does not answer or says 503."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
         target = f"{path}?{urlencode(given)}" if given else path
         return self._repeated("GET", target, None, self.timeout_seconds + wait_seconds)
@@ -103,21 +103,21 @@ class HttpApi:
     def post(self, path: str, body: Mapping[str, Any], *, is_repeatable: bool = False) -> Any:
         """Changes something, and is sent once: after Unreachable nobody knows whether it was carried out.
 
-        `is_repeatable` says that the server knows a repeat: then it is sent again as what reads.
+        `is_repeatable` means that the server recognises a repeat: the request is then retried like a read.
         """
         send = self._repeated if is_repeatable else self._request
         return send("POST", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Sets something; sent again as what reads, because a repeat changes no more."""
+        """Sets something; retried like a read, because a repeat changes nothing further."""
         return self._repeated("PATCH", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
 
     def delete(self, path: str) -> Any:
-        """The same."""
+        """Deletes something; retried like a read."""
         return self._repeated("DELETE", path, None, self.timeout_seconds)
 
     def close(self) -> None:
-        """Closes the kept connections; a later request opens new ones."""
+        """Closes the kept connections; later requests open new ones."""
         while self._idle:
             self._idle.pop().close()
 
@@ -144,7 +144,7 @@ class HttpApi:
             connection.close()
             raise Unreachable(f"{self.url} does not answer: {error or type(error).__name__}") from error
         except BaseException:
-            connection.close()  # an answer that is half read would be taken for the next request's
+            connection.close()  # a half-read answer would be taken for the next request's
             raise
         self._idle.append(connection)
         return _answer(response, content)
@@ -161,7 +161,7 @@ class HttpApi:
 
 
 def _is_stale(connection: http.client.HTTPConnection) -> bool:
-    """True if the server has closed an idle connection: the end of the stream waits to be read."""
+    """True if the server has closed an idle connection: the end of the stream is waiting to be read."""
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN)
     return bool(poll.poll(0))
@@ -182,10 +182,10 @@ def _answer(response: http.client.HTTPResponse, content: bytes) -> Any:
 
 
 def _seconds(text: str | None) -> float | None:
-    """None also for a date, which proxies may write there."""
+    """The seconds to wait; None for a date, which proxies may send instead."""
     return float(text) if text and text.isascii() and text.isdigit() else None
 
 
 def path_part(name: str) -> str:
-    """A name as one part of an address."""
+    """Encodes a name as one part of an address."""
     return quote(name, safe="")

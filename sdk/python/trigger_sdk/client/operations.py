@@ -1,4 +1,4 @@
-"""What the client does beside single runs: queues, what is set by hand for queues and tasks, and many dead letters."""
+"""What the client does besides single runs: queues, settings of queues and tasks by hand, and many dead letters."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict, Unpack
@@ -10,7 +10,7 @@ PAGE_SIZE = 200
 
 
 class QueueChanges(TypedDict, total=False):
-    """What is left out stays; None takes a limit away."""
+    """Omitted fields stay as they are; None removes a limit."""
 
     is_paused: bool
     max_concurrency: int | None
@@ -19,7 +19,7 @@ class QueueChanges(TypedDict, total=False):
 
 
 class TaskChanges(TypedDict, total=False):
-    """What is left out stays; None goes back to what the newest deployment declares."""
+    """Omitted fields stay as they are; None returns to what the newest deployment declares."""
 
     is_paused: bool
     max_concurrency: int | None
@@ -29,8 +29,8 @@ class TaskChanges(TypedDict, total=False):
 
 
 class DeadLetterFilter(TypedDict, total=False):
-    """All that is given must fit. `since` and `until` are RFC 3339, of when a run became a dead letter; `search` is a
-    part of the error's message."""
+    """All given filters must match. `since` and `until` are RFC 3339 times of when a run became a dead letter;
+    `search` is a part of the error's message."""
 
     task: str
     error_type: str
@@ -47,11 +47,11 @@ class Operations:
     api: HttpApi
 
     def queues(self) -> Iterator[dict[str, Any]]:
-        """Every queue with what waits and runs in it and what is set for it, by name."""
+        """Every queue, by name, with its waiting and running runs and its settings."""
         yield from self._pages("/queues", {})
 
     def queue(self, name: str) -> dict[str, Any]:
-        """ApiError 404 where no task, no run and no setting names it."""
+        """One queue; ApiError 404 if no task, run or setting names it."""
         return self._dict(self.api.get(f"/queues/{_path(name)}"))
 
     def set_queue(self, name: str, **changes: Unpack[QueueChanges]) -> dict[str, Any]:
@@ -63,19 +63,19 @@ class Operations:
         return self._dict(self.api.get(f"/tasks/{path_part(task)}"))
 
     def set_task(self, task: str, **changes: Unpack[TaskChanges]) -> dict[str, Any]:
-        """Pauses or resumes a task, overrides its limits; ApiError 422 names a wrong field."""
+        """Pauses or resumes a task, or overrides its limits; ApiError 422 names a wrong field."""
         return self._dict(self.api.patch(f"/tasks/{path_part(task)}", changes))
 
     def lift_cooldown(self, task: str) -> dict[str, Any]:
-        """Ends the task's cool-down; the task as it is then."""
+        """Ends the task's cool-down; returns the task as it is then."""
         return self._dict(self.api.delete(f"/tasks/{path_part(task)}/cool-down"))
 
     def dead_letters(self, *, limit: int | None = None, **chosen: Unpack[DeadLetterFilter]) -> Iterator[dict[str, Any]]:
-        """Dead letters with what they died of, newest first."""
+        """Dead letters with their errors, newest first."""
         yield from self._pages("/dead-letters", chosen, limit)
 
     def dead_letter_groups(self, **chosen: Unpack[DeadLetterFilter]) -> dict[str, Any]:
-        """`items` counts them by task and type of error; `is_complete` is false where only the newest were counted."""
+        """`items` counts them by task and type of error; `is_complete` is false if only the newest were counted."""
         return self._dict(self.api.get("/dead-letters/groups", chosen))
 
     def requeue_dead_letters(
@@ -86,10 +86,10 @@ class Operations:
         rate: str | None = None,
         **chosen: Unpack[DeadLetterFilter],
     ) -> dict[str, Any]:
-        """Requeues these, or without ids all that fit the filter; at a `rate` as `10/s` one after the other.
+        """Requeues these, or without ids all that match the filter; with a `rate` such as `10/s`, one after another.
 
-        `{count, refused_count, refused: [{id, reason}]}`. What was done stays done where a later part fails: the same
-        call again does the rest.
+        Returns `{count, refused_count, refused: [{id, reason}]}`. If a later part fails, what was done stays done:
+        repeating the call does the rest.
         """
         body: dict[str, Any] = {"deployment": deployment}
         if rate is not None:
@@ -99,13 +99,13 @@ class Operations:
     def discard_dead_letters(
         self, ids: Iterable[str] | None = None, *, note: str, **chosen: Unpack[DeadLetterFilter]
     ) -> dict[str, Any]:
-        """Closes these, or without ids all that fit the filter, with one note; the answer is as for a requeue."""
+        """Closes these, or without ids all that match the filter, with one note; returns the same as a requeue."""
         return self._many("/dead-letters/discard", {"note": note}, ids, chosen)
 
     def _many(
         self, path: str, body: dict[str, Any], ids: Iterable[str] | None, chosen: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Call after call until nothing is left; the server does at most 10,000 in one."""
+        """Repeats the call until nothing is left; the server does at most 10,000 in one."""
         if ids is not None and chosen:
             raise ValueError("give either ids or a filter")
         body |= {"filter": dict(chosen)} if ids is None else {"ids": list(ids)}
@@ -135,5 +135,5 @@ class Operations:
 
 
 def _path(name: str) -> str:
-    """A queue's name may hold slashes, and the server takes them as they are."""
+    """Encodes a queue's name, which may contain slashes; the server takes them as they are."""
     return quote(name, safe="/")

@@ -1,4 +1,4 @@
-"""A run as a client holds it, and what both clients ask of runs and waits."""
+"""A run as a client sees it, and what both clients share about runs and waits."""
 
 import time
 from typing import Any
@@ -26,7 +26,7 @@ class RunData:
 
     @property
     def is_final(self) -> bool:
-        """True if nothing more happens by itself."""
+        """True if nothing more happens without a new request."""
         return self.state in FINAL_STATES
 
     @property
@@ -44,7 +44,7 @@ class RunData:
 
     @property
     def is_duplicate(self) -> bool:
-        """Of what a trigger returned: the run was there, by its idempotency key."""
+        """For what a trigger returned: the run already existed, under its idempotency key."""
         return bool(self.data.get("is_duplicate"))
 
     @property

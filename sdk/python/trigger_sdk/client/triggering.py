@@ -1,6 +1,6 @@
-"""The bodies of the requests that trigger runs, from options by their names in Python.
+"""The request bodies that trigger runs, made from options by their Python names.
 
-Only names and zones are checked here; the limits are the server's, which names what is wrong.
+Only names and time zones are checked here; the server checks the limits and says what is wrong.
 """
 
 import difflib
@@ -22,12 +22,12 @@ def trigger_body(payload: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def batch_body(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """As `trigger_body`, for items `{"task": …, "payload": …, "options": {…}}`; the errors name `items[n]`."""
+    """Like `trigger_body`, for items `{"task": …, "payload": …, "options": {…}}`; the errors name `items[n]`."""
     return {"items": [_item_body(place, item) for place, item in enumerate(items)]}
 
 
 def is_repeatable(body: Mapping[str, Any]) -> bool:
-    """Whether the request may be sent again after its reply was lost: every run in it has an idempotency key."""
+    """Whether the request may be sent again if its reply was lost: every run in it has an idempotency key."""
     return all("idempotency_key" in item["options"] for item in body.get("items", [body]))
 
 
@@ -47,7 +47,7 @@ def _sent_name(name: str) -> str:
     known = TRIGGER_OPTIONS.get(name)
     if known is None:
         near = difflib.get_close_matches(name.removesuffix("_seconds"), TRIGGER_OPTIONS, n=1)
-        raise TypeError(f"{name!r} is no trigger option{f'; did you mean {near[0]!r}?' if near else ''}")
+        raise TypeError(f"{name!r} is not a trigger option{f'; did you mean {near[0]!r}?' if near else ''}")
     return known.wire_name
 
 
@@ -57,7 +57,7 @@ def _sent_value(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError(f"{name} has no time zone: {value.isoformat()}")
-        return value.astimezone(UTC).isoformat()  # an offset may have seconds, which RFC 3339 has not
+        return value.astimezone(UTC).isoformat()  # an offset may have seconds, which RFC 3339 does not allow
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     return dict(value) if isinstance(value, Mapping) else value

@@ -1,9 +1,9 @@
-"""Makes code for a function with checkpoints that can start behind any of them, from its source alone.
+"""Makes code for a function with checkpoints that can start after any of them, from its source alone.
 
-`compile_task`, `segments` and `hints` are what the rest of the package uses. The parts: `source` finds the function's
-syntax, `points` its checkpoints, `names` and `flow` what is read and bound where, `check` refuses what would not
-resume, `steps` wrong uses of steps, `rewrite` makes the new syntax, `compiled` is the result. What that code asks when
-it runs is `run/plan.py`'s.
+The rest of the package uses `compile_task`, `segments` and `hints`. The parts: `source` finds the function's syntax,
+`points` its checkpoints, `names` and `flow` what is read and bound where; `check` refuses what would not resume,
+`steps` wrong uses of steps; `rewrite` makes the new syntax; `compiled` is the result. `run/plan.py` answers what that
+code asks when it runs.
 """
 
 import inspect
@@ -28,10 +28,10 @@ __all__ = ["Compiled", "ResumePoint", "Source", "SourceError", "compile_task", "
 def compile_task(
     source: Source, checkpoint: Callable[..., Any], step: Callable[..., Any], earlier: Sequence[Problem] = ()
 ) -> Compiled | None:
-    """Checks the function and compiles code for it that can resume; None where it has no checkpoint.
+    """Checks the function and compiles code for it that can resume; None if it has no checkpoint.
 
     `checkpoint` and `step` are the functions that names in the source are compared with. Raises RegistrationError with
-    all problems, in source order and with the `earlier` ones.
+    all problems in source order, the `earlier` ones included.
     """
     finder = _found(source, checkpoint)
     problems: list[Problem] = [*earlier, *finder.problems, *check_defaults(source), *check_steps(source, finder, step)]
@@ -44,19 +44,19 @@ def compile_task(
     is_async = bool(source.function.__code__.co_flags & inspect.CO_COROUTINE)
     body = Rewriter(finder.points, is_async=is_async).body(source.node.body)
     with warnings.catch_warnings():
-        # The first compilation has given the warnings of this source.
+        # The first compilation has already given this source's warnings.
         warnings.simplefilter("ignore")
         code = compile_node(source, body)
     return Compiled.of(source, finder.points, code)
 
 
 def segments(source: Source, checkpoint: Callable[..., Any]) -> list[str]:
-    """The hashes of a function's segments, for its deployment; it may be compiled already."""
+    """The hashes of a function's segments, for its deployment; the function may already be compiled."""
     return segments_of(source, _found(source, checkpoint).points)
 
 
 def hints(source: Source, checkpoint: Callable[..., Any]) -> list[Problem]:
-    """What a person may want to change in a function that the check has accepted."""
+    """What a person may want to improve in a function that the check has accepted."""
     return _in_order(source, hints_of(source, _found(source, checkpoint)))
 
 

@@ -1,4 +1,4 @@
-"""The result of compiling a task's function: its code, and what is known of its resume points and names."""
+"""The result of compiling a task's function: its code, and what is known about its resume points and names."""
 
 import ast
 import types
@@ -14,7 +14,7 @@ from trigger_sdk.compiler.source import Source
 class ResumePoint(NamedTuple):
     """One resume point, as the compiled code and a deployment know it.
 
-    `needs` are the saved names that are read behind it.
+    `needs` are the saved names that are read after it.
     """
 
     key: str
@@ -26,10 +26,10 @@ class ResumePoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A function that the check has accepted, and the code by which it can resume; the function is as it was.
+    """A function that the check has accepted, and the code with which it can resume; the function itself is unchanged.
 
-    `annotations` are those of parameters and local names, `computed` the parameters whose default is no literal,
-    `extra_name` is that of `**kwargs`. In the code's constants `rewrite.PLAN` stands for what it asks at run time.
+    `annotations` are those of parameters and local names, `computed` the parameters whose default is not a literal,
+    `extra_name` is the name of `**kwargs`. In the code's constants `rewrite.PLAN` stands for what it asks at run time.
     """
 
     function: types.FunctionType
@@ -61,7 +61,7 @@ def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.
 
 
 def _computed_defaults(arguments: ast.arguments) -> frozenset[str]:
-    """The parameters whose default is no literal."""
+    """The parameters whose default is not a literal."""
     positional = [*arguments.posonlyargs, *arguments.args]
     given = [*zip(reversed(positional), reversed(arguments.defaults), strict=False)]
     given += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]

@@ -15,7 +15,7 @@ from trigger_sdk.values.shapes import is_computed, restore
 
 
 class Runnable(Protocol):
-    """What is run of a registered task."""
+    """The parts of a registered task that a run needs."""
 
     @property
     def id(self) -> str: ...
@@ -37,7 +37,7 @@ def run_task(
 
     `lets_go` is called when `stored` has been read: it may be large, and is not needed while the task runs.
 
-    Raises what the task raises, PayloadError, CodecError, or ResumeRefused where the checkpoints do not fit the code.
+    Raises what the task raises, PayloadError, CodecError, or ResumeRefused if the checkpoints do not fit the code.
     """
     arguments = bind_payload(task.function, codec.parse_payload(payload))
     steps = StepResults((entry for entry in stored if entry.kind == STEP), _checkpoint_keys(task, stored))
@@ -63,7 +63,7 @@ def _checkpoint_keys(task: Runnable, stored: Sequence[StoredCheckpoint]) -> list
 
 
 def _split(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Positional-only parameters cannot be given by name, and none of them be left out before another."""
+    """Separates positional-only parameters: they cannot be given by name, nor one left out before another."""
     positional = {
         name: arguments.get(name, parameter.default)
         for name, parameter in parameters_of(function).items()
@@ -77,7 +77,7 @@ async def _awaited(output: Any) -> Any:
 
 
 def _fill(run: ActiveRun, task: Runnable, arguments: Mapping[str, Any]) -> None:
-    """What the first checkpoint compares with, taken before the task can change anything."""
+    """What the first checkpoint compares with, recorded before the task can change anything."""
     plan = task.plan
     if plan is None:
         if run.resume is not None:
@@ -102,7 +102,7 @@ def _note_payload(run: ActiveRun, function: Callable[..., Any], plan: Plan, argu
     for name, value in given.items():
         annotation = plan.annotation(name)
         text = codec.encode(value, annotation=annotation, depth=1, at=(name,))
-        # Empty is no value's text: the first checkpoint carries what the next attempt could not read again.
+        # No value has an empty text, so the first checkpoint carries what the next attempt could not read again.
         run.known[name] = b"" if is_computed(annotation) else text
     for name, parameter in parameters.items():
         if name not in given:

@@ -30,22 +30,22 @@ class Runtime(Protocol):
     def save_step(self, key: str, data: bytes, duration_seconds: float) -> None: ...
 
     def load_step(self, key: str, index: int) -> bytes:
-        """The result of a step that the attempt was only told the key of."""
+        """The result of a step of which the attempt has received only the key."""
 
     def log(self, level: str, message: str, fields: dict[str, Any]) -> None: ...
 
     def pause_seconds(self, seconds: float) -> float:
-        """How long a step waits before its next try where its options say `seconds`."""
+        """How long a step waits before its next try if its options say `seconds`."""
 
     def may_interrupt(self) -> bool:
         """Whether an exception may be raised into the main thread now."""
 
     def main_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-        """What asyncio is to run: the coroutine itself, or one around it through which a stop reaches the task."""
+        """What asyncio will run: the coroutine itself, or one around it through which a stop reaches the task."""
 
 
 class RunInfo(NamedTuple):
-    """What a task may know of its own run."""
+    """What a task may know about its own run."""
 
     id: str
     attempt_number: int
@@ -53,15 +53,15 @@ class RunInfo(NamedTuple):
 
 
 class Unstorable(NamedTuple):
-    """A parameter's default that the codec cannot write; it is restored as long as it is the same object."""
+    """A parameter's default that the codec cannot write; it is restored as long as it stays the same object."""
 
     value: Any
 
 
 class ActiveRun:
-    """The run of this process. `known` is what a resume would restore, as text, for each name.
+    """The run of this process. `known` is what a resume would restore for each name, as text.
 
-    `plan` is that of the task's own function: a call of any other is no part of this run's way to resume.
+    `plan` is that of the task's own function: a call of any other function is not part of resuming this run.
     """
 
     def __init__(self, task_id: str, plan: object, runtime: Runtime, resume: Resume | None, steps: StepResults) -> None:
@@ -79,7 +79,7 @@ _active: ActiveRun | None = None
 
 
 def active_run() -> ActiveRun | None:
-    """The run that this process works on, None outside one."""
+    """The run that this process works on; None outside a run."""
     return _active
 
 
@@ -91,9 +91,9 @@ def current_run() -> RunInfo | None:
 
 
 def idempotency_key(name: str) -> str:
-    """A key for other services that is the same over all attempts of this run, and differs from run to run.
+    """A key for other services that is the same in all attempts of this run, and differs from run to run.
 
-    In a direct call it is new each time: no two of them may be taken for one.
+    In a direct call it is different each time: two calls must not be taken for one.
     """
     scope = _active.runtime.idempotency_scope if _active is not None else os.urandom(16).hex()
     return digest_of(f"{scope}\0{name}")
@@ -101,10 +101,10 @@ def idempotency_key(name: str) -> str:
 
 @contextmanager
 def activated(run: ActiveRun) -> Iterator[None]:
-    """Inside it this is the run that the process works on; RuntimeError where there is one already."""
+    """Makes this the run that the process works on; RuntimeError if there already is one."""
     global _active
     if _active is not None:
-        raise RuntimeError(f"this process already works on run {_active.runtime.run_id}")
+        raise RuntimeError(f"this process is already working on run {_active.runtime.run_id}")
     _active = run
     try:
         yield

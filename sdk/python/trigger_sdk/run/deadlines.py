@@ -1,6 +1,6 @@
-"""Time limits for synchronous code: an alarm of the process raises in the main thread when one is over.
+"""Time limits for synchronous code: the process's alarm raises in the main thread when a limit is reached.
 
-It ends Python code and blocking calls of the system, not a C extension that never looks at signals.
+It ends Python code and blocking system calls, but not a C extension that never checks signals.
 """
 
 import signal
@@ -13,15 +13,15 @@ from typing import TypeVar
 R = TypeVar("R")
 
 HELD_RETRY_SECONDS = 0.01
-"""How soon the alarm comes again where raising would have done harm."""
+"""How soon the alarm comes again if raising would have done harm."""
 
 
 class TimeLimitReached(Exception):
-    """The call took longer than it may."""
+    """The call took longer than allowed."""
 
 
 class NotInMainThread(Exception):
-    """Signals are delivered to the main thread, so nothing can end the code of another one."""
+    """Signals are delivered to the main thread, so nothing can end the code of another thread."""
 
 
 class _Deadline:
@@ -30,10 +30,10 @@ class _Deadline:
 
 
 class _Expired(BaseException):
-    """Raised by the alarm inside the code that took too long, past every `except Exception` of it."""
+    """Raised by the alarm inside the code that took too long; `except Exception` does not catch it."""
 
     def __init__(self, deadline: _Deadline) -> None:
-        super().__init__("a time limit is over")
+        super().__init__("a time limit was reached")
         self.deadline = deadline
 
 
@@ -42,10 +42,10 @@ _running: list[_Deadline] = []
 
 
 def call_within(seconds: float, function: Callable[[], R], *, may_interrupt: Callable[[], bool]) -> R:
-    """The result of the call; TimeLimitReached if it takes longer. NotInMainThread elsewhere.
+    """The result of the call; TimeLimitReached if it takes longer, NotInMainThread in another thread.
 
-    Calls nest, and the outermost limit that is over wins. `may_interrupt` says whether this is a moment to raise at.
-    Until it returns the process's SIGALRM is in use: an alarm that the caller had set comes then.
+    Calls nest, and the outermost limit that was reached wins. `may_interrupt` says whether raising is safe now.
+    Until it returns, SIGALRM is in use: an alarm that the caller had set is delivered after that.
     """
     if threading.current_thread() is not threading.main_thread():
         raise NotInMainThread
@@ -60,7 +60,7 @@ def call_within(seconds: float, function: Callable[[], R], *, may_interrupt: Cal
             raise _Expired(over)
         _arm()
 
-    # One frame, no context manager: an alarm between its lines would leave the limit standing.
+    # One frame, no context manager: an alarm between its lines would leave the limit in place.
     started = time.monotonic()
     deadline = _Deadline(started + seconds)
     theirs, interval = (0.0, 0.0) if _running else signal.getitimer(signal.ITIMER_REAL)
@@ -73,7 +73,7 @@ def call_within(seconds: float, function: Callable[[], R], *, may_interrupt: Cal
         finally:
             _end(deadline)
     except _Expired as expired:
-        # It may have been raised in the `finally` above.
+        # The alarm may have been raised in the `finally` above.
         _end(deadline)
         if expired.deadline is not deadline:
             raise
@@ -86,7 +86,7 @@ def call_within(seconds: float, function: Callable[[], R], *, may_interrupt: Cal
 
 def _arm() -> None:
     first = min((deadline.at for deadline in _running), default=None)
-    # A timer of zero seconds is none.
+    # Zero seconds would turn the timer off.
     signal.setitimer(signal.ITIMER_REAL, 0 if first is None else max(first - time.monotonic(), 1e-6))
 
 

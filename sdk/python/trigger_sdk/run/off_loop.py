@@ -1,6 +1,6 @@
-"""Runs the blocking calls of this package beside an event loop, in threads of its own.
+"""Runs this package's blocking calls next to an event loop, in its own threads.
 
-Not in asyncio's shared ones: a task that has filled those with its own work would wait for it with every checkpoint.
+Not in asyncio's shared threads: if a task filled those with its own work, every checkpoint would wait for that work.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 THREADS_MAX = 32
-"""So many saves of one run wait for their commit at the same time; the worker reads no more of one process either."""
+"""How many saves of one run wait for their commit at once; the worker reads no more from one process either."""
 
 _threads: ThreadPoolExecutor | None = None
 
 
 async def off_loop(function: Callable[..., T], *arguments: object) -> T:
-    """The result of the call, made in a thread. A cancellation leaves the call running to its end."""
+    """The result of the call, made in a thread. A cancellation lets the call run to its end."""
     global _threads
     if _threads is None:
         _threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="trigger")

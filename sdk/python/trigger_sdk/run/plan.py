@@ -1,6 +1,6 @@
 """What compiled code asks at run time: where to start, with which names, and to save at each resume point.
 
-A Plan belongs to a function, an Entry to one call of it. Which run the process is in is `context.py`'s to know.
+A Plan belongs to a function, an Entry to one call of it. `context.py` knows which run the process is in.
 """
 
 import ast
@@ -18,11 +18,11 @@ from trigger_sdk.values.shapes import restore
 NOTHING = object()
 _UNREAD = object()
 _SINGLE = frozenset({str, int, float, bool, bytes, type(None)})
-"""Values that cannot change in place: nobody can tell whether two names share one."""
+"""Values that cannot change in place, so it cannot matter whether two names share one."""
 
 
 def install(compiled: Compiled) -> "Plan":
-    """Gives the function its code that can resume; the plan is what that code asks."""
+    """Gives the function code that can resume; the plan is what that code asks."""
     plan = Plan(compiled)
     constants = tuple(plan if constant == PLAN else constant for constant in compiled.code.co_consts)
     compiled.function.__code__ = compiled.code.replace(co_consts=constants)
@@ -47,13 +47,13 @@ class Plan:
         return f"<plan of {self.name}>"
 
     def enter(self) -> "Entry":
-        """Called first by the compiled code: the run's own call starts where the run stands, any other at the top."""
+        """Called first by the compiled code: the run's own call starts where the run is, any other call at the top."""
         run = context.active_run()
         if run is None or run.plan is not self or run.is_entered:
             return self._direct
         run.is_entered = True
         for name in self._computed & set(run.known):
-            # The next process may compute another value: the first checkpoint is to carry it.
+            # The next process may compute another value, so the first checkpoint must carry it.
             if name not in run.restored and isinstance(run.known[name], bytes):
                 run.known[name] = b""
         if run.resume is None:
@@ -61,7 +61,7 @@ class Plan:
         return Entry(self, run, self._index_of[run.resume.key], run.restored)
 
     def point_of(self, resume: Resume) -> ResumePoint:
-        """The point that a run resumes from; ResumeRefused where the stored names do not fit this code."""
+        """The point that a run resumes from; ResumeRefused if the stored names do not fit this code."""
         index = self._index_of.get(resume.key)
         if index is None:
             message = f"{self.name} has no checkpoint {resume.key!r} to resume from"
@@ -75,9 +75,9 @@ class Plan:
         return point
 
     def annotation(self, name: str) -> Any:
-        """The evaluated annotation of a local name, None without one or where it cannot be evaluated.
+        """The evaluated annotation of a local name; None if it has none or it cannot be evaluated.
 
-        Evaluated at the first use: the class that it names may be defined behind the task.
+        Evaluated on first use: the class it names may be defined after the task.
         """
         found = self._annotations.get(name, _UNREAD)
         if found is _UNREAD:
@@ -101,7 +101,7 @@ class Plan:
         try:
             return eval(compile(ast.Expression(node), "<annotation>", "eval"), function.__globals__, scope)  # noqa: S307
         except Exception:
-            # Python itself never evaluates the annotation of a local, so a wrong one is no fault of the task.
+            # Python itself never evaluates a local's annotation, so a wrong one is not the task's fault.
             return None
 
 
@@ -122,7 +122,7 @@ class Entry:
         return self._run is not None and name in self._run.known
 
     def save(self, index: int, data: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
-        """Saves at a resume point; returns the names to bind again, with their decoded copies."""
+        """Saves at a resume point; returns the names to rebind, with their decoded copies."""
         prepared = self._prepare(index, data, live)
         if self._run is not None:
             point = prepared.point
@@ -130,7 +130,7 @@ class Entry:
         return self._finish(prepared)
 
     async def save_async(self, index: int, data: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
-        """The same without holding up the event loop."""
+        """Does the same without blocking the event loop."""
         prepared = self._prepare(index, data, live)
         if self._run is not None:
             # asyncio takes longer to import than the rest of this package.
@@ -167,7 +167,7 @@ class Entry:
             size = len(text) + len(carried or b"")
             names = ", ".join(changed)
             raise TooLarge("$", f"with the changed names {names}, {size:,} bytes are over {codec.MAX_VALUE_BYTES:,}")
-        # What has not changed is parted from other names of the same object too, as it would be after resuming.
+        # Unchanged values are separated from other names of the same object too, as they would be after resuming.
         shared = {name: text for name, text in texts.items() if name in changed or type(live[name]) not in _SINGLE}
         bound = {name: parts[name] for name in point.binds}
         return _Prepared(point, text, carried, {**bound, **shared})

@@ -1,4 +1,4 @@
-"""One use of a step, and what is read of the function that it calls."""
+"""One use of a step, and what is read from the function it calls."""
 
 import functools
 import inspect
@@ -44,7 +44,7 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 _read: "weakref.WeakKeyDictionary[types.FunctionType, Mapping[str, Any]]" = weakref.WeakKeyDictionary()
-"""Weak, for a step's function may hold a page of data."""
+"""Weak, because a step's function may hold a page of data."""
 
 
 def step_annotations(function: Callable[..., Any]) -> Mapping[str, Any]:
@@ -57,6 +57,6 @@ def step_annotations(function: Callable[..., Any]) -> Mapping[str, Any]:
         try:
             _read[plain] = annotations_of(plain)
         except NameError:
-            # Imported for type checkers only: then it names no class that the codec would have to know.
+            # Imported for type checkers only, so it names no class that the codec needs to know.
             _read[plain] = {}
     return _read[plain]

@@ -1,4 +1,4 @@
-"""Runs a step: gives what is stored under its key, or calls the function and stores what it returns."""
+"""Runs a step: returns what is stored under its key, or calls the function and stores what it returns."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from trigger_sdk.values.shapes import restore
 
 
 def execute_step(call: StepCall) -> Any:
-    """The result; for an `async def` function what is to be awaited for it. Outside a run nothing is stored."""
+    """The result; for an `async def` function, an awaitable of it. Outside a run nothing is stored."""
     return _run_async(call) if is_async(call.function) else _run(call)
 
 

@@ -1,4 +1,4 @@
-"""What one attempt knows of its steps: the results that earlier attempts stored, and the keys that are taken."""
+"""What one attempt knows about its steps: the results that earlier attempts stored, and the keys in use."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from trigger_sdk.errors import CheckpointMisplaced, DuplicateStep
 from trigger_sdk.run.stored import StoredCheckpoint
 
 _inside: ContextVar[dict[str, StoredCheckpoint] | None] = ContextVar("_inside", default=None)
-"""What the steps have given that were called, so far, by the function of the step that is under way."""
+"""The results, so far, of the steps that the current step's function has called."""
 
 
 class StepResults:
@@ -24,7 +24,7 @@ class StepResults:
         self._process = os.getpid()
 
     def begin(self, key: str) -> StoredCheckpoint | None:
-        """Takes the key for this attempt; returns what is stored under it. DuplicateStep where it is taken.
+        """Takes the key for this attempt; returns what is stored under it. DuplicateStep if it is already taken.
 
         CheckpointMisplaced in a process that the task forked, where nothing can be stored.
         """
@@ -33,27 +33,27 @@ class StepResults:
         with self._lock:
             if (owner := self._taken.get(key)) is not None:
                 raise DuplicateStep(
-                    f"the step key {key!r} is used already in this attempt, by {owner}: give each step a key of its "
-                    'own, such as step(f"page-{number}", …)'
+                    f"the step key {key!r} is already used in this attempt by {owner}: give each step its own key, "
+                    'such as step(f"page-{number}", …)'
                 )
             self._taken[key] = "another step"
-            # Let go: a loop over thousands of results needs one at a time.
+            # Released, because a loop over thousands of results needs one at a time.
             return self._stored.pop(key, None)
 
     def release(self, key: str) -> None:
-        """The function failed: the same key may be tried again."""
+        """Frees the key after the function failed, so that it may be tried again."""
         with self._lock:
             self._taken.pop(key, None)
 
     def finish(self, entry: StoredCheckpoint) -> None:
-        """The step has given this result; kept only while a step is under way whose function called it."""
+        """Records the step's result; kept only while the step whose function called it is running."""
         results = _inside.get()
         if results is not None:
             results[entry.key] = entry
 
     @contextmanager
     def trying(self, key: str) -> Iterator[None]:
-        """Around one call of a step's function. After one that fails, the next is given the results of the steps that
+        """Surrounds one call of a step's function. If it fails, the next call gets the results of the steps that
         finished inside it."""
         with self._lock:
             again = self._unfinished.pop(key, {})

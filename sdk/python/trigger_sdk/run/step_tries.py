@@ -10,7 +10,7 @@ from trigger_sdk.run.deadlines import NotInMainThread, TimeLimitReached, call_wi
 from trigger_sdk.run.step_call import StepCall
 
 _NOT_RETRIED = (AbortRun, TriggerError)
-"""What another try cannot change."""
+"""Errors that another try cannot change."""
 
 
 def tried(run: ActiveRun, call: StepCall) -> Any:
@@ -56,7 +56,7 @@ def _bounded(run: ActiveRun, call: StepCall) -> Any:
     try:
         return call_within(seconds, call, may_interrupt=run.runtime.may_interrupt)
     except NotInMainThread:
-        message = f"the step {call.key!r} has a timeout and runs in a thread, where nothing can end it"
+        message = f"the step {call.key!r} has a timeout but runs in a thread, where nothing can end it"
         raise StepError(f"{message}: make its function `async def`, or call the step from the task itself") from None
     except TimeLimitReached:
         raise _timed_out(call) from None
@@ -67,7 +67,7 @@ def _timed_out(call: StepCall) -> StepTimedOut:
 
 
 def _pause(run: ActiveRun, call: StepCall, number: int, error: Exception) -> float | None:
-    """Seconds until the next try; None where there is none."""
+    """Seconds until the next try; None if there is none."""
     # Every container imports this package, and few see a step fail.
     import random
     import traceback
@@ -78,7 +78,7 @@ def _pause(run: ActiveRun, call: StepCall, number: int, error: Exception) -> flo
     if isinstance(error, RetryAfter):
         seconds = error.seconds
         if seconds > retry.max:
-            # So long a pause is the run's, which holds no process meanwhile.
+            # The run itself waits for so long a pause, because it holds no process in the meantime.
             return None
     else:
         seconds = retry.delay_seconds(number, random.random())  # noqa: S311 - jitter
@@ -100,7 +100,7 @@ def not_awaitable(call: StepCall, value: Any) -> Any:
             value.close()
         name = getattr(call.function, "__qualname__", repr(call.function))
         raise StepError(
-            f"the step {call.key!r}: `{name}` returned something to await and is no `async def` function: "
+            f"the step {call.key!r}: `{name}` returned an awaitable but is not an `async def` function: "
             "pass an `async def` function and its arguments, as in `await step(key, fetch, url)`"
         )
     return value

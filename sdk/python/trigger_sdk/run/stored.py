@@ -1,4 +1,4 @@
-"""What earlier attempts of a run have saved, and where a run continues by it."""
+"""What earlier attempts of a run have saved, and where the run continues from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ CHECKPOINT, STEP = "checkpoint", "step"
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A checkpoint or the result of a step as it was saved, by the codec of version `codec`.
+    """A checkpoint or the result of a step as it was saved, by version `codec` of the codec.
 
     `binds` are the entries of `data` that are names, `carried` holds changed names. `data` is None for a step whose
-    result has to be loaded.
+    result must be loaded.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Resume(NamedTuple):
 
 
 def resume_of(stored: Sequence[StoredCheckpoint]) -> Resume | None:
-    """The last checkpoint by index, with the union of what all of them hold; later ones win. None for none.
+    """The last checkpoint by index, with the union of what all of them hold; later ones win. None if there are none.
 
     Raises ResumeRefused for data of a codec that this version does not know, steps included.
     """
@@ -46,7 +46,7 @@ def resume_of(stored: Sequence[StoredCheckpoint]) -> Resume | None:
             raise ResumeRefused(message, key=entry.key)
     ordered = sorted((entry for entry in stored if entry.kind == CHECKPOINT), key=lambda entry: entry.index)
     names: dict[str, Any] = {}
-    # The latest first: what a later checkpoint holds need not be read again from an earlier one.
+    # Latest first: what a later checkpoint holds need not be read from an earlier one.
     for checkpoint in reversed(ordered):
         if checkpoint.carried is not None:
             names = {**codec.decode(checkpoint.carried), **names}

@@ -1,7 +1,7 @@
 """How values are stored: JSON text, with `{"$type": …}` forms for what JSON lacks. Owns the limits of a stored value.
 
-What is written is read back equal, or refused with the path. Dataclasses, pydantic models and enumerations are written
-as plain JSON where an annotation names them (`lowering.py`), and take their shape again from it (`shapes.py`).
+A written value is read back equal, or refused with its path. Dataclasses, pydantic models and enumerations are written
+as plain JSON if an annotation names them (`lowering.py`), and get their shape back from it (`shapes.py`).
 """
 
 import json
@@ -43,11 +43,11 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Stored beside every value. A reader refuses a version that it does not know; a change of any form raises it."""
+"""Stored with every value. A reader refuses a version that it does not know; any change of a form increases it."""
 
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 _SAFE_BITS = 14_284
-"""Every integer of so many bits has at most 4,300 digits."""
+"""Every integer with this many bits has at most 4,300 digits."""
 
 
 def encode(
@@ -60,8 +60,8 @@ def encode(
 ) -> bytes:
     """The stored text of a value; CodecError names the path of what cannot be stored.
 
-    `annotation` names the dataclasses, models and enumerations that may occur; with `is_restored` a value is refused
-    that they would not give back. `depth` and `at` say how deep and where the value will stand inside a larger one.
+    `annotation` names the dataclasses, models and enumerations that may occur; with `is_restored`, a value that they
+    would not give back is refused. `depth` and `at` say how deep and where the value will be inside a larger one.
     """
     given = value
     if annotation is not None:
@@ -87,7 +87,7 @@ def encode(
 
 
 def encode_entries(entries: Mapping[str, bytes]) -> bytes:
-    """The text of a dict whose values are already encoded (with `depth=1`, or 2 where a key is `$type`)."""
+    """The text of a dict whose values are already encoded (with `depth=1`, or 2 if a key is `$type`)."""
     for key in entries:
         if problem := text_problem(key):
             raise TextRefused("$", f"the key {key!r}: {problem}")
@@ -105,9 +105,9 @@ def encode_entries(entries: Mapping[str, bytes]) -> bytes:
 
 
 def decode(text: bytes) -> Any:
-    """The value of text that `encode` wrote. Raises MalformedJson or CodecError."""
+    """The value of a text that `encode` wrote. Raises MalformedJson or CodecError."""
     value = parse_payload(text)
-    # An escape can hide the key: then look as well.
+    # An escape can hide the key, so texts with escapes are checked as well.
     if b"$type" not in text and b"\\u00" not in text:
         return value
     try:
@@ -126,7 +126,7 @@ def _lower(value: Any, depth: int) -> Any:
         return value
     if kind is int:
         if value.bit_length() > _SAFE_BITS and abs(value) >= 10**MAX_INTEGER_DIGITS:
-            raise ValueRefused(IntegerTooLong, f"an integer of over {MAX_INTEGER_DIGITS:,} digits")
+            raise ValueRefused(IntegerTooLong, f"an integer of more than {MAX_INTEGER_DIGITS:,} digits")
         return value
     if kind is float:
         if not math.isfinite(value):
@@ -152,7 +152,7 @@ def _lower_list(value: Any, depth: int) -> list[Any]:
 
 
 def _lower_members(value: set[Any], depth: int) -> list[Any]:
-    """The members of a set, which have no place of their own: a problem in one has the path of the set."""
+    """The members of a set, which have no path: a problem in one has the path of the set."""
     _check_depth(depth)
     try:
         return [_lower(item, depth + 1) for item in value]
@@ -182,7 +182,7 @@ def _lower_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
 
 def _check_depth(depth: int) -> None:
     if depth >= MAX_DEPTH:
-        raise ValueRefused(TooDeep, f"values are nested over {MAX_DEPTH} levels deep")
+        raise ValueRefused(TooDeep, f"values are nested more than {MAX_DEPTH} levels deep")
 
 
 def _lower_special(value: Any, kind: type, depth: int) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _lower_special(value: Any, kind: type, depth: int) -> dict[str, Any]:
         return {"$type": "tuple", "value": _lower_list(value, depth + 1)}
     if kind is set:
         _check_depth(depth)
-        # Sorted by their text: the order of a set differs between processes, and stored texts are compared.
+        # Sorted by text: the order of a set differs between processes, and stored texts are compared.
         return {"$type": "set", "value": sorted(_lower_members(value, depth + 1), key=_write)}
     name = f"{kind.__module__}.{kind.__qualname__}"
     write = WRITERS.get(name)
@@ -207,7 +207,7 @@ def _unsupported(value: Any, kind: type) -> str:
         if isinstance(value, base):
             return f"a {shown} cannot be stored; convert it with {hint}"
     if hasattr(kind, "__dataclass_fields__") or hasattr(kind, "model_validate"):
-        return f"a {shown} can only be stored where an annotation names it, such as `order: {kind.__name__} = …`"
+        return f"a {shown} can be stored only if an annotation names it, such as `order: {kind.__name__} = …`"
     return f"a {shown} cannot be stored"
 
 
@@ -237,13 +237,13 @@ def _lift_at(key: str | int, item: Any) -> Any:
 
 def _items(inner: Any) -> list[Any]:
     if type(inner) is not list:
-        raise TypeError("a list is needed")
+        raise TypeError("it must be a list")
     return [_lift_at(index, item) for index, item in enumerate(inner)]
 
 
 def _entries(inner: Any) -> dict[str, Any]:
     if type(inner) is not dict:
-        raise TypeError("an object is needed")
+        raise TypeError("it must be an object")
     return {key: _lift_at(key, item) for key, item in inner.items()}
 
 

@@ -1,6 +1,6 @@
 """The `{"$type": …}` forms of single values: dates, times, durations, decimals, UUIDs and bytes, both ways.
 
-Containers, limits and plain JSON are `codec.py`'s. The modules of the types are loaded when a value needs them.
+`codec.py` owns containers, limits and plain JSON. The modules of the types are loaded when a value needs them.
 """
 
 import base64
@@ -17,7 +17,7 @@ _DURATION = (
 
 
 class ValueRefused(Exception):
-    """Travels up from the place of a problem; each container adds its key, so no path is built for good values."""
+    """Travels up from the place of a problem; each container adds its key, so good values cost no path."""
 
     def __init__(self, error: type[CodecError], message: str) -> None:
         self.error = error
@@ -62,16 +62,16 @@ def _write_datetime(value: Any) -> dict[str, Any]:
 
 
 def _write_zone(zone: Any) -> dict[str, Any]:
-    """What the offset in the text does not say of a zone."""
+    """What the offset in the text does not say about a zone."""
     kind = f"{type(zone).__module__}.{type(zone).__qualname__}"
     if kind == "datetime.timezone":
         offset, name = zone.utcoffset(None), zone.tzname(None)
         form = {} if name == type(zone)(offset).tzname(None) else {"name": _checked(name)}
-        # `fromisoformat` takes an offset below a second for UTC.
+        # `fromisoformat` treats an offset below a second as UTC.
         return {**form, "offset": format_duration(offset)} if offset.microseconds else form
     if kind == "zoneinfo.ZoneInfo" and zone.key is not None:
         return {"zone": _checked(zone.key)}
-    # Its offset could be stored, but not the rule by which it changes.
+    # Its offset could be stored, but not the rule by which the offset changes.
     message = f"a time in a zone of type {kind} cannot be stored; use zoneinfo.ZoneInfo(…)"
     raise ValueRefused(UnsupportedType, message)
 
@@ -129,7 +129,7 @@ def _read_decimal(inner: Any, form: dict[str, Any]) -> Any:
     from decimal import Decimal
 
     if not isinstance(inner, str):
-        raise TypeError("a text is needed")
+        raise TypeError("it must be a text")
     value = Decimal(inner)
     if not value.is_finite():
         raise ValueError("it is not finite")
@@ -151,4 +151,4 @@ READERS: dict[str, Any] = {
     "uuid": _read_uuid,
     "bytes": lambda inner, form: base64.b64decode(inner, validate=True),
 }
-"""From `value` and the whole form to the value; they raise what the types themselves raise."""
+"""Turn `value` and the whole form into the value; they raise what the types themselves raise."""

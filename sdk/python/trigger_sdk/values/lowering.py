@@ -1,6 +1,6 @@
-"""Objects that an annotation names, as the plain values that the codec stores; and whether they come back the same.
+"""Turns objects that an annotation names into the plain values that the codec stores; checks that they come back equal.
 
-The way back is `shapes.py`'s.
+`shapes.py` does the way back.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ def lower_annotated(value: Any, annotation: Any) -> Any:
 
 
 def check_restored(value: Any, restored: Any, path: Path) -> None:
-    """Refuses a value that comes back from its annotation as another: UnsupportedType names the path."""
+    """Refuses a value that its annotation would not give back equal: UnsupportedType names the path."""
     if is_named(type(value)) or type(value) in (list, tuple, dict, set):
         if type(restored) is not type(value):
             message = f"the {type(value).__name__} would come back as {type(restored).__name__}"
@@ -34,7 +34,7 @@ def check_restored(value: Any, restored: Any, path: Path) -> None:
 
 
 def _parts(value: Any, restored: Any) -> list[tuple[str | int, Any, Any]] | None:
-    """The parts of two values of one type side by side; None where they are to be compared as they are."""
+    """The parts of two values of one type side by side; None if they are compared as they are."""
     if dataclasses.is_dataclass(value) and not is_model(type(value)):
         names = [field.name for field in dataclasses.fields(value)]
         return [(name, getattr(value, name), getattr(restored, name)) for name in names]
@@ -47,7 +47,7 @@ def _parts(value: Any, restored: Any) -> list[tuple[str | int, Any, Any]] | None
 
 def _lower(value: Any, named: frozenset[type], path: Path) -> Any:
     if len(path) > 64:
-        # The codec refuses this depth with its path; a cycle must not be followed for ever.
+        # The codec refuses this depth with its path; a cycle must not be followed forever.
         return value
     kind = type(value)
     if kind in named:
@@ -63,7 +63,7 @@ def _lower(value: Any, named: frozenset[type], path: Path) -> Any:
         return kind(_lower(item, named, (*path, index)) for index, item in enumerate(value))
     if kind is set:
         members = [_lower(item, named, path) for item in value]
-        # A list, which the annotation turns into a set again: what stands for an object cannot be in a set.
+        # A list, which the annotation turns back into a set: the dict that stands for an object cannot be in a set.
         is_plain = all(one is other for one, other in zip(members, value, strict=True))
         return value if is_plain else sorted(members, key=repr)
     return value

@@ -1,6 +1,6 @@
 """What a task's payload must look like: the JSON Schema (2020-12) of its parameters, and binding a payload to them.
 
-A payload is a JSON object of parameter names; a task without parameters also takes null. Texts stand for what JSON
+A payload is a JSON object of parameter names; a task without parameters also takes null. Texts represent what JSON
 lacks: `date-time`, `date`, `time`, `duration` (ISO 8601), `uuid`, base64 for bytes, decimal numbers as text.
 """
 
@@ -45,7 +45,7 @@ class SignatureError(Exception):
 
 
 def _kept_per_function(read: Callable[[Callable[..., Any]], Read]) -> Callable[[Callable[..., Any]], Read]:
-    """Remembers what was read of a function for as long as somebody else holds that function."""
+    """Caches what was read from a function for as long as somebody else holds that function."""
     known: WeakKeyDictionary[Callable[..., Any], Read] = WeakKeyDictionary()
 
     @functools.wraps(read)
@@ -53,7 +53,7 @@ def _kept_per_function(read: Callable[[Callable[..., Any]], Read]) -> Callable[[
         if function in known:
             return known[function]
         found = read(function)
-        with contextlib.suppress(TypeError):  # a callable that cannot be referred to weakly
+        with contextlib.suppress(TypeError):  # a callable that does not support weak references
             known[function] = found
         return found
 
@@ -125,13 +125,13 @@ def payload_schema(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def bind_payload(function: Callable[..., Any], payload: Any) -> dict[str, Any]:
-    """The keyword arguments for a payload, converted by annotation. PayloadError names the path of a misfit."""
+    """The keyword arguments for a payload, converted by annotation. PayloadError names the path of a wrong value."""
     parameters = parameters_of(function)
     extra = extra_name(function)
     if payload is None and not parameters and extra is None:
         return {}
     if type(payload) is not dict:
-        raise PayloadError("$", "an object of parameter names is needed")
+        raise PayloadError("$", "must be an object of parameter names")
     hints = annotations_of(function)
     for name, parameter in parameters.items():
         if name not in payload and parameter.default is inspect.Parameter.empty:
@@ -140,7 +140,7 @@ def bind_payload(function: Callable[..., Any], payload: Any) -> dict[str, Any]:
         for name in payload:
             if name not in parameters:
                 known = ", ".join(parameters) or "none"
-                raise PayloadError(path_of([name]), f"is no parameter of the task (it has {known})")
+                raise PayloadError(path_of([name]), f"is not a parameter of the task (it has {known})")
     return {
         name: convert(value, hints.get(name if name in parameters else extra or "", Any), (name,))
         for name, value in payload.items()
@@ -191,7 +191,7 @@ def _fields_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
                 kind, "shares its name with another class of this task's parameters: rename one"
             )
         return reference
-    # Entered before its fields: they may refer to the class itself.
+    # Added before its fields, because they may refer to the class itself.
     entry: dict[str, Any] = {"x-class": f"{kind.__module__}.{kind.__qualname__}"}
     definitions[kind.__name__] = entry
     hints = class_hints(kind)

@@ -1,6 +1,6 @@
-"""Values by annotation: plain JSON into dataclasses, models, dates and the like.
+"""Turns plain JSON into the values an annotation asks for: dataclasses, models, dates and the like.
 
-The same rules read payloads and stored locals. The way back is `lowering.py`'s, their JSON Schema `schema.py`'s.
+The same rules read payloads and stored locals. `lowering.py` does the way back, `schema.py` their JSON Schema.
 """
 
 import base64
@@ -41,7 +41,7 @@ def strip(annotation: Any) -> Any:
 
 
 def is_model(kind: Any) -> bool:
-    """Whether a class is a pydantic model, told by its methods: pydantic is no dependency."""
+    """Whether a class is a pydantic model, judged by its methods: pydantic is not a dependency."""
     return isinstance(kind, type) and hasattr(kind, "model_validate") and hasattr(kind, "model_json_schema")
 
 
@@ -55,7 +55,7 @@ def class_hints(kind: type) -> dict[str, Any]:
 
 
 def convert(value: Any, annotation: Any, path: Path = ()) -> Any:
-    """The value as the annotation wants it; PayloadError names the path of what does not fit."""
+    """The value in the form the annotation asks for; PayloadError names the path of what does not fit."""
     annotation = strip(annotation)
     if annotation in (Any, object):
         return value
@@ -80,12 +80,12 @@ def convert(value: Any, annotation: Any, path: Path = ()) -> Any:
 
 
 def restore(value: Any, annotation: Any, name: str) -> Any:
-    """A decoded local in the shape of its annotation; values without named classes are left as they are."""
+    """A decoded local in the shape of its annotation; values without named classes stay as they are."""
     return restore_at(value, annotation, (name,))
 
 
 def restore_at(value: Any, annotation: Any, path: Path) -> Any:
-    """The same for a value at any path. Raises UnsupportedType where it does not fit."""
+    """Does the same for a value at any path. Raises UnsupportedType if it does not fit."""
     if annotation is None or not named_classes(annotation):
         return value
     try:
@@ -106,8 +106,8 @@ def named_classes(annotation: Any) -> frozenset[type]:
 
 
 def is_computed(annotation: Any) -> bool:
-    """Whether a class of the annotation fills in fields by a call (an id, a time), so that the next reading of the same
-    payload may give another value."""
+    """Whether a class of the annotation fills in fields by a call (an id, a time), so that reading the same payload
+    again may give another value."""
     return any(
         factory not in (None, dataclasses.MISSING, *_PLAIN_FACTORIES)
         for kind in named_classes(annotation)
@@ -144,7 +144,7 @@ def _named_classes(annotation: Any) -> frozenset[type]:
 
 
 def fields_of(kind: Any, path: Path) -> tuple[dataclasses.Field[Any], ...]:
-    """The fields of a dataclass; UnsupportedType where one cannot be given to its constructor."""
+    """The fields of a dataclass; UnsupportedType if one cannot be given to its constructor."""
     fields = dataclasses.fields(kind)
     odd = next((field.name for field in fields if not field.init), None)
     if odd is not None:
@@ -160,7 +160,7 @@ def _exact(value: Any, kind: type, word: str, path: Path) -> Any:
 
 def _refuse(value: Any, word: str, path: Path, reason: str = "") -> typing.NoReturn:
     shown = f"{value!r:.60}" if isinstance(value, (str, int, float, bool, type(None))) else _json_word(value)
-    raise PayloadError(path_of(list(path)), f"{word} is needed, not {shown}{': ' + reason if reason else ''}")
+    raise PayloadError(path_of(list(path)), f"must be {word}, not {shown}{': ' + reason if reason else ''}")
 
 
 def _json_word(value: Any) -> str:
@@ -202,7 +202,7 @@ def _to_decimal(value: Any, path: Path) -> Any:
     from decimal import Decimal
 
     text = str(value) if type(value) in (int, float) else value
-    converted = _from_text(lambda: Decimal, Decimal, 'a decimal number as text, such as "10.10",')(text, path)
+    converted = _from_text(lambda: Decimal, Decimal, 'a decimal number as text, such as "10.10"')(text, path)
     return converted if converted.is_finite() else _refuse(value, "a finite decimal number", path)
 
 
@@ -232,7 +232,7 @@ def _scalars() -> dict[Any, Callable[[Any, Path], Any]]:
 
 
 class _Scalars(dict[Any, Callable[[Any, Path], Any]]):
-    """Filled at the first look-up: every container imports this package, few need decimal and uuid."""
+    """Filled on first look-up: every container imports this package, but few need decimal and uuid."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         if not self:
@@ -256,7 +256,7 @@ def _to_model(value: Any, kind: Any, path: Path) -> Any:
     except ValueError as error:
         details = error.errors() if hasattr(error, "errors") else []
         if not details:
-            _refuse(value, kind.__name__, path, str(error))
+            _refuse(value, f"a valid {kind.__name__}", path, str(error))
         raise PayloadError(path_of([*path, *details[0]["loc"]]), str(details[0]["msg"])) from None
 
 
@@ -268,7 +268,7 @@ def _to_dataclass(value: Any, kind: Any, path: Path) -> Any:
     try:
         return kind(**_convert_entries(value, {name: hints[name] for name in fields}, required, path))
     except (ValueError, TypeError) as error:
-        _refuse(value, kind.__name__, path, str(error))
+        _refuse(value, f"a valid {kind.__name__}", path, str(error))
 
 
 def _to_typed_dict(value: Any, kind: Any, path: Path) -> Any:
@@ -313,7 +313,7 @@ def _convert_generic(value: Any, annotation: Any, path: Path) -> Any:
 
 
 def family_of(kind: Any) -> type | None:
-    """The built-in container that stands for an annotation's origin: `Sequence[int]` is read as a list."""
+    """The built-in container used for an annotation's origin: `Sequence[int]` is read as a list."""
     from collections import abc
 
     return {
@@ -325,7 +325,7 @@ def family_of(kind: Any) -> type | None:
 
 def _to_fixed_tuple(value: Any, arguments: tuple[Any, ...], path: Path) -> tuple[Any, ...]:
     if len(value) != len(arguments):
-        raise PayloadError(path_of(list(path)), f"{len(arguments)} items are needed, not {len(value)}")
+        raise PayloadError(path_of(list(path)), f"must have {len(arguments)} items, not {len(value)}")
     pairs = enumerate(zip(value, arguments, strict=True))
     return tuple(convert(entry, item, (*path, index)) for index, (entry, item) in pairs)
 

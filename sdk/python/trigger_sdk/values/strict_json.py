@@ -1,7 +1,7 @@
 """Reads JSON text strictly and safely, refusing what Postgres or another language would read differently.
 
-Knows nothing of the codec's `$type` forms. Malformed text raises MalformedJson; text that is JSON but not acceptable
-raises a CodecError with the path. Nesting is measured before parsing, so hostile depth never meets the parser.
+Knows nothing about the codec's `$type` forms. Malformed text raises MalformedJson; JSON that is not acceptable raises
+a CodecError with the path. Nesting is measured before parsing, so hostile depth never reaches the parser.
 """
 
 import json
@@ -24,13 +24,13 @@ from trigger_sdk.errors import (
 MAX_DEPTH = 64
 MAX_VALUE_BYTES = 3_000_000
 MAX_INTEGER_DIGITS = 4_300
-"""CPython's own default for turning text into an integer."""
+"""CPython's default limit for converting text to an integer."""
 
 _PLAIN_KEY = re.compile(r"[^\W\d]\w*\Z")
-# Possessive, and content with the end of the text: a string that never ends must not cost quadratic time.
+# Possessive, and also matches at the end of the text: a string that never ends must not cost quadratic time.
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-# Tried at the first digit only: from each of them, many runs just below the limit would cost thousands of times more.
+# Tried only at the first digit: trying each one would cost thousands of times more for many runs just below the limit.
 _LONG_DIGITS = re.compile(rb"(?<!\d)\d{%d}" % (MAX_INTEGER_DIGITS + 1))
 
 
@@ -65,12 +65,12 @@ def parse_payload(text: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = M
 def text_problem(text: str) -> str | None:
     """Why a string cannot be stored, or None."""
     if "\0" in text:
-        return "the text holds the NUL character, which cannot be stored"
+        return "the text contains the NUL character, which cannot be stored"
     if not text.isascii():
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            return "the text holds a lone surrogate, which cannot be stored"
+            return "the text contains a lone surrogate, which cannot be stored"
     return None
 
 
@@ -88,7 +88,7 @@ def path_of(segments: list[str | int]) -> str:
 
 
 class _Bad:
-    """Stands in the parsed value for what is refused, until the walk that knows the path finds it."""
+    """Takes the place of a refused value in the parsed result, until the walk that knows the path finds it."""
 
     def __init__(self, error: type[CodecError], message: str) -> None:
         self.error = error
@@ -96,7 +96,7 @@ class _Bad:
 
 
 class _Reader:
-    """Hooks of one parse. They cannot know the path, so they leave a mark."""
+    """Hooks of one parse. They do not know the path, so they leave a mark."""
 
     def __init__(self) -> None:
         self.is_refused = False
@@ -107,7 +107,7 @@ class _Reader:
             return value
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        return self._bad(DuplicateKey, f"the key {twice!r} stands here twice")
+        return self._bad(DuplicateKey, f"the key {twice!r} appears here twice")
 
     def float(self, text: str) -> Any:
         value = float(text)
@@ -118,7 +118,7 @@ class _Reader:
 
     def int(self, text: str) -> Any:
         if len(text.lstrip("-")) > MAX_INTEGER_DIGITS:
-            return self._bad(IntegerTooLong, f"an integer of over {MAX_INTEGER_DIGITS:,} digits")
+            return self._bad(IntegerTooLong, f"an integer of more than {MAX_INTEGER_DIGITS:,} digits")
         return int(text)
 
     def _bad(self, error: type[CodecError], message: str) -> _Bad:
@@ -179,7 +179,7 @@ def _refuse_depth(source: str, end: int, max_depth: int) -> NoReturn:
     if open_containers and open_containers[-1] is None:
         open_containers[-1] = _text(latest)
     path = path_of([segment for segment in open_containers if segment is not None])
-    raise TooDeep(path, f"values are nested over {max_depth} levels deep")
+    raise TooDeep(path, f"values are nested more than {max_depth} levels deep")
 
 
 def _text(token: str) -> str:

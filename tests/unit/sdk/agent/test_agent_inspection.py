@@ -159,7 +159,7 @@ def test_dependency_that_is_named_but_not_installed_is_said_so(tmp_path: Path) -
 
     _, manifest, _ = inspect(tmp_path)
 
-    assert "requirements.txt names it, but it is not installed" in manifest["errors"][0]["message"]
+    assert "requirements.txt lists it, but it is not installed" in manifest["errors"][0]["message"]
 
 
 def test_missing_folder_is_an_error(tmp_path: Path) -> None:

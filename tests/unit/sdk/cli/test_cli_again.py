@@ -90,7 +90,7 @@ def test_preview_shows_what_would_happen(server: Server, capsys: pytest.CaptureF
 
     printed = capsys.readouterr().out
     for line in (
-        "dep_2 v2, another than the original's",
+        "dep_2 v2, not the original's",
         "after fetched",
         "fetched  checkpoint, edited",
         "page-1  step, its code has changed",
@@ -114,8 +114,8 @@ def test_preview_of_a_refused_replay_fails(server: Server, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--data", "fetched"], "--data fetched: it must be KEY=JSON"),
-        (["--data", "={}"], "--data ={}: it must be KEY=JSON"),
+        (["--data", "fetched"], "--data fetched: must be KEY=JSON"),
+        (["--data", "={}"], "--data ={}: must be KEY=JSON"),
         (["--data", "fetched={order: 1}"], "--data fetched is not JSON"),
         (["--data", "fetched={a=b}"], "--data fetched is not JSON"),
         (["--data", "fetched=NaN"], "--data fetched is not JSON"),

@@ -190,8 +190,8 @@ def test_server_is_found_by_argument_environment_then_folder(tmp_path: Path, mon
     [
         (lambda: Client(), "set TRIGGER_URL"),
         (lambda: Client("http://x"), "no API key for http://x"),
-        (lambda: Client("ftp://x", "key"), "no address"),
-        (lambda: Client("nonsense", "key"), "no address"),
+        (lambda: Client("ftp://x", "key"), "not an address"),
+        (lambda: Client("nonsense", "key"), "not an address"),
     ],
 )
 def test_missing_server_says_what_to_set(

@@ -56,9 +56,9 @@ def test_options_are_sent_in_the_servers_names_and_units(option: Any, sent: Any)
 @pytest.mark.parametrize(
     ("option", "error", "text"),
     [
-        ({"prority": 1}, TypeError, "'prority' is no trigger option; did you mean 'priority'?"),
-        ({"delay_seconds": 1}, TypeError, "'delay_seconds' is no trigger option; did you mean 'delay'?"),
-        ({"zzz": 1}, TypeError, "'zzz' is no trigger option"),
+        ({"prority": 1}, TypeError, "'prority' is not a trigger option; did you mean 'priority'?"),
+        ({"delay_seconds": 1}, TypeError, "'delay_seconds' is not a trigger option; did you mean 'delay'?"),
+        ({"zzz": 1}, TypeError, "'zzz' is not a trigger option"),
         ({"run_at": datetime(2026, 12, 1)}, ValueError, "run_at has no time zone"),  # noqa: DTZ001 - refused for it
     ],
 )

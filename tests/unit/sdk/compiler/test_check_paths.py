@@ -84,7 +84,7 @@ REFUSED = {
         "with b(a):\n  a = 1\n  checkpoint('k', a=a)",
         4,
         "rerun_rebound",
-        "reads `a`, which line 5 binds anew",
+        "reads `a`, which line 5 binds again",
     ),
     "function that a with calls reads a rebound name": (
         "x = 1\ndef f(): return x\nwith a(f()):\n  x = 2\n  checkpoint('k', x=x)",
@@ -126,7 +126,7 @@ def test_default_that_can_change_in_place_is_refused_whatever_makes_it(load: Loa
 
 
 def test_private_parameter_in_a_class_is_refused(load: Load) -> None:
-    with pytest.raises(RegistrationError, match="`_C__a` inside a class") as refusal:
+    with pytest.raises(RegistrationError, match="renames the parameter `__a` to `_C__a`") as refusal:
         load("class C:\n    @staticmethod\n    @task('t')\n    def t(__a):\n        checkpoint('k')\n")
 
     assert (refusal.value.line, refusal.value.code) == (5, "private_parameter")

@@ -87,8 +87,8 @@ REFUSED = {
     "bound by a case": ("match a:\n  case [x]: pass\ncheckpoint('k')\nreturn x", 7, "lost_name", "`x`"),
     "bound by a class": ("class C: pass\ncheckpoint('k')\nreturn C", 6, "lost_name", "`C`"),
     "imported in a branch": ("if a:\n  import json\ncheckpoint('k')\nreturn json", 7, "lost_name", "`json`"),
-    "rebound parameter": ("a = int(a)\ncheckpoint('k')\nreturn a", 6, "lost_name", "line 4 bound to it would be lost"),
-    "import bound anew": ("import json\njson = 1\ncheckpoint('k')\nreturn json", 7, "lost_name", "`json`"),
+    "rebound parameter": ("a = int(a)\ncheckpoint('k')\nreturn a", 6, "lost_name", "value from line 4 would be lost"),
+    "import bound again": ("import json\njson = 1\ncheckpoint('k')\nreturn json", 7, "lost_name", "`json`"),
     "set by a nested function": (
         "def f():\n  nonlocal x\n  x = 1\nf()\ncheckpoint('k')\nif a: x = 2\nreturn x",
         10,
@@ -99,7 +99,7 @@ REFUSED = {
         "n = 1\nwith a(n):\n  def f():\n    nonlocal n\n    n = 2\n  f()\n  checkpoint('k', n=n)\n  print(n)",
         5,
         "rerun_rebound",
-        "`n`, which a nested function binds anew",
+        "`n`, which a nested function binds again",
     ),
     "with reads what a later item binds": (
         "n = 1\nwith a(n), a(n := 2):\n  checkpoint('k')\nreturn n",
@@ -126,11 +126,11 @@ REFUSED = {
         "`x` is bound on line 4",
     ),
     "import saved": ("import json\ncheckpoint('k', json=json)\nreturn json", 4, "rerun_saved", "`json`"),
-    "with reads what is bound anew": (
+    "with reads what is bound again": (
         "n = 1\nwith a(n):\n  n = 2\n  checkpoint('k', n=n)\n  print(n)",
         5,
         "rerun_rebound",
-        "`n`, which line 6 binds anew",
+        "`n`, which line 6 binds again",
     ),
     "with reads what is not saved": ("n = 1\nwith a(n):\n  checkpoint('k')\n  print()", 5, "lost_name", "`n`"),
     "with used on both sides": (
@@ -141,8 +141,8 @@ REFUSED = {
     ),
     "transaction": ("with a.atomic():\n  checkpoint('k')", 4, "transaction", "# trigger: re-enter"),
     "transaction begun": ("with a, b.begin() as tx:\n  checkpoint('k')", 4, "transaction", "rollback"),
-    "task group": ("with asyncio.TaskGroup() as g:\n  checkpoint('k')", 4, "gathering_with", "entered anew"),
-    "duplicate key": ("checkpoint('k')\ncheckpoint('k')", 5, "duplicate_key", "used on line 4 already"),
+    "task group": ("with asyncio.TaskGroup() as g:\n  checkpoint('k')", 4, "gathering_with", "re-entered"),
+    "duplicate key": ("checkpoint('k')\ncheckpoint('k')", 5, "duplicate_key", "already used on line 4"),
     "duplicate key in branches": ("if a: checkpoint('k')\nelse: checkpoint('k')", 5, "duplicate_key", "unique"),
     "computed key": ("checkpoint(f'k{a}')", 4, "key_not_literal", "a literal text"),
     "no key": ("checkpoint()", 4, "key_not_literal", "a literal text"),
@@ -159,13 +159,13 @@ REFUSED = {
     "lambda": ("f = lambda: checkpoint('k')", 4, "checkpoint_in_nested", "task's own body"),
     "class": ("class C:\n  checkpoint('k')", 5, "checkpoint_in_nested", "task's own body"),
     "comprehension": ("[checkpoint('k') for i in a]", 4, "checkpoint_in_comprehension", "save once after it"),
-    "expression": ("x = checkpoint('k')", 4, "checkpoint_in_expression", "a statement of its own"),
-    "condition": ("if checkpoint('k'): pass", 4, "checkpoint_in_expression", "a statement of its own"),
-    "as a value": ("save = checkpoint", 4, "checkpoint_in_expression", "a statement of its own"),
+    "expression": ("x = checkpoint('k')", 4, "checkpoint_in_expression", "its own statement"),
+    "condition": ("if checkpoint('k'): pass", 4, "checkpoint_in_expression", "its own statement"),
+    "as a value": ("save = checkpoint", 4, "checkpoint_in_expression", "its own statement"),
     "renamed": ("order = 1\ncheckpoint('k', {'o': order})", 5, "renamed", "`order` is saved under another name"),
     "other value": ("n = 1\ncheckpoint('k', {'n': n + 1})", 5, "other_value", "assign it first"),
-    "unpacked dict": ("checkpoint('k', {**a})", 4, "unpacked_data", "write them out"),
-    "unpacked call": ("checkpoint('k', **a)", 4, "unpacked_data", "write them out"),
+    "unpacked dict": ("checkpoint('k', {**a})", 4, "unpacked_data", "write out the names"),
+    "unpacked call": ("checkpoint('k', **a)", 4, "unpacked_data", "write out the names"),
     "computed dict": ("checkpoint('k', a)", 4, "computed_data", "written out"),
     "computed data key": ("checkpoint('k', {a: 1})", 4, "computed_data", "literal text"),
     "data key twice": ("x = 1\ncheckpoint('k', {'x': x}, x=x)", 5, "duplicate_name", "saved twice"),
@@ -204,8 +204,8 @@ ACCEPTED = {
     "nested with in one statement": "with a() as w, b() as v:\n  checkpoint('k')\n  w(v)",
     "return in finally": "try:\n  checkpoint('k')\nfinally:\n  return a",
     "unread name": "x = a\ncheckpoint('k')",
-    "bound anew behind": "x = 1\ncheckpoint('k')\nx = 2\nreturn x",
-    "bound anew in both branches": "x = 1\ncheckpoint('k')\nif a: x = 2\nelse: x = 3\nreturn x",
+    "bound again after it": "x = 1\ncheckpoint('k')\nx = 2\nreturn x",
+    "bound again in both branches": "x = 1\ncheckpoint('k')\nif a: x = 2\nelse: x = 3\nreturn x",
     "parameter": "checkpoint('k')\nreturn a, b",
     "rebound and saved parameter": "a = int(a)\ncheckpoint('k', a=a)\nreturn a",
     "rebound and unread parameter": "a = int(a)\ncheckpoint('k')\nreturn b",
@@ -351,5 +351,5 @@ def test_code_without_source_is_refused() -> None:
 
     from trigger_sdk import task
 
-    with pytest.raises(RegistrationError, match="the source of f is not at hand"):
+    with pytest.raises(RegistrationError, match="the source of f is not available"):
         task("t")(scope["f"])  # type: ignore[type-var]

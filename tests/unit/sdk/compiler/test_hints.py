@@ -21,8 +21,8 @@ def hints(load: Load, body: str, head: str = "def t(a, b=1):") -> list[tuple[int
 UNUSED = {
     "read nowhere": ("x = a\ncheckpoint('k', x=x)\nreturn a", (5, 23)),
     "in a dict": ("x = a\ncheckpoint('k', {'x': x})\nreturn a", (5, 27)),
-    "bound anew before it is read": ("x = a\ncheckpoint('k', x=x)\nx = 2\nreturn x", (5, 23)),
-    "bound anew in all branches": (
+    "bound again before it is read": ("x = a\ncheckpoint('k', x=x)\nx = 2\nreturn x", (5, 23)),
+    "bound again in all branches": (
         "x = a\ncheckpoint('k', x=x)\nif a: x = 2\nelse: x = 3\nreturn x",
         (5, 23),
     ),
@@ -53,7 +53,7 @@ USED = {
     "read in a handler": "x = a\ncheckpoint('k', x=x)\ntry: a()\nexcept E: print(x)",
     "read in finally": "x = a\ntry:\n  checkpoint('k', x=x)\nfinally: print(x)",
     "read in one branch": "x = a\ncheckpoint('k', x=x)\nif b: print(x)",
-    "read in a loop before it is bound anew": "x = a\ncheckpoint('k', x=x)\nwhile x: x = a()",
+    "read in a loop before it is bound again": "x = a\ncheckpoint('k', x=x)\nwhile x: x = a()",
     "read behind a loop over nothing": "x = a\ncheckpoint('k', x=x)\nfor x in b: pass\nreturn x",
     "read by a nested function": "x = a\ndef f(): return x\ncheckpoint('k', x=x)\nreturn f()",
     "read by a lambda behind": "x = a\ncheckpoint('k', x=x)\nreturn lambda: x",

@@ -36,10 +36,10 @@ REFUSED = {
     "dict comprehension": ("x = {i: step('p', g) for i in a}", 8, "step_key_in_loop", 'f"p-{i}"'),
     "condition of a comprehension": ("x = [i for i in a if step('p', g)]", 8, "step_key_in_loop", 'f"p-{i}"'),
     "async for": ("async for i in a:\n  await step('p', h)", 9, "step_key_in_loop", 'f"p-{i}"'),
-    "two steps": ("step('p', g)\nstep('p', g)", 9, "duplicate_key", "used on line 8 already"),
+    "two steps": ("step('p', g)\nstep('p', g)", 9, "duplicate_key", "already used on line 8"),
     "steps in branches": ("if a: step('p', g)\nelse: step('p', g)", 9, "duplicate_key", "unique in a run"),
-    "step and checkpoint": ("step('k', g)\ncheckpoint('k')", 9, "duplicate_key", "used on line 8 already"),
-    "checkpoint and step": ("checkpoint('k')\nstep('k', g)", 9, "duplicate_key", "a key of its own"),
+    "step and checkpoint": ("step('k', g)\ncheckpoint('k')", 9, "duplicate_key", "already used on line 8"),
+    "checkpoint and step": ("checkpoint('k')\nstep('k', g)", 9, "duplicate_key", "its own key"),
     "steps in nested functions": (
         "def f(): return step('p', g)\ndef e(): return step('p', g)\nreturn f, e",
         9,

@@ -155,7 +155,7 @@ def test_dataclass_that_no_annotation_names_is_an_error_at_the_checkpoint() -> N
         item = Item("a")
         checkpoint("k", item=item)
 
-    with pytest.raises(trigger_sdk.CodecError, match=r"^\$\.item: .* can only be stored where an annotation names it"):
+    with pytest.raises(trigger_sdk.CodecError, match=r"^\$\.item: .* can be stored only if an annotation names it"):
         run(untyped)
 
 
@@ -165,7 +165,7 @@ def test_value_that_does_not_fit_its_annotation_fails_on_the_first_run() -> None
         item: Item = {"sku": 1}  # type: ignore[assignment]
         checkpoint("k", item=item)
 
-    with pytest.raises(trigger_sdk.CodecError, match=r"^\$\.item\.sku: .* a string is needed, not 1"):
+    with pytest.raises(trigger_sdk.CodecError, match=r"^\$\.item\.sku: .* must be a string, not 1"):
         run(misfit)
 
 

@@ -177,12 +177,12 @@ def test_timeout_of_a_blocking_step_in_a_thread_is_refused() -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1, True, "5", float("nan"), 10**9])
 def test_wrong_timeouts_are_refused(timeout: Any) -> None:
-    with pytest.raises(StepError, match="seconds from above 0 to 604,800 are needed"):
+    with pytest.raises(StepError, match="must be more than 0 and at most 604,800 seconds"):
         step("page", fetch, 1, timeout=timeout)
 
 
 def test_retry_is_a_retry() -> None:
-    with pytest.raises(StepError, match=r"retry=3: a Retry\(…\) is needed"):
+    with pytest.raises(StepError, match=r"retry=3: must be a Retry\(…\)"):
         step("page", fetch, 1, retry=3)  # type: ignore[call-overload]
 
 

@@ -106,7 +106,7 @@ REFUSED = [
     ([Words()], "$[0]", errors.UnsupportedType, r"convert it with list\(…\)"),
     ([Number.ONE], "$[0]", errors.UnsupportedType, "Number"),
     ({"x": (1, {2.5: 1})}, "$.x[1]", errors.UnsupportedType, "key 2.5 is of type float"),
-    ([Line("a", decimal.Decimal(1))], "$[0]", errors.UnsupportedType, "where an annotation names it"),
+    ([Line("a", decimal.Decimal(1))], "$[0]", errors.UnsupportedType, "if an annotation names it"),
     ([frozenset()], "$[0]", errors.UnsupportedType, "frozenset"),
     ([lambda: 0], "$[0]", errors.UnsupportedType, "function"),
     ({"x": math.nan}, "$.x", errors.NotFinite, "nan"),
@@ -281,7 +281,7 @@ def test_many_integers_just_below_the_limit_cost_linear_time(quote: bytes) -> No
         (b'[{"$type":"datetime","value":"2026-01-01","zone":"Nowhere/Else"}]', "$[0]", "not a stored datetime"),
         (b'[{"$type":"date","value":"2026-13-01"}]', "$[0]", "not a stored date"),
         (b'[{"$type":"bytes","value":"!"}]', "$[0]", "not a stored bytes"),
-        (b'[{"$type":"tuple","value":3}]', "$[0]", "a list is needed"),
+        (b'[{"$type":"tuple","value":3}]', "$[0]", "must be a list"),
         (b'[{"\\u0024type":"nope"}]', "$[0]", "unknown"),
     ],
 )

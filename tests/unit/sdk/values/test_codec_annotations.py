@@ -100,8 +100,8 @@ class Stamped:
         ([Dog("Rex")], list[Cat | Dog], "$.pets[0]", "the Dog would come back as Cat"),
         (Number.ONE, Number | int, "$.pets", "the Number would come back as int"),
         ({"a": Stamped(1)}, dict[str, Stamped], "$.pets.a.at", "2 would come back as 3"),
-        (None, Cat, "$.pets", "does not fit its annotation: an object is needed, not None"),
-        ((Cat("Tom"),), list[Cat], "$.pets", "does not fit its annotation: an array is needed"),
+        (None, Cat, "$.pets", "does not fit its annotation: must be an object, not None"),
+        ((Cat("Tom"),), list[Cat], "$.pets", "does not fit its annotation: must be an array"),
         ([Cat("Tom")], collections.deque[Cat], "$.pets", r"its annotation .* cannot be read"),
     ],
 )

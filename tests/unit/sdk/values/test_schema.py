@@ -177,10 +177,10 @@ def test_schema_names_what_is_required_and_allows_nothing_else() -> None:
     ("payload", "path", "part"),
     [
         ({}, "$.order_id", "is missing"),
-        ({"order_id": "a", "extra": 1}, "$.extra", r"no parameter of the task \(it has order_id\)"),
+        ({"order_id": "a", "extra": 1}, "$.extra", r"not a parameter of the task \(it has order_id\)"),
         ([], "$", "an object"),
         (None, "$", "an object"),
-        ({"order_id": {"id": 1}}, "$.order_id", "a string is needed, not an object"),
+        ({"order_id": {"id": 1}}, "$.order_id", "must be a string, not an object"),
     ],
 )
 def test_payload_that_does_not_fit_is_refused_with_its_path(payload: Any, path: str, part: str) -> None:

@@ -1,6 +1,6 @@
-"""Hands the worker's answers to the threads of a run that wait for them; one of the waiting threads reads for all.
+"""Hands the worker's answers to the run's threads that wait for them; one of the waiting threads reads for all.
 
-Knows which answers are due, so that a process does not end while the worker still writes to it.
+Knows which answers are due, so that a process does not end while the worker is still writing to it.
 """
 
 import threading
@@ -10,7 +10,7 @@ from trigger_sdk.wire import Frame
 
 
 class Answers:
-    """So many requests may be under way as there are threads that wait; each is known by its sequence number."""
+    """Each waiting thread may have one request under way, identified by its sequence number."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -22,27 +22,27 @@ class Answers:
         self._is_read = False
 
     def expect(self, sequence: int) -> None:
-        """A request with that number is about to be sent; from `settle` on none may be."""
+        """Registers a request that is about to be sent; blocks once `settle` has begun."""
         with self._changed:
             while self._is_settling:
                 self._changed.wait()
             self._due.add(sequence)
 
     def forget(self, sequence: int) -> None:
-        """It could not be sent."""
+        """Forgets a request that could not be sent."""
         with self._changed:
             self._due.discard(sequence)
 
     @property
     def has_due(self) -> bool:
-        """Whether the worker still owes an answer, perhaps to a thread that nobody waits for any more."""
+        """Whether the worker still owes an answer, perhaps one that nobody waits for any more."""
         with self._changed:
             return bool(self._due)
 
     def settle(self) -> None:
-        """Waits until every request has its answer, also those that nobody waits for any more.
+        """Waits until every request has its answer, even those that nobody waits for any more.
 
-        The worker's write to a process that has ended would cut the connection before it has read what that one said.
+        If the worker wrote to a process that has ended, the connection would be cut before it has read everything.
         """
         with self._changed:
             self._is_settling = True
@@ -52,7 +52,7 @@ class Answers:
     def wait(self, sequence: int) -> Frame:
         """The answer to that request; raises the run's stop if that comes first."""
         while True:
-            # A stop in the middle would leave nobody reading, or lose the answer of another thread.
+            # A stop in the middle would leave nobody reading, or lose another thread's answer.
             with self._interrupts:
                 answer = self._turn(sequence)
             if answer is not None:

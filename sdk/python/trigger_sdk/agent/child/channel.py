@@ -1,6 +1,6 @@
-"""A run's own connection to the node's proxy: whole frames, from any thread, and never half of one.
+"""A run's own connection to the node's proxy: sends whole frames from any thread, never half a frame.
 
-A connection that the worker has closed means that nothing this run does can be recorded, so the process ends at once.
+If the worker has closed the connection, nothing this run does can be recorded, so the process ends at once.
 """
 
 import os
@@ -14,7 +14,7 @@ from trigger_sdk.agent.child.interrupts import EXIT_STALE, Interrupts
 from trigger_sdk.wire import Frame, FrameBuffer, encode_frame
 
 STOP_POLL_MILLISECONDS = 250
-"""How soon a wait for the worker in another thread than the main one notices that the run is to stop."""
+"""How soon a thread other than the main one, waiting for the worker, notices that the run must stop."""
 
 
 class Channel:
@@ -24,7 +24,8 @@ class Channel:
         self._buffer = FrameBuffer()
         self._ready: list[Frame] = []
         self._socket = socket.socket(socket.AF_UNIX)
-        # By the kernel, since asking it first would be a call more for each checkpoint. A `struct timeval`.
+        # The kernel applies the limit, because polling first would cost each checkpoint one more call.
+        # A `struct timeval`.
         wait = struct.pack("ll", 0, STOP_POLL_MILLISECONDS * 1000)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
         self._socket.connect(path)
@@ -41,7 +42,7 @@ class Channel:
                 self.abandon()
 
     def wait_for_work(self) -> None:
-        """Blocks until the worker sends a kept process its next run; ends the process where there is none to come."""
+        """Blocks until the worker sends a kept process its next run; ends the process if there will be none."""
         waiting = select.poll()
         waiting.register(self._socket, select.POLLIN)
         waiting.poll()
@@ -58,7 +59,7 @@ class Channel:
         return self._ready.pop(0)
 
     def receive_some(self) -> list[Frame]:
-        """The frames that are there, after a short wait for the first; for one thread at a time."""
+        """The frames that have arrived, after a short wait for the first; for one thread at a time."""
         with self.interrupts:
             try:
                 data = self._socket.recv(256 * 1024)
@@ -69,7 +70,7 @@ class Channel:
             return list(self._buffer.feed(data))
 
     def abandon(self) -> NoReturn:
-        """Ends the process: the worker has said that this attempt is not the valid one any more."""
+        """Ends the process: the worker has said that this attempt is no longer the valid one."""
         os._exit(EXIT_STALE)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Delivers the platform's wish to stop a run: as an exception in the task's main thread, or in its main asyncio task.
+"""Delivers the platform's stop of a run, as an exception in the task's main thread or in its main asyncio task.
 
-The agent writes the reason into a pipe first and then sends SIGTERM, so the handler knows what to raise. A SIGTERM that
-comes without a reason is somebody else's and does what it would do anywhere.
+The agent first writes the reason into a pipe and then sends SIGTERM, so the handler knows what to raise. A SIGTERM
+without a reason comes from somebody else and has its usual effect.
 """
 
 import os
@@ -29,12 +29,12 @@ _EXCEPTIONS: dict[str, type[RunStopped]] = {
 _MESSAGES = {
     "canceled": "the run was canceled",
     "timed_out": "the attempt reached its max_duration",
-    "interrupted": "the worker stops; the run continues from its last checkpoint",
+    "interrupted": "the worker is stopping; the run continues from its last checkpoint",
 }
 
 
 class Interrupts:
-    """The stop reason of this process's run, and the moments at which raising would do harm."""
+    """The stop reason of this process's run, and the moments when raising would do harm."""
 
     def __init__(self, orders: int) -> None:
         self._orders = orders
@@ -55,17 +55,17 @@ class Interrupts:
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def finish(self) -> None:
-        """From here on a stop changes nothing: the outcome is being reported."""
+        """Ignores stops from here on: the outcome is being reported."""
         self._is_over = True
 
     def rest(self) -> None:
-        """Between two runs of a kept process: a stop, also one that came while the last outcome was told, ends it."""
+        """Begins the time between two runs of a kept process: a stop ends it, even one that came during the report."""
         self._is_idle = True
         if self._is_dismissed:
             os._exit(0)
 
     def resume(self) -> None:
-        """The next run of a kept process has come."""
+        """Begins the next run of a kept process."""
         self._begin()
         self._is_idle = False
 
@@ -79,11 +79,11 @@ class Interrupts:
 
     @property
     def is_held(self) -> bool:
-        """Whether the main thread is where an exception would do harm."""
+        """Whether an exception in the main thread would do harm now."""
         return self._holds > 0
 
     def __enter__(self) -> None:
-        """`with interrupts:` holds a stop back: half a frame on the socket would spoil everything after it."""
+        """`with interrupts:` holds a stop back: half a frame on the socket would corrupt everything after it."""
         if threading.get_ident() == self._main_thread:
             self._holds += 1
 

@@ -1,4 +1,4 @@
-"""The coroutine around an async task's own, through which a stop of the run reaches the place where it awaits."""
+"""The coroutine around an async task's own; through it a stop of the run reaches the place where the task awaits."""
 
 import asyncio
 from collections.abc import Coroutine, Generator
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 class MainCoroutine(Coroutine[Any, Any, T]):
-    """Passes all through to the task's coroutine, but a cancellation that `stop` asked for becomes its exception.
+    """Passes everything through to the task's coroutine, but turns a cancellation by `stop` into the stop's exception.
 
-    Cancelling is asyncio's only way to wake an await; by itself it would show the task a CancelledError.
+    Cancelling is asyncio's only way to wake an await; on its own it would raise CancelledError in the task.
     """
 
     def __init__(self, inner: Coroutine[Any, Any, T]) -> None:

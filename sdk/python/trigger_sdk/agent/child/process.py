@@ -1,6 +1,6 @@
-"""A run's own process: takes the work, runs the task, reports the outcome, and ends, or waits for the next run.
+"""A run's own process: receives the work, runs the task, reports the outcome, and ends or waits for the next run.
 
-Started in two ways: forked by an agent that has the code loaded already (`run`), or as a fresh interpreter that loads
+Started in two ways: forked by an agent that has already loaded the code (`run`), or as a fresh interpreter that loads
 it itself (`run_spawned`).
 """
 
@@ -29,12 +29,12 @@ from trigger_sdk.tasks import registry
 from trigger_sdk.wire import Frame, WireError, encode_frame
 
 SETUP_DESCRIPTOR = 3
-"""Where a fresh interpreter reads its setup (one line of JSON), and later the reason of a stop."""
+"""Where a fresh interpreter reads its setup (one line of JSON), and later the reason for a stop."""
 
 EXCEPTIONS_LOOKED_AT = 10_000
 
 _ENDS_THE_RUN = (AbortRun, CodecError, PayloadError, ResumeRefused)
-"""No later attempt of the same run could end otherwise."""
+"""No later attempt of the same run could end differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Setup:
     is_container: bool
     agent: int
     is_kept: bool = False
-    """Whether the process offers itself for the next run of its task when this one has completed."""
+    """Whether the process offers itself for its task's next run when this one has completed."""
 
 
 def run_spawned() -> NoReturn:
-    """Reads the setup from its descriptor; a ticket on the command line could be read by every process of the node."""
+    """Reads the setup from its descriptor; every process of the node could read a ticket on the command line."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(SETUP_DESCRIPTOR, 1)
@@ -61,7 +61,7 @@ def run_spawned() -> NoReturn:
 
 
 def run(setup: Setup, orders: int, reads: ReadCount | None, *, is_loaded: bool) -> NoReturn:
-    """Never returns: whatever the task has left running in this process must not outlive the run."""
+    """Never returns: nothing that the task left running in this process may outlive the run."""
     interrupts = Interrupts(orders)
     interrupts.install()
     try:
@@ -70,7 +70,7 @@ def run(setup: Setup, orders: int, reads: ReadCount | None, *, is_loaded: bool) 
         channel = Channel(setup.socket_path, interrupts)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     except OSError as error:
-        os.write(2, f"the run's process could not be set up: {error}\n".encode())
+        os.write(2, f"could not set up the run's process: {error}\n".encode())
         os._exit(surroundings.EXIT_NOT_STARTED)
     process = _Process(setup, channel, reads, is_loaded=is_loaded)
     channel.send("ticket", ticket=setup.ticket)
@@ -82,7 +82,7 @@ def run(setup: Setup, orders: int, reads: ReadCount | None, *, is_loaded: bool) 
 
 
 class _Process:
-    """What stays the same over the runs of this process: one run, or where it is kept, several."""
+    """What stays the same over the runs of this process: one run, or several if it is kept."""
 
     def __init__(self, setup: Setup, channel: Channel, reads: ReadCount | None, *, is_loaded: bool) -> None:
         self._setup = setup
@@ -94,16 +94,16 @@ class _Process:
         self._baseline: Baseline | None = None
 
     def attempt(self) -> bool:
-        """Works on one attempt to its end and tells its outcome; true if the process may take another one."""
+        """Runs one attempt to its end and reports its outcome; true if the process may take another one."""
         failure: dict[str, Any] | None = None
         output = b""
         try:
             try:
-                # Values of the main thread's context that the task sets are the run's, and end with it.
+                # Context variables that the task sets belong to the run, and end with it.
                 output = contextvars.copy_context().run(self._work_through)
             finally:
                 self._interrupts.finish()
-        except BaseException as error:  # whatever ends the task is its outcome, sys.exit() included
+        except BaseException as error:  # anything that ends the task is its outcome, even sys.exit()
             failure = _failure(error, self._interrupts.reason)
         if failure is None and self._baseline is not None and not self._runtime.has_unanswered:
             return self._end_kept(self._baseline, output)
@@ -119,7 +119,7 @@ class _Process:
         try:
             return self._work()
         finally:
-            # A process that is kept goes on; a run that is stopped has no time.
+            # A kept process continues; a stopped run has no time left.
             if self._baseline is None and self._interrupts.reason is None:
                 background.see_through(self._runtime.remark, self._runtime.may_interrupt)
 
@@ -142,20 +142,20 @@ class _Process:
             self._channel.send("completed", output)
         else:
             self._channel.send("failed", **failure)
-        # The failure of a run that is stopped changes nothing: it ends as its reason says.
+        # The failure of a stopped run changes nothing: it ends as the stop's reason says.
         if failure is None or self._interrupts.reason is None:
             self._runtime.settle()
 
     def _end_kept(self, baseline: Baseline, output: bytes) -> bool:
         self._runtime.finish_output(is_kept=True)
         completed = encode_frame("completed", output)
-        if baseline.has_strays():  # ending them may take long: the outcome is told before
+        if baseline.has_strays():  # ending them may take long, so the outcome is reported first
             self._channel.tell(completed)
             completed = b""
         peak = baseline.peak_memory_bytes()
         refusal = baseline.refusal()
         if refusal is not None:
-            self._runtime.remark(f"This process takes no further run: {refusal}.")
+            self._runtime.remark(f"This process takes no more runs: {refusal}.")
             self._channel.tell(completed)
             logging.shutdown()
             return False
@@ -216,7 +216,7 @@ def _retry_after(error: BaseException) -> float | None:
 
 
 def _ends_the_run(error: BaseException) -> bool:
-    """Also where a group of asyncio tasks has wrapped it. Asks the types alone: an exception may lie about its own."""
+    """Whether the error ends the run, even inside a group. Checks real types: an exception may fake its own."""
     waiting, looked_at = [error], 0
     while waiting and looked_at < EXCEPTIONS_LOOKED_AT:
         looked_at += 1

@@ -1,7 +1,7 @@
-"""What of a run must be gone before its process may take the next one, and whether the process may take it at all.
+"""Removes what a run leaves in its process before the next run, and decides whether the process may take one at all.
 
-Module state stays, on purpose: that is what `warm_start="same_process"` is for. The next run's own folder, output and
-stop reason are set up by `system/surroundings.py`, `runtime.py` and `interrupts.py`.
+Module state stays on purpose: that is what `warm_start="same_process"` is for. `system/surroundings.py`, `runtime.py`
+and `interrupts.py` set up the next run's own folder, output and stop reason.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal`'s own wrappers take ten times as long
@@ -25,20 +25,20 @@ _INT = struct.Struct("i")
 _CATCHABLE = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _RESET_PEAK = b"5"
-"""For /proc/self/clear_refs: from now on the kernel counts the peak of resident memory anew (proc(5))."""
+"""For /proc/self/clear_refs: resets the kernel's peak of resident memory (proc(5))."""
 
 
 class ReadCount:
-    """How often the agent has read from a child's pipes, in memory that both see.
+    """How often the agent has read from a child's pipes, in memory that both share.
 
-    With an empty pipe and an unchanged count nothing was written, which neither of them can know alone.
+    An empty pipe and an unchanged count mean that nothing was written; neither process can tell that alone.
     """
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
 
     def add(self) -> None:
-        """Before the read: whoever finds the pipe empty then finds the count raised as well."""
+        """Counts a read before it happens: if the child finds the pipe empty, it finds the count raised too."""
         _COUNT.pack_into(self._memory, 0, self.value + 1)
 
     @property
@@ -50,7 +50,7 @@ class ReadCount:
 
 
 class Baseline:
-    """How the process was before its first run; `restore` brings it back to that after each."""
+    """The state of the process before its first run; `restore` brings it back after each run."""
 
     def __init__(self, reads: ReadCount | None, *, is_container: bool) -> None:
         self._is_container = is_container
@@ -68,14 +68,14 @@ class Baseline:
             self._read_count = reads.value
 
     def begin_again(self) -> None:
-        """Right before a further run, in its folder: from here on peak memory and output are that run's."""
+        """Called right before another run, in its folder: from here on, peak memory and output belong to that run."""
         self._environment = _environment()
         self._is_peak_known = _reset_peak()
         if self._reads is not None:
             self._read_count = self._reads.value
 
     def has_strays(self) -> bool:
-        """Whether the run has left processes."""
+        """Whether the run has left processes behind."""
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -83,7 +83,7 @@ class Baseline:
         return bool(set(processes.children()) - self._children)
 
     def refusal(self) -> str | None:
-        """Why the process may not take another run; None if it may. Ends the processes that the run has left."""
+        """Why the process may not take another run; None if it may. Ends the processes that the run left behind."""
         count = _thread_count() - self._thread_count
         if count > 0:
             names = ", ".join(thread.name for thread in threading.enumerate()[-count:])
@@ -91,18 +91,18 @@ class Baseline:
         if self.has_strays():
             deadline = time.monotonic() + cleanup.END_SECONDS
             if remaining := processes.end_children_except(self._children, deadline=deadline):
-                return f"processes {remaining} of the run could not be ended"
+                return f"processes {remaining} of the run could not be killed"
         return self._restore()
 
     def has_raw_output(self) -> bool:
-        """Whether this run may have written past `print`, so that the agent may still hold lines of it."""
+        """Whether this run may have written other than by `print`, so that the agent may still have lines from it."""
         _flush()
         if self._reads is None:
             return True
         return any(_unread_bytes(output) for output in self._outputs) or self._reads.value != self._read_count
 
     def peak_memory_bytes(self) -> int | None:
-        """The run's highest resident memory; None where the kernel does not tell it from an earlier run's."""
+        """The run's peak resident memory; None if the kernel cannot tell it from an earlier run's."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if self._is_peak_known else None
 
     def _restore(self) -> str | None:
@@ -126,12 +126,12 @@ class Baseline:
 
 
 def _environment() -> dict[bytes, bytes]:
-    """As the system has it: decoding each entry would cost more than all the rest of a comparison."""
+    """The environment as the system has it: decoding each entry would cost more than the rest of the comparison."""
     return dict(os.environ._data)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _thread_count() -> int:
-    """All that Python code has started; `threading` knows only its own."""
+    """All threads that Python code has started; `threading` knows only its own."""
     return _thread._count()  # noqa: SLF001
 
 

@@ -1,6 +1,6 @@
 """The agent's side of the seam to the SDK: checkpoints, steps, logs and output of one run, over its own channel.
 
-There is one for a process; a kept process gives it each of its runs in turn.
+There is one per process; a kept process uses it for each of its runs in turn.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from trigger_sdk.values import codec
 from trigger_sdk.wire import Frame, WireError
 
 UNSTORABLE = ("too_large", "invalid", "limit")
-"""Codes of a refusal that every later attempt would get as well."""
+"""Codes of refusals that every later attempt would get too."""
 
 
 class AgentRuntime:
@@ -46,7 +46,7 @@ class AgentRuntime:
         self._is_in_fork = False
 
     def begin(self, start: dict[str, Any]) -> None:
-        """From here on this process works for that run: checkpoints, `print` and `logging` are the run's."""
+        """Makes this process work for that run: checkpoints, `print` and `logging` belong to it from here on."""
         self.run_id = start["run_id"]
         self.attempt_number = start["attempt"]
         self.idempotency_scope = start["scope"]
@@ -64,7 +64,7 @@ class AgentRuntime:
     def load_step(self, key: str, index: int) -> bytes:
         answer = self._request("load", b"", key, STEP, index=index)
         if answer.type != "loaded" or not answer.header["is_found"]:
-            raise CheckpointRefused(f"the result of step {key!r} could not be loaded")
+            raise CheckpointRefused(f"could not load the result of step {key!r}")
         return answer.body
 
     def pause_seconds(self, seconds: float) -> float:
@@ -83,7 +83,7 @@ class AgentRuntime:
             raise CheckpointMisplaced(f"{kind} {key!r} was reached in a process that the task forked")
         self._interrupts.raise_if_stopped()
         sequence = next(self._sequence)
-        # Nothing may be raised in between: what is expected must have been sent.
+        # Nothing may be raised in between: every expected answer needs a request that was sent.
         with self._interrupts:
             self._answers.expect(sequence)
             try:
@@ -104,7 +104,7 @@ class AgentRuntime:
         return self._answers.has_due
 
     def settle(self) -> None:
-        """Waits until the worker has answered everything; nothing is asked any more."""
+        """Waits until the worker has answered everything; no request may follow."""
         self._answers.settle()
 
     def main_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
@@ -114,11 +114,11 @@ class AgentRuntime:
         self._emit(level, "log", message, fields)
 
     def remark(self, message: str) -> None:
-        """A line of the platform's own in the run's log."""
+        """Writes the platform's own line into the run's log."""
         self._send_line("info", "system", message, {})
 
     def _capture_output(self) -> None:
-        """Again for each run, because the one before may have put something else in its place."""
+        """Called for each run, because the one before may have replaced it."""
         if self._streams is None or self._handler is None:
             out = LogStream(1, lambda line: self._emit("info", "stdout", line, {}))
             err = LogStream(2, lambda line: self._emit("warning", "stderr", line, {}))
@@ -128,7 +128,7 @@ class AgentRuntime:
         capture_logging(self._handler)
 
     def finish_output(self, *, is_kept: bool = False) -> None:
-        """Sends what is still held back: unfinished lines, and the count of lines that were dropped."""
+        """Sends what is still held back: unfinished lines, and the number of dropped lines."""
         for stream in self._streams or ():
             stream.finish()
         if is_kept:

@@ -1,6 +1,6 @@
-"""What an attempt is given of its run's past, as it arrives: of a checkpoint only what is still restored from it.
+"""Collects what an attempt receives of its run's past; it keeps only what is still restored from each checkpoint.
 
-A later checkpoint's names win, so an earlier one of which all names came again is known by its key alone.
+A later checkpoint's names win, so if all names of an earlier one come again, only its key is kept.
 """
 
 from collections import Counter
@@ -12,12 +12,12 @@ from trigger_sdk.values import codec
 
 
 class Stored:
-    """Takes entries in the order of their index; `entries` restore the same as all that were added."""
+    """Takes entries in index order; `entries` restores the same as all that were added."""
 
     def __init__(self) -> None:
         self.entries: list[StoredCheckpoint] = []
         self._owners: dict[str, int] = {}
-        """By name, the place of the entry that it is restored from."""
+        """For each name, the place of the entry it is restored from."""
         self._owned: Counter[int] = Counter()
 
     def add(self, entry: StoredCheckpoint) -> None:
@@ -39,7 +39,7 @@ class Stored:
 
 
 def _names_of(entry: StoredCheckpoint) -> list[str]:
-    """None of one that cannot be read: the resume will say so."""
+    """The names in an entry; none if it cannot be read: the resume will say so."""
     try:
         carried = codec.decode(entry.carried) if entry.carried is not None else {}
     except (CodecError, MalformedJson):

@@ -1,1 +1,1 @@
-"""What is told of a run: the lines that it prints, and what it raised."""
+"""What is reported about a run: the lines it prints, and what it raised."""

@@ -1,7 +1,7 @@
-"""Reads what a task has raised without trusting it: a bounded tree of plain exceptions that look like the originals.
+"""Reads what a task raised without trusting it: a bounded tree of plain exceptions that look like the originals.
 
-Knows nothing of how it is shown; `failures.py` does. Where the task's own code is asked, `except BaseException` stands:
-whatever that code raises says nothing but that there is no answer.
+Does not know how it is shown; `failures.py` does. Calls into the task's own code are guarded by
+`except BaseException`: whatever that code raises only means that there is no answer.
 """
 
 import linecache
@@ -17,19 +17,19 @@ from trigger_sdk.agent.reports.output import clean_text
 from trigger_sdk.run.deadlines import TimeLimitReached, call_within
 
 CHAIN_KEPT = 10
-"""Of a longer chain of causes, the last raised ones and the first ones: so many of each."""
+"""How many links of a longer chain of causes are kept at each end."""
 WALK_MAX = 100_000
 GROUP_DEPTH_MAX = 10
 GROUP_WIDTH_MAX = 15
 EXCEPTIONS_MAX = 100
-"""In one tree, groups included."""
+"""The most exceptions in one tree, groups included."""
 NAME_MAX_BYTES = 200
 TEXT_MAX_BYTES = 8 * 1024
-"""Of one message in a stack."""
+"""The limit of one message in a stack."""
 NOTES_MAX = 10
 LINE_MAX_CHARACTERS = 300
 SAYING_SECONDS = 5.0
-"""How long the `__str__` methods of one error's exceptions may take together."""
+"""How long the `__str__` methods of one error's exceptions may take in total."""
 
 _SAYING_THEIR_ARGUMENT = (Exception, ValueError, RuntimeError)
 _SUGGESTING = (NameError, UnboundLocalError, AttributeError, ImportError, ModuleNotFoundError)
@@ -45,7 +45,7 @@ _QUALNAME, _MODULE = type.__dict__["__qualname__"].__get__, type.__dict__["__mod
 
 
 class Frames:
-    """The frames of one traceback, outermost first; only those that are shown are made into summaries."""
+    """The frames of one traceback, outermost first; only those shown are made into summaries."""
 
     def __init__(self, trace: TracebackType | None) -> None:
         self._entries: list[TracebackType] = []
@@ -85,13 +85,13 @@ def _line(file: str, number: int, names: dict[str, Any]) -> str:
 
 
 class Plain:
-    """What a stand-in has beside being an exception."""
+    """What a stand-in has besides being an exception."""
 
     frames: Frames
 
 
 def plain_of(error: BaseException, sayings: "Sayings") -> BaseException:
-    """A stand-in for the exception with everything that hangs from it, at most EXCEPTIONS_MAX."""
+    """A stand-in for the exception with everything attached to it, at most EXCEPTIONS_MAX."""
     return _Copying(sayings).copy(error, depth=1)
 
 
@@ -102,7 +102,7 @@ class _Copying:
         self._seen: set[int] = set()
 
     def copy(self, error: BaseException, depth: int) -> BaseException:
-        """Of a chain: the exception itself, what it came from, and so on; groups are entered to a depth."""
+        """A stand-in for a chain: the exception, what caused it, and so on; groups are entered to a limited depth."""
         links, left_out = self._chain(error)
         copies = [self._one(link, depth) for link, _ in links]
         for place, (copy, (_, is_cause)) in enumerate(zip(copies[:-1], links[:-1], strict=True)):
@@ -116,7 +116,7 @@ class _Copying:
         return copies[0]
 
     def _chain(self, error: BaseException) -> tuple[list[tuple[BaseException, bool]], int]:
-        """The links with whether the next one is its cause (else its context), and how many are left out."""
+        """The links, each with whether the next one is its cause (else its context), and how many are left out."""
         links: list[tuple[BaseException, bool]] = []
         link: BaseException | None = error
         while link is not None and id(link) not in self._seen and len(links) < WALK_MAX:
@@ -155,7 +155,7 @@ def _stand_in(error: BaseException, text: str, inner: list[BaseException]) -> Ba
     kind = type(error)
     base = BaseExceptionGroup if inner else BaseException
     if _is_one_of(kind, _OF_SYNTAX):
-        base = kind  # its formatting shows the line of source
+        base = kind  # its formatting shows the source line
     module = _MODULE(kind)
     names = {
         "__module__": _clean(module, NAME_MAX_BYTES) if isinstance(module, str) else "builtins",
@@ -169,12 +169,12 @@ def _stand_in(error: BaseException, text: str, inner: list[BaseException]) -> Ba
 
 
 def _is_one_of(kind: type, kinds: tuple[type, ...]) -> bool:
-    """By identity: `in` would ask the metaclass whether they are equal."""
+    """Compares by identity: `in` would ask the metaclass whether they are equal."""
     return any(kind is each for each in kinds)
 
 
 def _of_syntax(error: BaseException) -> tuple[Any, ...]:
-    """The arguments of a SyntaxError as the parser makes them; nothing of one that the task has put together."""
+    """The arguments of a SyntaxError as the parser makes them; nothing if the task built it itself."""
     try:
         message, place = _ARGUMENTS(error)
         file, line, column, text, *end = place
@@ -187,7 +187,7 @@ def _of_syntax(error: BaseException) -> tuple[Any, ...]:
 
 
 def _with_suggestion(error: BaseException, sayings: "Sayings") -> str:
-    """The message of a misspelt name with the interpreter's "Did you mean"; empty where there is none."""
+    """The message for a misspelt name with the interpreter's "Did you mean"; empty if there is none."""
     if not _is_one_of(type(error), _SUGGESTING) or _CAUSE(error) is not None or _CONTEXT(error) is not None:
         return ""
 
@@ -202,19 +202,19 @@ def _with_suggestion(error: BaseException, sayings: "Sayings") -> str:
 
 
 def members(group: BaseException) -> tuple[BaseException, ...]:
-    """What a group holds, whatever its class says."""
+    """The exceptions in a group, whatever its class says."""
     return _INNER(group)  # type: ignore[no-any-return]
 
 
 class Sayings:
-    """What exceptions say of themselves, each asked once, all of them within SAYING_SECONDS."""
+    """The messages of exceptions, each asked once, all of them within SAYING_SECONDS."""
 
     def __init__(self) -> None:
         self._ends_at = time.monotonic() + SAYING_SECONDS
         self._known: dict[int, str] = {}
 
     def of(self, error: BaseException) -> str:
-        """What `str()` makes of it; what `str()` raises, or that it does not end, in words."""
+        """What `str()` returns; if `str()` raises or takes too long, a note that says so."""
         if id(error) not in self._known:
             self._known[id(error)] = self._ask(error)
         return self._known[id(error)]
@@ -222,7 +222,7 @@ class Sayings:
     def _ask(self, error: BaseException) -> str:
         arguments = _ARGUMENTS(error)
         if _is_one_of(type(error), _SAYING_THEIR_ARGUMENT) and len(arguments) == 1 and type(arguments[0]) is str:
-            return arguments[0]  # it may be far too long to be copied
+            return arguments[0]  # it may be far too long to copy
         try:
             return str.__str__(self.in_time(lambda: str(error)))
         except TimeLimitReached:
@@ -231,7 +231,7 @@ class Sayings:
             return f"<no message: str() of the exception raised {kind_name(type(failure))}>"
 
     def in_time(self, ask: Callable[[], str]) -> str:
-        """Raises TimeLimitReached; without a limit in another thread than the main one, which nothing can end."""
+        """Raises TimeLimitReached; outside the main thread there is no limit, because nothing could end the call."""
         if threading.current_thread() is not threading.main_thread():
             return ask()
         left = self._ends_at - time.monotonic()
@@ -264,7 +264,7 @@ def _clean(text: Any, max_bytes: int = TEXT_MAX_BYTES) -> str:
 
 
 def bounded(text: str, max_bytes: int) -> str:
-    """The text as Postgres takes it; a far longer one is never copied whole."""
+    """The text in a form that Postgres accepts; a far longer one is never copied whole."""
     if len(text) <= max_bytes:
         return clean_text(text, max_bytes=max_bytes)
     kept = clean_text(text[: max(0, max_bytes - 40)], max_bytes=max_bytes)

@@ -1,8 +1,8 @@
 """Turns an exception into the error of a run: type, message, and a stack of the user's own lines.
 
-The exception is the task's, so any of its attributes may raise, lie, or be endless: what it is comes from the
-interpreter's own slots, what it says is bounded in time and size, and the rest is left out with a count. What is read
-becomes a small tree of plain exceptions, and the standard library formats that.
+The exception is the task's, so any of its attributes may raise, lie, or be endless. Its type is read from the
+interpreter's own slots, its message is bounded in time and size, and the rest is left out with a count. The result is
+a small tree of plain exceptions, which the standard library formats.
 """
 
 import os
@@ -14,7 +14,7 @@ from trigger_sdk.agent.reports.described import Frames, Plain, Sayings, bounded,
 STACK_MAX_BYTES = 64 * 1024
 MESSAGE_MAX_BYTES = 16 * 1024
 FRAMES_KEPT = 50
-"""At each end of a stack that is longer than twice this."""
+"""How many frames are kept at each end of a stack that is longer than twice this."""
 
 _SDK = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")) + os.sep
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
@@ -24,12 +24,12 @@ _shown_relative_to: list[str] = []
 
 
 def show_relative_to(folder: str) -> None:
-    """From now on files of this folder are named in stacks as they are in the user's own copy of it."""
+    """From now on, names files of this folder in stacks as in the user's own copy of it."""
     _shown_relative_to.append(folder.rstrip(os.sep) + os.sep)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """`{type, message, stack}`, free of what Postgres cannot store; frames of the SDK are left out.
+    """`{type, message, stack}`, without what Postgres cannot store; the SDK's frames are left out.
 
     Never raises: an error that cannot be described is still the outcome of its run.
     """
@@ -47,7 +47,7 @@ def _stack(error: BaseException, sayings: Sayings) -> str:
         report = traceback.TracebackException.from_exception(plain)
         _give_frames(report, plain)
         text = "".join(report.format())
-    except BaseException as failure:  # of the task's own code, which may raise anything when it is asked
+    except BaseException as failure:  # the task's own code may raise anything when it is asked
         return f"<no stack: reading the exception raised {kind_name(type(failure))}>"
     data = bounded(text, len(text) * 4).encode()
     if len(data) <= STACK_MAX_BYTES:
@@ -58,7 +58,7 @@ def _stack(error: BaseException, sayings: Sayings) -> str:
 
 
 def _give_frames(report: traceback.TracebackException, plain: BaseException) -> None:
-    """The report has the plain exceptions' shape, and they were never raised: each gets the frames of its original."""
+    """Gives each plain exception, which was never raised, the frames of its original."""
     waiting: list[tuple[traceback.TracebackException | None, BaseException | None]] = [(report, plain)]
     while waiting:
         shown, of = waiting.pop()

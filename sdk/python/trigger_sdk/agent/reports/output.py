@@ -1,6 +1,6 @@
-"""What a run prints: lines from the raw pipes, `sys.stdout` and `sys.stderr` of a run, `logging`, and their caps.
+"""What a run prints: lines from the raw pipes, a run's `sys.stdout` and `sys.stderr`, `logging`, and their caps.
 
-Knows nothing of sockets: everything ends in a function `emit(...)` that the caller gives.
+Knows nothing about sockets: everything goes to a function `emit(...)` that the caller provides.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def now_text() -> str:
-    """The present moment as RFC 3339 in UTC with microseconds."""
+    """The current time as RFC 3339 in UTC with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def clean_text(text: str, *, max_bytes: int = LINE_MAX_BYTES) -> str:
-    """Text that Postgres can store: no NUL, no lone surrogate; what is over the limit is cut and counted.
+    """Text that Postgres can store: no NUL, no lone surrogate; whatever is over the limit is cut and counted.
 
-    The count is within the limit too, so that nobody on the way cuts it off again.
+    The limit includes the count, so that nobody on the way cuts it off again.
     """
     data = text.replace("\0", REPLACEMENT).encode("utf-8", "surrogatepass")
     if len(data) > max_bytes:
@@ -42,7 +42,7 @@ def clean_text(text: str, *, max_bytes: int = LINE_MAX_BYTES) -> str:
 
 
 def plain_fields(fields: dict[str, Any]) -> Any:
-    """The fields of a log line as JSON that can be stored; what JSON has no form for is shown by its `repr`."""
+    """The fields of a log line as JSON that can be stored; what JSON cannot express is shown by its `repr`."""
     try:
         text = json.dumps(fields, default=repr, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -63,7 +63,7 @@ def _clean(value: Any) -> Any:
 
 
 class LogCap:
-    """Counts what a run writes and says from where on it is dropped."""
+    """Counts what a run writes and decides when to start dropping it."""
 
     def __init__(self, max_bytes: int = LOG_MAX_BYTES, max_lines: int = LOG_MAX_LINES) -> None:
         self._bytes_left = max_bytes
@@ -82,19 +82,19 @@ class LogCap:
 
     @property
     def report(self) -> dict[str, Any] | None:
-        """What a `log` frame tells of what was dropped; None if nothing was. The message is for an older worker."""
+        """What a `log` frame says about dropped lines; None if there are none. The message is for an older worker."""
         if not self.dropped_lines:
             return None
         count = f"{self.dropped_lines} more lines ({self.dropped_bytes} bytes)"
         return {
-            "message": f"Output cut here: {count} are over the limit.",
+            "message": f"Output cut here: {count} over the limit.",
             "dropped_lines": self.dropped_lines,
             "dropped_bytes": self.dropped_bytes,
         }
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines of text; a line over the limit comes in pieces, each of whole characters."""
+    """Splits a stream of bytes into lines of text; a line over the limit comes in pieces, each of whole characters."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -117,7 +117,7 @@ def _pieces(line: bytes) -> list[bytes]:
     start = 0
     while len(line) - start > LINE_MAX_BYTES:
         end = start + LINE_MAX_BYTES
-        # A character of UTF-8 has up to three bytes after its first.
+        # A UTF-8 character has up to three bytes after its first.
         cut = next((place for place in range(end, end - 4, -1) if line[place] & 0xC0 != 0x80), end)
         pieces.append(line[start:cut])
         start = cut
@@ -129,9 +129,9 @@ def _text(line: bytes) -> str:
 
 
 class LogStream(io.TextIOBase):
-    """`sys.stdout` or `sys.stderr` of a run: each line that is complete is emitted, in the order of the writes.
+    """`sys.stdout` or `sys.stderr` of a run: emits each complete line, in the order of the writes.
 
-    `.buffer` and `.fileno()` lead to the raw descriptor, whose lines come by the agent and have no order to these.
+    `.buffer` and `.fileno()` give the raw descriptor; its lines go through the agent, in no fixed order with these.
     """
 
     def __init__(self, descriptor: int, emit: Callable[[str], None]) -> None:
@@ -171,7 +171,7 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def finish(self) -> None:
-        """Emits what stands after the last newline."""
+        """Emits what is left after the last newline."""
         with self._lock:
             rest, self._rest = self._rest, ""
             if rest:
@@ -185,7 +185,7 @@ class LogStream(io.TextIOBase):
 
 
 class LogHandler(logging.Handler):
-    """Sends the records of `logging` on as log lines of the run, with the logger's name as a field."""
+    """Passes `logging` records on as log lines of the run, with the logger's name as a field."""
 
     def __init__(self, emit: Callable[[str, str, dict[str, Any]], None]) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ _LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "err
 
 
 def capture_logging(handler: LogHandler) -> None:
-    """Puts `handler` in the root logger, in place of handlers that write to the process's own stdout or stderr."""
+    """Puts `handler` in the root logger, replacing handlers that write to the process's own stdout or stderr."""
     root = logging.getLogger()
     if not root.handlers and root.level == logging.WARNING:
         root.setLevel(logging.INFO)
@@ -214,11 +214,11 @@ def capture_logging(handler: LogHandler) -> None:
 
 
 def flush_logging() -> None:
-    """What `logging.shutdown` does at the end of a process, with handlers that stay open."""
+    """Flushes handlers as `logging.shutdown` does, but keeps them open."""
     for reference in reversed(logging._handlerList):  # type: ignore[attr-defined]  # noqa: SLF001 - as `shutdown` itself
         handler = reference()
         if handler is not None:
-            with contextlib.suppress(OSError, ValueError):  # its stream is closed: nothing is left to flush
+            with contextlib.suppress(OSError, ValueError):  # its stream is closed: there is nothing to flush
                 handler.flush()
 
 
@@ -230,7 +230,7 @@ def _is_standard(stream: Any) -> bool:
 
 
 def drain(descriptor: int, *, limit_bytes: int = 256 * 1024) -> bytes | None:
-    """What a non-blocking pipe holds now: empty bytes when nothing, None at its end."""
+    """The present content of a non-blocking pipe: empty bytes if nothing, None at its end."""
     try:
         return os.read(descriptor, limit_bytes) or None
     except BlockingIOError:

@@ -1,1 +1,1 @@
-"""What the agent asks of the operating system: processes, their surroundings, memory, and what they leave behind."""
+"""The agent's calls to the operating system: processes, their surroundings, memory, and what they leave behind."""

@@ -1,6 +1,6 @@
-"""What must be gone when a run has ended: its processes and, in a container of its own, its files.
+"""Removes what must be gone when a run has ended: its processes and, in its own container, its files.
 
-Under the process executor the agent shares the machine with everybody else, so it ends its own descendants only.
+Under the process executor the agent shares the machine with everybody else, so it ends only its own descendants.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from trigger_sdk.agent.system import processes
 from trigger_sdk.agent.system.surroundings import CONTAINER_WORK_FOLDER
 
 END_SECONDS = 5.0
-"""How long the agent waits for killed processes; one that hangs in the kernel must not hold up the other runs."""
+"""How long the agent waits for killed processes; one that hangs in the kernel must not delay the other runs."""
 
 WIPED_FOLDERS = ("/tmp", "/dev/shm", CONTAINER_WORK_FOLDER)  # noqa: S108 - a container's own, emptied on purpose
 
@@ -29,14 +29,14 @@ class Ending:
 
 
 def has_ended(pid: int) -> bool:
-    """True if the child waits to be reaped; it is left so, and its number stays its own."""
+    """True if the child is waiting to be reaped; it is left that way, so its process id stays its own."""
     if not hasattr(os, "waitid"):
         return False
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def reap(pid: int) -> Ending | None:
-    """Ends the child's process group and collects the child; None while it still runs."""
+    """Kills the child's process group and reaps the child; None while it is still running."""
     if processes.IS_LINUX:
         if not has_ended(pid):
             return None
@@ -50,14 +50,14 @@ def reap(pid: int) -> Ending | None:
 
 
 def end_leftovers(kept: Collection[int], *, owns_container: bool) -> list[int]:
-    """Ends what ended runs have left behind; `kept` are the agent's other children. Returns what would not die."""
+    """Ends processes that ended runs left behind; `kept` are the agent's other children. Returns what would not die."""
     if owns_container and not kept:
         end_everything_else()
     return processes.end_children_except(kept, deadline=time.monotonic() + END_SECONDS)
 
 
 def end_everything_else() -> None:
-    """Kills every other process of this container at once, so that none can outrun it by forking."""
+    """Kills every other process of this container at once, so that none can escape by forking."""
     if os.getpid() != 1:
         raise RuntimeError("only process 1 of a container may end everything around it")
     try:
@@ -69,7 +69,7 @@ def end_everything_else() -> None:
 def wipe_folders(folders: Collection[str] = WIPED_FOLDERS) -> list[str]:
     """Empties the folders that a container's run may have written to; returns what could not be removed.
 
-    Under a read-only root these are mounts; a folder that is none belongs to something else, and is left alone.
+    Under a read-only root these are mounts; a folder that is not a mount belongs to something else and is left alone.
     """
     failed: list[str] = []
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Tells an out-of-memory kill from any other SIGKILL, by the counter that the control group keeps."""
+"""Tells an out-of-memory kill from any other SIGKILL, by the control group's counter."""
 
 from trigger_sdk.agent.system.processes import IS_LINUX
 
@@ -6,18 +6,18 @@ _COUNTER = "oom_kill"
 
 
 class OutOfMemoryCounter:
-    """Counts kills that no verdict has used up yet, so that one kill never explains two deaths."""
+    """Counts kills that no verdict has used yet, so that one kill never explains two deaths."""
 
     def __init__(self, file: str | None = None) -> None:
         self.file = file or _counter_file()
         self._used = self._read()
 
     def settle(self) -> None:
-        """Forgets kills that were seen while nothing ran: they belong to processes that no verdict asks about."""
+        """Forgets kills seen while nothing ran: they belong to processes that no verdict asks about."""
         self._used = self._read()
 
     def take(self) -> bool:
-        """True if the kernel has killed a process of this control group that is not accounted for; uses it up."""
+        """True if the kernel killed a process of this control group and no verdict has used that kill yet; uses it."""
         if self._read() <= self._used:
             return False
         self._used += 1
@@ -35,7 +35,7 @@ class OutOfMemoryCounter:
 
 
 def _counter_file() -> str | None:
-    """The file of this process's control group that has the counter: version 2, else version 1, else none."""
+    """The control group file that has the counter for this process: version 2, else version 1, else none."""
     if not IS_LINUX:
         return None
     with open("/proc/self/cgroup") as file:
@@ -47,7 +47,7 @@ def _counter_file() -> str | None:
             candidates = [f"/sys/fs/cgroup{path}/memory.events", "/sys/fs/cgroup/memory.events"]
         else:
             continue
-        for candidate in candidates:  # inside a container the mount shows the group itself, whatever its path is
+        for candidate in candidates:  # inside a container the mount shows the group itself, whatever its path
             if _has_counter(candidate):
                 return candidate
     return None

@@ -1,7 +1,7 @@
-"""What the agent asks of the operating system about processes: death signals, adopting orphans, ending them.
+"""The agent's calls to the operating system about processes: death signals, adopting orphans, ending them.
 
-Owns no policy: the caller says which processes are to stay. All of it is Linux; elsewhere the calls do nothing and
-`is_linux` tells.
+Owns no policy: the caller says which processes stay. All of it is Linux; elsewhere the calls do nothing, which
+`IS_LINUX` tells.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 # From <linux/capability.h>.
 _READING_OTHERS = (19, 21, 38)
-"""CAP_SYS_PTRACE, and CAP_SYS_ADMIN and CAP_PERFMON, by which newer kernels let read maps and environment as well."""
+"""CAP_SYS_PTRACE, and CAP_SYS_ADMIN and CAP_PERFMON, which newer kernels accept for maps and environment as well."""
 _CAPABILITY_VERSION_3 = 0x20080522
 
 EXIT_ORPHANED = 73
@@ -31,7 +31,7 @@ EXIT_ORPHANED = 73
 
 
 def die_with_parent(parent: int) -> None:
-    """Has the kernel kill this process when the thread that started it ends."""
+    """Asks the kernel to kill this process when the thread that started it ends."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(EXIT_ORPHANED)
@@ -43,19 +43,19 @@ def adopt_orphans() -> None:
 
 
 def set_dumpable(*, is_dumpable: bool) -> None:
-    """Without it, another process of the same user can read neither memory nor environment of this one."""
+    """If not dumpable, no other process of the same user can read this one's memory or environment."""
     _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
 
 
 def give_up_tracing() -> None:
-    """Takes from this process, and from all that it starts, what lets root read the memory of other processes.
+    """Drops, for this process and all it starts, the capabilities that let root read other processes' memory.
 
-    For another user than root there is nothing to take; a capability that is not there is no error.
+    For users other than root there is nothing to drop; a missing capability is not an error.
     """
     if not IS_LINUX or os.geteuid() != 0:
         return
     for capability in _READING_OTHERS:
-        with contextlib.suppress(PermissionError):  # without CAP_SETPCAP it stays in what a program may be started with
+        with contextlib.suppress(PermissionError):  # without CAP_SETPCAP it stays in what a started program may get
             _prctl(_PR_CAPBSET_DROP, capability)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of the lower 32, then of the upper ones
@@ -70,7 +70,7 @@ def give_up_tracing() -> None:
 
 
 def offer_to_out_of_memory_killer() -> None:
-    """Makes this process the first that the kernel takes, so that the agent survives and can tell what happened."""
+    """Makes this process the kernel's first choice to kill, so that the agent survives and can say what happened."""
     if IS_LINUX:
         file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         os.write(file, b"1000")
@@ -78,7 +78,7 @@ def offer_to_out_of_memory_killer() -> None:
 
 
 def children() -> list[int]:
-    """The process ids of this process's own children, adopted ones and zombies included."""
+    """The process ids of this process's children, adopted ones and zombies included."""
     if not IS_LINUX:
         return []
     try:
@@ -92,10 +92,10 @@ def children() -> list[int]:
 
 
 def end_children_except(kept: Collection[int], *, deadline: float) -> list[int]:
-    """Kills and reaps all children but `kept`, and what they leave behind, until `deadline` (monotonic).
+    """Kills and reaps all children except `kept`, and what they leave behind, until `deadline` (monotonic).
 
     Killing a child hands its own children to this process (see `adopt_orphans`), so the loop reaches whole trees.
-    Returns the ids of those that would not die in time.
+    Returns the ids of those that did not die in time.
     """
     while strays := [pid for pid in children() if pid not in kept]:
         for pid in strays:
@@ -114,11 +114,11 @@ def end_tree(pid: int) -> None:
         try:
             send(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
-            continue  # it leads no group, is gone, or became another user's: the caller sees that it remains
+            continue  # it leads no group, is gone, or now belongs to another user: the caller sees that it remains
 
 
 def flush_native_output() -> None:
-    """Writes out what C code has printed through the C library's own buffers, which `os._exit` would drop."""
+    """Writes out what C code has left in the C library's own buffers, which `os._exit` would drop."""
     _c_library().fflush(None)
 
 
@@ -136,14 +136,14 @@ def _children_by_scan() -> list[int]:
 
 def _parent_of(pid: str) -> int | None:
     try:
-        # The command's name stands in parentheses and may itself hold any character.
+        # The command's name is in parentheses and may itself contain any character.
         return int(_read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):
         return None
 
 
 def _read(path: str) -> str:
-    """By the system's calls alone: this is asked after each run, and `open` makes twice as many."""
+    """Uses bare system calls: this runs after each run, and `open` makes twice as many calls."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = b""

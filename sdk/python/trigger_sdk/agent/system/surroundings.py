@@ -1,6 +1,7 @@
-"""Makes a new process fit for one run: its session, folder, environment, memory flags and random numbers.
+"""Prepares a new process for one run: its session, folder, environment, memory flags and random numbers.
 
-Also what a process that the *run* forks must shed: it does not speak for the run, so its output goes through the pipes.
+Also strips what a process forked by the *run* must not keep: it does not speak for the run, so its output goes through
+the pipes.
 """
 
 import os
@@ -13,11 +14,11 @@ from trigger_sdk.agent.system import processes
 CONTAINER_WORK_FOLDER = "/work"
 
 EXIT_NOT_STARTED = 70
-"""The exit code of a child that could not be set up; its last words are on stderr."""
+"""The exit code of a child that could not be set up; stderr says why."""
 
 
 def settle(*, agent: int, folder: str | None, is_container: bool) -> None:
-    """Leaves the agent's session and enters the run's folder; ends the process if the agent is gone already."""
+    """Leaves the agent's session and enters the run's folder; ends the process if the agent is already gone."""
     processes.die_with_parent(agent)
     os.setsid()
     processes.set_dumpable(is_dumpable=True)
@@ -28,7 +29,7 @@ def settle(*, agent: int, folder: str | None, is_container: bool) -> None:
 
 
 def enter_folder(folder: str | None, *, is_container: bool) -> None:
-    """Makes the run's folder the current one, HOME and, outside a container, the place of temporary files."""
+    """Makes the run's folder the current one, HOME and, outside a container, the folder for temporary files."""
     home = folder or (CONTAINER_WORK_FOLDER if is_container else None)
     if home is not None:
         os.chdir(home)
@@ -39,7 +40,7 @@ def enter_folder(folder: str | None, *, is_container: bool) -> None:
 
 
 def reseed() -> None:
-    """Gives numpy's global generator numbers of this run's own; `random` does so by itself after a fork."""
+    """Reseeds numpy's global generator for this run; `random` does so by itself after a fork."""
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
@@ -52,7 +53,8 @@ def reset_tempfile() -> None:
 
 
 def shed_in_forks(leave: Callable[[], None]) -> None:
-    """In every process that the run forks: plain output, no stop handler, and `leave()` to drop the connection."""
+    """In every process that the run forks: restores plain output, removes the stop handler, and calls `leave()` to
+    drop the connection."""
 
     def after_fork() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -26,6 +26,9 @@ FILTERS: list[tuple[dict[str, Any], set[str]]] = [
     ({"search": "100%"}, {"d"}),
     ({"task": "noop", "error_type": "Declined", "tag": "eu", "search": "no"}, {"a"}),
     ({"task": "nobody"}, set()),
+    ({"task": ""}, set()),
+    ({"queue": ""}, set()),
+    ({"search": ""}, {"a", "b", "c", "d"}),
 ]
 
 

@@ -50,7 +50,7 @@ def test_text_that_is_no_json_names_line_and_column_and_is_left_out() -> None:
 def test_json_that_cannot_be_stored_names_the_path() -> None:
     _, notes = typed(payload='{"a":{"b":1,"b":2}}', data_0='{"x":["\\u0000"]}').request(RUN, KEYS, STORED)
 
-    assert notes["payload"] == [FieldNote("the key 'b' stands here twice", where="a")]
+    assert notes["payload"] == [FieldNote("the key 'b' appears here twice", where="a")]
     assert notes["data-0"][0].where == "x[0]"
 
 

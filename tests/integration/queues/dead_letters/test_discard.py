@@ -11,9 +11,9 @@ from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS
 from apps.queues.dead_letters.many import Selection, discard_many
 from apps.queues.dead_letters.one import discard
 from apps.queues.errors import NoteInvalid
-from apps.runs.api.schemas import RunOut
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.models import Run
+from apps.runs.shown.run import RunOut
 from apps.runs.states import RunState
 from apps.storage.ids import uuid7
 from tests.factories import make_run

@@ -1,15 +1,22 @@
 """One table of filters behind the page, the API and the command line."""
 
+from inspect import signature
+from typing import Annotated, Any
+
 import pytest
 from django.http import QueryDict
+from pydantic import Field, ValidationError
 from trigger_sdk.cli.commands import RUN_FILTERS as RUN_FLAGS
 from trigger_sdk.cli.dead_letters import FILTERS as DEAD_LETTER_FLAGS
+from trigger_sdk.client import Client
 from trigger_sdk.client.operations import DeadLetterFilter
 
-from apps.http.filters import FilterTable
+from apps.http.filters import Filter, FilterTable, column, with_filters
+from apps.http.schemas import Strict
 from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS
 from apps.runs.api.schemas import RunFilters
 from apps.runs.list.filters import PAGE_FILTERS, RUN_FILTERS, RunFilter
+from apps.runs.models import Run
 from apps.runs.states import RunState
 from trigger_site.web.api import api
 
@@ -30,6 +37,10 @@ def test_command_line_has_a_flag_for_each_filter(flags: dict[str, str], table: F
 
 def test_client_has_an_argument_for_each_filter_of_dead_letters() -> None:
     assert set(DeadLetterFilter.__annotations__) == set(DEAD_LETTER_FILTERS.names)
+
+
+def test_client_has_an_argument_for_each_filter_of_runs() -> None:
+    assert {*signature(Client.runs).parameters} == {*RUN_FILTERS.names, "self", "limit"}
 
 
 @pytest.mark.parametrize(
@@ -94,3 +105,21 @@ def test_model_of_the_api_gives_the_same_values_as_the_page() -> None:
 
     assert RUN_FILTERS.of_model(model).values == page.values
     assert page["state"] == (RunState.RUNNING,)
+
+
+def test_one_record_is_a_filter_everywhere() -> None:
+    table = RUN_FILTERS.and_also(Filter("key", "Key", Annotated[str, Field(max_length=8)], column("concurrency_key")))
+
+    @with_filters(table)
+    class Query(Strict):
+        limit: int = 50
+
+    model: Any = Query.model_validate({"key": "c1"})
+    page = table.read(QueryDict("key=c1&key=c2&state=running"))
+
+    assert table.of_model(model).values == {"key": ("c1",)}
+    assert page.pairs == [("state", "running"), ("key", "c2")]
+    assert "concurrency_key" in str(page.apply(Run.objects.all()).query)
+    assert table.read(QueryDict("key=123456789")).is_empty
+    with pytest.raises(ValidationError, match="at most 8"):
+        Query.model_validate({"key": "123456789"})

@@ -125,6 +125,13 @@ def test_filters_are_combined(get: Any) -> None:
     assert [item["id"] for item in page["items"]] == [wanted.public_id]
 
 
+@pytest.mark.parametrize("name", ["task", "queue", "tag"])
+def test_an_empty_filter_is_no_missing_one(get: Any, name: str) -> None:
+    make_run()
+
+    assert get("/runs", **{name: ""}).json()["items"] == []
+
+
 def test_since_takes_the_exact_time(get: Any) -> None:
     older, newer = make_run(), make_run()
     Run.objects.filter(pk=older.pk).update(created_at=newer.created_at - timedelta(microseconds=1))

@@ -144,7 +144,7 @@ def test_the_client_triggers_batches(server: LiveServer) -> None:
             ]
         )
         found = [run.id for run in connected.runs(tag="a")]
-        with pytest.raises(TypeError, match=r"items\[0\]: 'prority' is no trigger option; did you mean 'priority'"):
+        with pytest.raises(TypeError, match=r"items\[0\]: 'prority' is not a trigger option; did you mean 'priority'"):
             connected.trigger_batch([{"task": "process-order", "options": {"prority": 1}}])
 
     assert [run.state for run in runs] == ["delayed", "pending"]

@@ -116,7 +116,7 @@ def test_an_id_of_another_set_is_refused_and_changes_nothing() -> None:
 def test_one_wrong_task_is_refused_with_its_place_and_nothing_is_registered() -> None:
     wrong = a_task("other", options={"ttl_seconds": 0}, line=30)
 
-    with pytest.raises(DeploymentRefused, match="a number from 1 to 31,536,000 is needed, not 0") as refused:
+    with pytest.raises(DeploymentRefused, match="must be a number from 1 to 31,536,000, not 0") as refused:
         deploy(b"one", a_task(), wrong)
 
     (error,) = refused.value.errors

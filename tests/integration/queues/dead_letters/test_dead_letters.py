@@ -12,9 +12,9 @@ from apps.checkpoints.errors import DeploymentNotFound
 from apps.queues.dead_letters.one import requeue, requeue_preview
 from apps.queues.dead_letters.schemas import RequeuePreviewOut
 from apps.queues.errors import RequeueRefused
-from apps.runs.api.schemas import RunOut
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.models import Run, Task
+from apps.runs.shown.run import RunOut
 from apps.runs.states import RunState
 from apps.storage.ids import uuid7
 from tests.factories import bearer, make_attempt, make_run

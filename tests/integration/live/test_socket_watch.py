@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from apps.live import socket_watch
 from apps.live.notify import announce_now
 from apps.live.socket_watch import NOT_ALLOWED, NOT_SIGNED_IN
+from apps.live.topics import RUNS
 from tests.factories import make_run, make_user
 from tests.live_server import LiveServer, running_server
 
@@ -135,7 +136,7 @@ def test_the_sockets_of_others_stay(server: LiveServer) -> None:
         assert code_at_end(page) == NOT_SIGNED_IN
 
         run = make_run()
-        announce_now([str(run.id)])
+        announce_now(RUNS, [run.id])
 
         while run.public_id not in str(staying.recv(DEADLINE_SECONDS)):
             pass  # what earlier tests have announced

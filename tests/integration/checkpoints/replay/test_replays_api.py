@@ -12,9 +12,8 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
 from apps.checkpoints.replay.schemas import ReplayPreviewOut
-from apps.runs.api.schemas import RunOut
 from apps.runs.models import Run
-from apps.runs.shown.run import RunPage
+from apps.runs.shown.run import RunOut, RunPage
 from tests.factories import bearer, make_run
 from tests.integration.checkpoints.orders import EXACT, deploy, original_run
 

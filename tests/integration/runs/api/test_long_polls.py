@@ -71,7 +71,7 @@ def test_a_wait_ends_with_its_time_and_shows_the_present_state(server: LiveServe
 
 
 def test_a_wait_returns_promptly_on_the_change(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apps.runs.long_polls.POLL_SECONDS", 60.0)
+    monkeypatch.setattr("apps.runs.api.long_polls.POLL_SECONDS", 60.0)
     run = make_run()
     wait_for(server, make_run(), 0.1)
     until(listening)
