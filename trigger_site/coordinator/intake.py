@@ -1,4 +1,4 @@
-"""From the body of a write to its results: an item that cannot be read or must not be stored is refused alone."""
+"""Turns a write's body into its results: an item that is unreadable or must not be stored is refused alone."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -21,7 +21,7 @@ class Intake(Generic[Item]):
         self._writer = kind.open(database)
 
     async def take(self, body: bytes) -> Results:
-        """One result per item of the batch, in order; raises msgspec.MsgspecError where the body is none."""
+        """Returns one result per item of the batch, in order; raises msgspec.MsgspecError if the body is no batch."""
         try:
             items = self._wire.read(body)
         except msgspec.MsgspecError:
