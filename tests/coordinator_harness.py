@@ -30,7 +30,10 @@ from trigger_site.coordinator.server import _listen
 from trigger_site.coordinator.writes import Writers
 
 TOKEN = "the-worker-token"
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
+"""More than in production: races are to be decided by who comes first."""
+
 APPLICATION_NAME = "coordinator-harness"
 
 T = TypeVar("T")
@@ -286,8 +289,7 @@ def clock(committed: str) -> Iterator[Clock]:
 
 
 @contextmanager
-def a_coordinator(url: str, patience_seconds: float = DEADLINE_SECONDS) -> Iterator[Coordinator]:
-    """More patient than in production: races are to be decided by who comes first."""
+def a_coordinator(url: str, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[Coordinator]:
     coordinator = Coordinator(url, patience_seconds)
     try:
         yield coordinator

@@ -8,7 +8,7 @@ import pytest
 
 from apps.runs.broadcast import PENDING_CHANNEL, RUNS_CHANNEL, Notifier
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture

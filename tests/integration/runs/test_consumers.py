@@ -21,7 +21,7 @@ from trigger_site.asgi import application
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.django_db(transaction=True)]
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 OWN_ORIGIN = b"http://localhost"
 
 
