@@ -36,7 +36,9 @@ lint: setup-development  ## ruff, mypy, import contracts, Django's checks, migra
 	PYTHONPATH=sdk/python .venv/bin/lint-imports --no-cache
 	$(MANAGE) check --fail-level WARNING
 	$(PYTHON) .ci/check_migrations.py
+	.venv/bin/djangofmt --check templates
 	$(PYTHON) .ci/check_templates.py
+	$(PYTHON) .ci/measure_code.py
 
 bench: setup-development  ## the figures of the README, as a table
 	$(PYTHON) -m benchmarks $(ARGS)

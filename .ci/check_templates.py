@@ -1,30 +1,42 @@
-"""Compiles every template of the project, so that a misspelt tag fails here and not on a page."""
+"""Compiles every template of the project, so that a misspelt tag fails here and not on a page; no line is too long."""
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+LONGEST_LINE = 140
+"""What a reviewer reads in a diff without scrolling."""
+
 
 def main() -> int:
-    import os
-
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trigger_site.settings")
     import django
-    from django.template import TemplateSyntaxError, engines
 
     django.setup()
-    failures = 0
-    paths = [*ROOT.glob("templates/**/*.html"), *ROOT.glob("apps/*/templates/**/*.html")]
-    for path in paths:
-        try:
-            engines["django"].from_string(path.read_text())
-        except TemplateSyntaxError as error:
-            print(f"{path.relative_to(ROOT)}: {error}", file=sys.stderr)
-            failures += 1
-    print(f"{len(paths)} templates compiled, {failures} failed")
-    return 1 if failures else 0
+    paths = sorted([*ROOT.glob("templates/**/*.html"), *ROOT.glob("apps/*/templates/**/*.html")])
+    complaints = [complaint for path in paths for complaint in complaints_about(path)]
+    for complaint in complaints:
+        print(complaint, file=sys.stderr)
+    print(f"{len(paths)} templates compiled, {len(complaints)} complaints")
+    return 1 if complaints else 0
+
+
+def complaints_about(path: Path) -> Iterator[str]:
+    from django.template import TemplateSyntaxError, engines
+
+    text = path.read_text()
+    place = path.relative_to(ROOT)
+    try:
+        engines["django"].from_string(text)
+    except TemplateSyntaxError as error:
+        yield f"{place}: {error}"
+    for number, line in enumerate(text.splitlines(), start=1):
+        if len(line) > LONGEST_LINE:
+            yield f"{place}:{number}: the line has {len(line)} characters; at most {LONGEST_LINE} are read in a diff"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from benchmarks.measures import Row, surroundings
 from benchmarks.site import Site, percentile, postgres_processes
 

@@ -22,8 +22,8 @@ import psutil
 import psycopg
 
 from benchmarks.site import ROOT, cpu_seconds_of, free_port, postgres_processes
-from trigger_site.embedded_postgres import EmbeddedPostgres
-from trigger_site.local import development_secret, prepare_var, socket_dir
+from trigger_site.development.local import development_secret, prepare_var, socket_dir
+from trigger_site.development.postgres import EmbeddedPostgres
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from benchmarks import engine, filling
 from benchmarks.engine import Drain
 from benchmarks.engine_site import Engine, running_engine

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 import msgspec
 import uvloop
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 
 STALL_SECONDS = 25.0
 """Longer than a poll is held: whoever waits for more has lost its connection."""

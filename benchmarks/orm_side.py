@@ -87,7 +87,7 @@ MEASURES: dict[str, Callable[[int], list[float]]] = {"single": single, "batch": 
 def main(name: str, count: int) -> None:
     django.setup()
     measured = MEASURES[name](count)
-    from apps.runs.broadcast import notifier
+    from apps.live.notify import notifier
 
     notifier().flush()
     print(json.dumps(measured))

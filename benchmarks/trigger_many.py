@@ -16,7 +16,7 @@ def main(task: str, count: int, arguments: dict[str, Any]) -> None:
     django.setup()
     from django.db import transaction
 
-    from apps.runs.broadcast import notifier
+    from apps.live.notify import notifier
     from apps.runs.lifecycle import trigger
 
     with transaction.atomic():

@@ -6,7 +6,7 @@ Fixtures commit, because the coordinator has connections of its own; they empty 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,18 +16,19 @@ import psycopg
 import pytest
 from django.db import connection
 
-from apps.runs import broadcast
-from apps.runs.broadcast import Notifier
+from apps import protocol as wire
+from apps.live import notify as broadcast
+from apps.live.notify import Notifier
 from apps.runs.lifecycle import trigger
 from apps.runs.models import Run
 from apps.workers import leases
-from apps.workers import protocol as wire
 from tests.factories import make_task
 from trigger_site.coordinator.app import CoordinatorApi
 from trigger_site.coordinator.database import Database
+from trigger_site.coordinator.kinds import KINDS
+from trigger_site.coordinator.kinds.base import Kind
 from trigger_site.coordinator.polls import Dispatcher
 from trigger_site.coordinator.server import _listen
-from trigger_site.coordinator.writes import Writers
 
 TOKEN = "the-worker-token"
 DEADLINE_SECONDS = 60.0
@@ -93,8 +94,9 @@ class Exchange:
 class Coordinator:
     """One coordinator on an event loop of its own thread; several may share a database."""
 
-    def __init__(self, database_url: str, patience_seconds: float) -> None:
+    def __init__(self, database_url: str, patience_seconds: float, kinds: Sequence[Kind[Any]] = KINDS) -> None:
         self._patience_seconds = patience_seconds
+        self._kinds = kinds
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="coordinator")
         self._thread.start()
@@ -102,13 +104,10 @@ class Coordinator:
         self._background: list[asyncio.Task[None]] = []
 
     async def _build(self, database_url: str) -> Database:
-        database = Database(database_url, patience_seconds=self._patience_seconds)
+        database = Database(database_url, writer_count=len(self._kinds), patience_seconds=self._patience_seconds)
         await database.open()
         self.dispatcher = Dispatcher(database)
-        self.writers = Writers(database)
-        self.api = CoordinatorApi(
-            database=database, dispatcher=self.dispatcher, writers=self.writers, worker_token=TOKEN
-        )
+        self.api = CoordinatorApi(database=database, dispatcher=self.dispatcher, worker_token=TOKEN, kinds=self._kinds)
         return database
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -157,16 +156,16 @@ class Coordinator:
         return answer(self.poll(worker_id, capacity), wire.PollReply).claims
 
     def starts(self, *items: wire.Start) -> list[wire.Result]:
-        return self.post("starts", wire.Starts(list(items)), wire.Results).items
+        return self.post("starts", wire.Batch(list(items)), wire.Results).items
 
     def save(self, *items: wire.CheckpointItem) -> list[wire.Result]:
-        return self.post("checkpoints", wire.Checkpoints(list(items)), wire.Results).items
+        return self.post("checkpoints", wire.Batch(list(items)), wire.Results).items
 
     def log(self, *items: wire.LogBatch) -> list[wire.Result]:
-        return self.post("logs", wire.Logs(list(items)), wire.Results).items
+        return self.post("logs", wire.Batch(list(items)), wire.Results).items
 
     def finish(self, *items: wire.Finish) -> list[wire.Result]:
-        return self.post("finishes", wire.Finishes(list(items)), wire.Results).items
+        return self.post("finishes", wire.Batch(list(items)), wire.Results).items
 
     def beat(self, worker_id: UUID, *leases: wire.Lease, **fields: Any) -> wire.HeartbeatReply:
         return self.post("heartbeats", wire.Heartbeat(worker_id, list(leases), **fields), wire.HeartbeatReply)
@@ -289,8 +288,10 @@ def clock(committed: str) -> Iterator[Clock]:
 
 
 @contextmanager
-def a_coordinator(url: str, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[Coordinator]:
-    coordinator = Coordinator(url, patience_seconds)
+def a_coordinator(
+    url: str, patience_seconds: float = PATIENCE_SECONDS, kinds: Sequence[Kind[Any]] = KINDS
+) -> Iterator[Coordinator]:
+    coordinator = Coordinator(url, patience_seconds, kinds)
     try:
         yield coordinator
     finally:

@@ -20,10 +20,10 @@ import psycopg
 from psycopg import sql
 
 from tests.session import IS_XDIST_WORKER, session_dir
-from trigger_site import embedded_postgres
-from trigger_site.embedded_postgres import EmbeddedPostgres
-from trigger_site.local import DATABASE_NAME, database_url
-from trigger_site.postgres_binaries import Binaries, account_for, find_binaries, major_of
+from trigger_site.development import postgres as embedded_postgres
+from trigger_site.development.binaries import Binaries, account_for, find_binaries, major_of
+from trigger_site.development.local import DATABASE_NAME, database_url
+from trigger_site.development.postgres import EmbeddedPostgres
 
 SESSION_DIR = session_dir()
 ROOT = Path(__file__).resolve().parents[1]

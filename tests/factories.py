@@ -15,9 +15,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, User
 
 from apps.checkpoints.models import Checkpoint
-from apps.runs.ids import uuid7
 from apps.runs.models import Attempt, Deployment, LogLine, Run, RunValue, Task, TaskVersion
 from apps.runs.states import DUE_STATES, FINAL_STATES, Outcome, RunState
+from apps.storage.ids import uuid7
 from apps.workers.models import Worker
 
 _numbers = count(1)

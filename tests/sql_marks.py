@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 INTEGRATION = Path(__file__).parent / "integration"
-FOLDERS = {"checkpoints", "coordinator", "queues", "runs", "workers"}
+FOLDERS = {"checkpoints", "coordinator", "live", "queues", "runs", "workers"}
 
 WITHOUT = {"site/test_unreadable_rows.py"}
 """These use SQL to store what no verb would; what they are about is how Python shows it."""

@@ -1,7 +1,7 @@
 """The web process's entry: Django answers HTTP, Channels carries the live pages' sockets.
 
 Sockets are accepted from our own origin only and carry the signed-in user; which sockets there are is in
-`apps/runs/routing.py`. Around both stand the probes and the answers while the database is away; the server says when
+`apps/live/routing.py`. Around both stand the probes and the answers while the database is away; the server says when
 it starts and stops (lifespan), which is when the watch of the database does.
 """
 
@@ -16,14 +16,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trigger_site.settings")
 http = get_asgi_application()
 
 # These import models, so they may be imported only when Django is set up.
-from apps.runs.routing import websocket_urlpatterns  # noqa: E402
-from trigger_site.answer_headers import AnswerHeaders  # noqa: E402
-from trigger_site.api_handler import ApiHandler, with_short_way  # noqa: E402
-from trigger_site.body_limit import BodyLimit  # noqa: E402
+from apps.live.routing import websocket_urlpatterns  # noqa: E402
 from trigger_site.edge.away import AnswersWhileAway, no_such_socket  # noqa: E402
 from trigger_site.edge.lifespan import Lifespan  # noqa: E402
 from trigger_site.edge.probes import Probes  # noqa: E402
-from trigger_site.origins import OwnOriginOnly  # noqa: E402
+from trigger_site.web.answer_headers import AnswerHeaders  # noqa: E402
+from trigger_site.web.body_limit import BodyLimit  # noqa: E402
+from trigger_site.web.origins import OwnOriginOnly  # noqa: E402
+from trigger_site.web.short_way import ApiHandler, with_short_way  # noqa: E402
 
 sockets = URLRouter([*websocket_urlpatterns, re_path(r"", no_such_socket)])  # type: ignore[arg-type]  # no view
 site = AnswersWhileAway(

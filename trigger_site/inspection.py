@@ -33,7 +33,7 @@ PREPARE = """
 import fcntl, pathlib, sys
 sys.path[:0] = sys.argv[3:]
 from apps.workers.node.deployments import DeploymentError
-from apps.workers.node.executors.process import prepare_environment
+from apps.workers.node.executors.environments import prepare_environment
 with open(pathlib.Path(sys.argv[1], ".lock"), "w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:

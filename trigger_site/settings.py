@@ -1,5 +1,6 @@
 """The one settings file: reads the environment once; a wrong value fails loudly, combinations are for `checks.py`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import dj_database_url
 from csp.constants import NONE, SELF
 from environs import Env, validate
 
-from trigger_site.local import development_database_url, development_secret
+from trigger_site.development.local import development_database_url, development_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -20,6 +21,12 @@ DEBUG = False
 VAR_DIR = Path(env.str("TRIGGER_VAR_DIR", str(BASE_DIR / "var")))
 TRIGGER_HOST = env.str("TRIGGER_HOST", "127.0.0.1")
 TRIGGER_PORT = env.int("TRIGGER_PORT", 8000, validate=validate.Range(0, 65535))
+# How a person calls our programs: from the checkout, in which they are not on the path, or where they are installed.
+_programs = Path(sys.executable).parent
+IS_IN_CHECKOUT = IS_DEVELOPMENT and _programs.is_relative_to(BASE_DIR)
+TRIGGER_COMMAND = str((_programs / "trigger").relative_to(BASE_DIR)) if IS_IN_CHECKOUT else "trigger"
+PYTHON_COMMAND = str((_programs / "python").relative_to(BASE_DIR)) if IS_IN_CHECKOUT else "python"
+
 IS_BEHIND_PROXY = env.bool("TRIGGER_BEHIND_PROXY", False)
 
 # Of each server process. Peers are told apart by the address of their socket, which behind a proxy is the proxy's.
@@ -89,7 +96,7 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "django_htmx",
-    "trigger_site.admin_config.TriggerAdminConfig",
+    "trigger_site.web.admin_config.TriggerAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -121,14 +128,20 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
-        "APP_DIRS": True,
         "OPTIONS": {
+            "loaders": [
+                (
+                    "django.template.loaders.cached.Loader",
+                    ["trigger_site.web.template_loader.Loader", "django.template.loaders.app_directories.Loader"],
+                )
+            ],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "apps.runs.context.shell",
-            ]
+                "trigger_site.web.nav.navigation",
+                "trigger_site.web.shell.shell",
+            ],
         },
     }
 ]
@@ -156,7 +169,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if IS_DEVELOPMENT
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        else "trigger_site.web.static_files.BundledStaticFilesStorage"
     },
 }
 WHITENOISE_USE_FINDERS = IS_DEVELOPMENT

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from trigger_site.api import api, api_urlpatterns
+from trigger_site.web.api import api, api_urlpatterns
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", api.urls),
@@ -15,4 +15,4 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.queues.urls")),
 ]
 
-handler500 = "trigger_site.error_pages.failed"
+handler500 = "trigger_site.web.error_pages.failed"

@@ -1,10 +1,14 @@
-"""What `access` refuses, as named errors; `trigger_site/problems.py` maps them to HTTP."""
+"""What `access` refuses, as named errors with their HTTP status. `apps.http.errors` has those of all other apps."""
+
+from typing import ClassVar
 
 
 class AccessError(Exception):
     """Base of the refusals; the text says what is missing and never what a secret looks like."""
 
-    title = "Refused"
+    title: ClassVar[str] = "Refused"
+    status: ClassVar[int]
+    retry_after_seconds: int | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -15,18 +19,21 @@ class KeyRefused(AccessError):
     """No API key was sent, or one that is unknown, expired or revoked."""
 
     title = "A valid API key is needed"
+    status = 401
 
 
 class NotAllowed(AccessError):
     """The actor's role does not carry the action."""
 
     title = "Not allowed"
+    status = 403
 
 
 class TooManyTries(AccessError):
     """Too much that was wrong came lately; the next try is read `retry_after_seconds` from now."""
 
     title = "Too many wrong tries"
+    status = 429
 
     def __init__(self, detail: str, retry_after_seconds: int) -> None:
         super().__init__(detail)
@@ -37,4 +44,5 @@ class SignInBusy(AccessError):
     """More passwords are being checked than this process takes on at once; nothing was counted."""
 
     title = "Too many sign-ins at once"
+    status = 503
     retry_after_seconds = 5

@@ -32,8 +32,8 @@ def requires(action: str) -> Callable[[View[P]], View[P]]:
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The signed-in user as an actor; read once per request."""
-    actor = getattr(request, "_trigger_actor", None)
+    """Whom the request speaks for: over the API its key, else the signed-in user; read once per request."""
+    actor = getattr(request, "auth", None) or getattr(request, "_trigger_actor", None)
     if not isinstance(actor, Actor):
         actor = Actor.of_user(request.user)
         request._trigger_actor = actor  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark on the request

@@ -1,11 +1,11 @@
-"""Checkpoints and the results of steps: data saved under a key of a run. Written by `store.py` and by `replay.py`."""
+"""Checkpoints and the results of steps: data saved under a key of a run. Written by `store.py` and by replays."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from apps.runs.fields import ValueField
 from apps.runs.models import Run
+from apps.storage.fields import ValueField
 
 KEY_MAX_LENGTH = 200
 

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from apps.checkpoints.errors import DeploymentNotFound
 from apps.checkpoints.models import Kind
-from apps.runs.errors import FieldError, RunNotFound
-from apps.runs.ids import parse_public_id
+from apps.http.errors import FieldError
 from apps.runs.models import Deployment, Run, Task, TaskVersion
-from apps.runs.statements import statement
+from apps.storage.ids import parse_public_id
+from apps.storage.statements import statement
 
 ORIGINAL = "original"
 LATEST = "latest"
@@ -69,15 +69,6 @@ class Choice:
         return {str(point["key"]): point for point in self.version.resume_points}
 
 
-def find_earlier_run(run_id: UUID) -> Run:
-    """The run with its task and its deployments, archives left where they are; raises RunNotFound."""
-    rows = Run.objects.select_related("deployment", "task__deployment")
-    run = rows.defer("deployment__archive", "task__deployment__archive").filter(id=run_id).first()
-    if run is None:
-        raise RunNotFound("There is no such run.")
-    return run
-
-
 def saved_entries(run_id: UUID) -> list[SavedEntry]:
     """What the run has saved until now, in commit order."""
     return saved_entries_of([run_id])[run_id]
@@ -105,7 +96,7 @@ def saved_entries_of(run_ids: Sequence[UUID]) -> dict[UUID, list[SavedEntry]]:
 def choose_deployment(run: Run, wanted: str) -> Choice:
     """`wanted` is "original" (the newest for a run that never started), "latest" or a public id.
 
-    `run` comes from `find_earlier_run`. Raises DeploymentNotFound.
+    `run` was read `with_deployments()`. Raises DeploymentNotFound.
     """
     task, original = run.task, run.deployment
     if wanted == ORIGINAL and original is not None:
@@ -113,7 +104,7 @@ def choose_deployment(run: Run, wanted: str) -> Choice:
     elif wanted in (ORIGINAL, LATEST):
         deployment = task.deployment
     else:
-        deployment = _deployment_of_id(task, wanted)
+        deployment = _deployment_of(task, wanted)
     version = TaskVersion.objects.filter(deployment=deployment, task_id=task.id).first()
     if version is None:
         raise DeploymentNotFound(f"The deployment {wanted} ({deployment}) does not have the task {task.id!r}.")
@@ -124,13 +115,19 @@ def choose_deployment(run: Run, wanted: str) -> Choice:
     return Choice(deployment, version, original, task.deployment, refusals)
 
 
-def _deployment_of_id(task: Task, wanted: str) -> Deployment:
+def find_deployment(wanted: str) -> Deployment:
+    """By its public id, without its archive; raises DeploymentNotFound."""
     identifier = parse_public_id("dep", wanted)
     found = None if identifier is None else Deployment.objects.filter(id=identifier).defer("archive").first()
     if found is None:
         raise DeploymentNotFound(
             f"There is no deployment {wanted[:64]!r}. It is {ORIGINAL!r}, {LATEST!r} or an id as dep_…."
         )
+    return found
+
+
+def _deployment_of(task: Task, wanted: str) -> Deployment:
+    found = find_deployment(wanted)
     if found.task_set != task.task_set:
         message = (
             f"{wanted} is a deployment of the task set {found.task_set!r}; {task.id!r} belongs to {task.task_set!r}."

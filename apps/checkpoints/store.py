@@ -8,12 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.checkpoints.errors import CheckpointRefused
 from apps.checkpoints.models import KEY_MAX_LENGTH, Kind
-from apps.runs.statements import statement
-from apps.runs.stored_values import ValueRefused, check_value
+from apps.protocol import CHECKPOINTS, CheckpointItem
+from apps.storage.statements import statement
+from apps.storage.values import ValueRefused, check_value
 
 DATA_MAX_BYTES = codec.MAX_VALUE_BYTES
 COUNT_MAX = 10_000
@@ -31,29 +32,6 @@ PAGE_BYTES = 4_000_000
 SAVE_CHECKPOINTS = statement(__file__, "save_checkpoints")
 LOAD_CHECKPOINTS = statement(__file__, "load_checkpoints")
 LOAD_DATA = statement(__file__, "load_data")
-
-
-@dataclass(frozen=True, slots=True)
-class NewCheckpoint:
-    """A checkpoint or step on its way in; data and carried are JSON text as the codec of that version wrote it."""
-
-    run_id: UUID
-    token: bytes
-    key: str
-    data: bytes
-    binds: Sequence[str]
-    carried: bytes | None
-    kind: str = Kind.CHECKPOINT
-    codec: int = 1
-    duration_seconds: float | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.data) + len(self.carried or b"")
-
-    @property
-    def content_hash(self) -> bytes:
-        return content_hash(self.kind, self.data, self.carried, self.binds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +56,7 @@ def content_hash(kind: str, data: bytes, carried: bytes | None, binds: Sequence[
     return hashlib.sha256(b"\x00".join(parts)).digest()
 
 
-def check(checkpoint: NewCheckpoint) -> None:
+def check(checkpoint: CheckpointItem) -> None:
     """Raises CheckpointRefused where a limit is broken; the task's own codec checks the same with paths."""
     if not 0 < len(checkpoint.key) <= KEY_MAX_LENGTH:
         raise CheckpointRefused(
@@ -93,10 +71,8 @@ def check(checkpoint: NewCheckpoint) -> None:
     duration = checkpoint.duration_seconds
     if duration is not None and not 0 <= duration < DURATION_MAX_SECONDS:
         raise CheckpointRefused("The duration is not a number of seconds.", "invalid")
-    if checkpoint.size_bytes > DATA_MAX_BYTES:
-        message = (
-            f"The checkpoint {checkpoint.key!r} has {checkpoint.size_bytes:,} bytes; the limit is {DATA_MAX_BYTES:,}."
-        )
+    if (size := CHECKPOINTS.size_of(checkpoint)) > DATA_MAX_BYTES:
+        message = f"The checkpoint {checkpoint.key!r} has {size:,} bytes; the limit is {DATA_MAX_BYTES:,}."
         raise CheckpointRefused(message, "too_large")
     for raw in (checkpoint.data, checkpoint.carried):
         if raw is not None:
@@ -117,10 +93,11 @@ def _check_data(key: str, raw: bytes) -> None:
 
 
 async def save(
-    database: AsyncConnection[Any], checkpoints: Sequence[NewCheckpoint], *, waits: bool = False
+    database: AsyncConnection[Any], checkpoints: Sequence[CheckpointItem], *, waits: bool = False
 ) -> list[Saved | None]:
     """Commits the checkpoints in one transaction; one verdict per item, None where the item has to be sent again.
 
+    Data and carried are JSON text as the codec of that version wrote it.
     Runs that others hold are such items, unless it `waits` for them.
 
     A value that Postgres refuses raises psycopg.DataError for the whole batch: the caller retries item by item.
@@ -135,8 +112,8 @@ async def save(
         datas=[item.data.decode() for item in checkpoints],
         carrieds=[None if item.carried is None else item.carried.decode() for item in checkpoints],
         binds=[json.dumps(list(item.binds)) for item in checkpoints],
-        hashes=[item.content_hash for item in checkpoints],
-        sizes=[item.size_bytes for item in checkpoints],
+        hashes=[content_hash(item.kind, item.data, item.carried, item.binds) for item in checkpoints],
+        sizes=[CHECKPOINTS.size_of(item) for item in checkpoints],
         codecs=[item.codec for item in checkpoints],
         durations=[item.duration_seconds for item in checkpoints],
         count_limit=COUNT_MAX,

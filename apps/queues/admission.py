@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
+from apps.http.errors import FieldError
 from apps.queues.errors import QueueFull
-from apps.runs.errors import FieldError
-from apps.runs.statements import statement
+from apps.storage.statements import statement
 
 RETRY_AFTER_RANGE = (1, 60)
 STARTS_SAMPLED = 500

@@ -1,4 +1,4 @@
-"""HTTP API of queues, of what is set by hand, and of single dead letters. Many at once are in `bulk_api.py`."""
+"""HTTP API of queues and of what is set by hand for queues and tasks. Dead letters have an API of their own."""
 
 from typing import Any
 
@@ -7,49 +7,49 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from apps.access import audit
+from apps.access.guards import actor_of
 from apps.access.permissions import Action, require
-from apps.checkpoints.rendering import deployment_row
-from apps.queues import schemas
-from apps.queues.bulk_api import router as bulk_router
+from apps.http import converters as converters  # for {text:…}
+from apps.http.answers import json_response
+from apps.http.openapi import body_of
+from apps.http.requests import read_fields, read_object, refuse_unknown_parameters
+from apps.http.schemas import Strict
+from apps.http.shared_routes import task_routes
 from apps.queues.bump import bump
 from apps.queues.controls import lift_cooldown, set_queue, set_task
-from apps.queues.dead_letters import discard, requeue, requeue_preview
+from apps.queues.dead_letters.api import router as bulk_router
 from apps.queues.queries import queue_line, queue_page
-from apps.runs.api import body_of, task_detail
-from apps.runs.api import router as runs_router
-from apps.runs.listing import find_run, run_id_of
-from apps.runs.rendering import json_response, run_detail
-from apps.runs.requests import actor_of, read_fields, read_object, refuse_unknown_parameters
-from apps.runs.schemas import RunOut, Strict, TaskDetailOut
+from apps.queues.schemas import QueueOut, QueuePage, QueuePatch, QueueQuery, TaskPatch
+from apps.runs.reads import find_run, run_id_of
+from apps.runs.shown.run import RunOut, run_detail
+from apps.runs.shown.task import TaskDetailOut, task_detail
 
 router = Router()
 router.add_router("", bulk_router)
 
 
-@router.get("/queues", response=schemas.QueuePage, tags=["queues"])
-def list_queues(request: HttpRequest, query: Query[schemas.QueueQuery]) -> HttpResponse:
+@router.get("/queues", response=QueuePage, tags=["queues"])
+def list_queues(request: HttpRequest, query: Query[QueueQuery]) -> HttpResponse:
     """Every queue that has a setting, live runs or a task, by name."""
     require(actor_of(request), Action.QUEUES_READ)
-    refuse_unknown_parameters(request, schemas.QueueQuery)
+    refuse_unknown_parameters(request, QueueQuery)
     items, next_cursor = queue_page(cursor=query.cursor, limit=query.limit)
     return json_response({"items": items, "next_cursor": next_cursor})
 
 
-@router.get("/queues/{text:name}", response=schemas.QueueOut, tags=["queues"])
+@router.get("/queues/{text:name}", response=QueueOut, tags=["queues"])
 def get_queue(request: HttpRequest, name: str) -> HttpResponse:
     """One queue; a slash in its name may stand as it is."""
     require(actor_of(request), Action.QUEUES_READ)
     return json_response(queue_line(name))
 
 
-@router.patch(
-    "/queues/{text:name}", response=schemas.QueueOut, openapi_extra=body_of(schemas.QueuePatch), tags=["queues"]
-)
+@router.patch("/queues/{text:name}", response=QueueOut, openapi_extra=body_of(QueuePatch), tags=["queues"])
 def change_queue(request: HttpRequest, name: str) -> HttpResponse:
     """Pause or resume a queue, change its limits. The queue need not have been used yet."""
     actor = actor_of(request)
     require(actor, Action.QUEUES_CHANGE)
-    changes = _changes(request, schemas.QueuePatch)
+    changes = _changes(request, QueuePatch)
     with transaction.atomic():
         set_queue(name, **changes)
         audit.record(actor, Action.QUEUES_CHANGE, name, **changes)
@@ -57,19 +57,19 @@ def change_queue(request: HttpRequest, name: str) -> HttpResponse:
 
 
 # An address belongs to one router: this one has its GET there.
-@runs_router.patch("/tasks/{task}", response=TaskDetailOut, openapi_extra=body_of(schemas.TaskPatch), tags=["tasks"])
+@task_routes.patch("/tasks/{task}", response=TaskDetailOut, openapi_extra=body_of(TaskPatch))
 def change_task(request: HttpRequest, task: str) -> HttpResponse:
     """Pause or resume a task, override its limits; null goes back to what its newest deployment declares."""
     actor = actor_of(request)
     require(actor, Action.TASKS_CHANGE)
-    changes = _changes(request, schemas.TaskPatch)
+    changes = _changes(request, TaskPatch)
     with transaction.atomic():
         set_task(task, **changes)
         audit.record(actor, Action.TASKS_CHANGE, task, **changes)
     return json_response(task_detail(task))
 
 
-@router.delete("/tasks/{task}/cool-down", response=TaskDetailOut, tags=["tasks"])
+@router.delete("/tasks/{task}/cool-down", response=TaskDetailOut)
 def lift_task_cooldown(request: HttpRequest, task: str) -> HttpResponse:
     """End the task's cool-down and forget its failures; where there are none, nothing changes."""
     actor = actor_of(request)
@@ -95,52 +95,4 @@ def bump_run(request: HttpRequest, run_id: str) -> HttpResponse:
     with transaction.atomic():
         run = bump(run_id=identifier)
         audit.record(actor, Action.RUNS_BUMP, run.public_id)
-    return json_response(run_detail(find_run(identifier)))
-
-
-@router.post("/runs/{run_id}/requeue", response=RunOut, openapi_extra=body_of(schemas.RequeueIn), tags=["dead letters"])
-def requeue_run(request: HttpRequest, run_id: str) -> HttpResponse:
-    """Make a dead letter pending again: the same run goes on from its last checkpoint, with a fresh budget."""
-    actor = actor_of(request)
-    require(actor, Action.RUNS_REQUEUE)
-    wanted = read_fields(schemas.RequeueIn, read_object(request, is_optional=True)).deployment
-    identifier = run_id_of(run_id)
-    with transaction.atomic():
-        run = requeue(run_id=identifier, deployment=wanted)
-        audit.record(actor, Action.RUNS_REQUEUE, run.public_id, deployment=wanted)
-    return json_response(run_detail(find_run(identifier)))
-
-
-@router.post(
-    "/runs/{run_id}/requeue/preview",
-    response=schemas.RequeuePreviewOut,
-    openapi_extra=body_of(schemas.RequeueIn),
-    tags=["dead letters"],
-)
-def preview_requeue(request: HttpRequest, run_id: str) -> HttpResponse:
-    """Where that run would continue, and why it would be refused. Nothing is written."""
-    require(actor_of(request), Action.RUNS_REQUEUE)
-    wanted = read_fields(schemas.RequeueIn, read_object(request, is_optional=True)).deployment
-    shown = requeue_preview(run_id=run_id_of(run_id), deployment=wanted)
-    return json_response(
-        {
-            "resumes_after": shown.resumes_after,
-            "deployment": deployment_row(shown.deployment),
-            "is_code_changed": shown.is_code_changed,
-            "refusals": shown.refusals,
-            "warnings": shown.warnings,
-        }
-    )
-
-
-@router.post("/runs/{run_id}/discard", response=RunOut, openapi_extra=body_of(schemas.DiscardIn), tags=["dead letters"])
-def discard_run(request: HttpRequest, run_id: str) -> HttpResponse:
-    """Close a dead letter with a note."""
-    actor = actor_of(request)
-    require(actor, Action.RUNS_DISCARD)
-    note = read_fields(schemas.DiscardIn, read_object(request)).note
-    identifier = run_id_of(run_id)
-    with transaction.atomic():
-        run = discard(run_id=identifier, note=note)
-        audit.record(actor, Action.RUNS_DISCARD, run.public_id, note=note)
     return json_response(run_detail(find_run(identifier)))

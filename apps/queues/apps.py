@@ -9,7 +9,7 @@ class QueuesConfig(AppConfig):
     def ready(self) -> None:
         from apps.queues.admission import DepthLimits
         from apps.queues.waiting import QueueReasons
-        from apps.runs.admission import register_admission_bound
+        from apps.runs.trigger.admission import register_admission_bound
         from apps.runs.waiting import register_waiting_reader
 
         register_waiting_reader(QueueReasons())

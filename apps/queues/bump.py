@@ -7,9 +7,10 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from apps.runs.broadcast import announce_runs
-from apps.runs.errors import IllegalMove, RunNotFound
+from apps.live.notify import announce_runs
+from apps.runs.errors import IllegalMove
 from apps.runs.models import BUMPED_PRIORITY, Run
+from apps.runs.reads import find_run
 from apps.runs.states import RunState, state_words
 
 
@@ -24,9 +25,7 @@ def bump(*, run_id: UUID) -> Run:
         )
         if moved:
             announce_runs([run_id], is_pending=True)
-    run = Run.objects.filter(id=run_id).first()
-    if run is None:
-        raise RunNotFound("There is no such run.")
+    run = find_run(run_id, Run.objects.all())
     if not moved:
         raise IllegalMove(f"A {state_words(run.state)} run cannot be bumped, only a pending one.", run.state)
     return run

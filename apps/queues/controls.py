@@ -13,13 +13,14 @@ from typing import Any, TypedDict, Unpack
 from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
 
-from apps.queues.claims import LOCK_CLAIMS
+from apps.live.notify import announce, announce_runs
+from apps.live.topics import QUEUES, TASKS
+from apps.queues.claim.claimer import LOCK_CLAIMS
 from apps.queues.limits import QUEUE_FIELDS, TASK_FIELDS, check_queue_name, checked
 from apps.queues.models import Queue
-from apps.runs.broadcast import announce_runs
 from apps.runs.lifecycle import refuse_unknown_task
 from apps.runs.models import Task, TaskControl
-from apps.runs.statements import is_held
+from apps.storage.statements import is_held
 
 TRIES = 5
 HOLD_MS = 20
@@ -54,6 +55,7 @@ def set_queue(name: str, **changes: Unpack[QueueChanges]) -> Queue:
     with transaction.atomic():
         Queue.objects.bulk_create([Queue(name=name)], ignore_conflicts=True)
         _change(Queue.objects.filter(name=name), columns)
+        announce(QUEUES, [name])
         announce_runs([], is_pending=True)
     return Queue.objects.get(name=name)
 
@@ -65,6 +67,7 @@ def set_task(task_id: str, **changes: Unpack[TaskChanges]) -> TaskControl:
         _require_task(task_id)
         TaskControl.objects.bulk_create([TaskControl(task_id=task_id)], ignore_conflicts=True)
         _change(TaskControl.objects.filter(task_id=task_id), columns)
+        announce(TASKS, [task_id])
         announce_runs([], is_pending=True)
     return TaskControl.objects.get(task_id=task_id)
 
@@ -79,6 +82,7 @@ def lift_cooldown(task_id: str) -> bool:
         failing = TaskControl.objects.filter(task_id=task_id).exclude(failing_runs=[])
         is_lifted = _change(failing, COOLDOWN_LIFTED) > 0
         if is_lifted:
+            announce(TASKS, [task_id])
             announce_runs([], is_pending=True)
     return is_lifted
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from apps.http.errors import FieldError
+from apps.queues.claim.rates import parse_rate
 from apps.queues.errors import LimitInvalid
 from apps.queues.models import RATE_LIMIT_MAX_LENGTH
-from apps.queues.rates import parse_rate
-from apps.runs.errors import FieldError
 from apps.runs.models import CONCURRENCY_LIMIT, QUEUE_MAX_LENGTH
 
 Check = Callable[[Any], str]

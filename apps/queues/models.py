@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from apps.runs.models import CONCURRENCY_KEY_MAX_LENGTH, QUEUE_MAX_LENGTH, Run
-from apps.runs.times import stored_times
+from apps.storage.times import stored_times
 
 RATE_LIMIT_MAX_LENGTH = 16
 

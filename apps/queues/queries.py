@@ -1,14 +1,14 @@
-"""Reads of queues: what waits and runs in them, beside what is set for them. Dead letters are in `selection.py`."""
+"""Reads of queues: what waits and runs in them, beside what is set for them. Dead letters have their own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from apps.http.answers import timestamp
+from apps.http.cursors import read_cursor, write_cursor
 from apps.queues.errors import QueueNotFound
-from apps.runs.cursors import read_cursor, write_cursor
-from apps.runs.rendering import timestamp
-from apps.runs.statements import statement
+from apps.storage.statements import statement
 
 QUEUE_LINES = statement(__file__, "queue_lines")
 

@@ -1,13 +1,11 @@
-"""The shapes of the HTTP API of queues, of what is set by hand, and of dead letters."""
+"""The shapes of the HTTP API of queues and of what is set by hand."""
 
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
 
-from apps.checkpoints.schemas import DeploymentOut
-from apps.runs.schemas import PAGE_DEFAULT, PAGE_LIMIT, FieldErrorOut, RunSummaryOut, Strict
-from apps.runs.times import Moment
+from apps.http.schemas import PAGE_LIMIT, Strict
 
 Rate = Annotated[str | None, Field(description="As 100/m: per s, m, h or d, evenly spaced, in bursts of a tenth.")]
 
@@ -57,89 +55,3 @@ class TaskPatch(Strict):
     max_concurrency_total: int | None = None
     rate_limit: Rate = None
     rate_limit_per_key: Rate = None
-
-
-class RequeueIn(Strict):
-    deployment: Annotated[str, Field(max_length=64, description='"original", "latest" or an id.')] = "original"
-
-
-class RequeuePreviewOut(Strict):
-    resumes_after: Annotated[str | None, Field(description="Where the code continues; null: at its start.")]
-    deployment: DeploymentOut
-    is_code_changed: Annotated[
-        bool | None, Field(description="Whether code that is not repeated is another one now; null: unknown.")
-    ]
-    refusals: Annotated[list[FieldErrorOut], Field(description="Why it would be refused; empty where it would not.")]
-    warnings: list[str]
-
-
-class DiscardIn(Strict):
-    note: Annotated[str, Field(description="Why; 1 to 2,000 characters.")]
-
-
-class DeadLetterFilterIn(Strict):
-    task: Annotated[str | None, Field(max_length=128)] = None
-    error_type: Annotated[str | None, Field(max_length=500)] = None
-    queue: Annotated[str | None, Field(max_length=128)] = None
-    tag: Annotated[str | None, Field(max_length=64)] = None
-    since: Annotated[Moment | None, Field(description="Became a dead letter at or after this time.")] = None
-    until: Annotated[Moment | None, Field(description="Became one before this time.")] = None
-    search: Annotated[str | None, Field(max_length=200, description="Part of the error's message.")] = None
-
-
-class DeadLetterQuery(DeadLetterFilterIn):
-    cursor: str | None = None
-    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_DEFAULT
-
-
-class DeadLetterOut(RunSummaryOut):
-    error_type: str | None
-    error_message: str | None
-    reason: Annotated[str | None, Field(description="Why no attempt follows.")]
-
-
-class DeadLetterPage(Strict):
-    items: list[DeadLetterOut]
-    next_cursor: Annotated[str | None, Field(description="Send it as `cursor` for older ones; null at the end.")]
-
-
-class DeadLetterGroupOut(Strict):
-    task: str
-    error_type: str | None
-    count: int
-    first_at: datetime
-    last_at: datetime
-
-
-class DeadLetterGroupsOut(Strict):
-    items: Annotated[list[DeadLetterGroupOut], Field(description="The largest group first.")]
-    is_complete: Annotated[bool, Field(description="False where only the newest 10,000 were grouped.")]
-
-
-class ManyIn(Strict):
-    """Either `ids` or `filter`; an empty filter means all."""
-
-    ids: Annotated[list[str] | None, Field(description="At most 10,000.")] = None
-    filter: DeadLetterFilterIn | None = None
-    cursor: Annotated[str, Field(description="The `next` of an earlier call with the same filter.")] = ""
-
-
-class RequeueManyIn(ManyIn):
-    deployment: Annotated[str, Field(max_length=64, description='"original", "latest" or an id.')] = "original"
-    rate: Annotated[str | None, Field(description="As 10/s: they become pending one after the other.")] = None
-
-
-class DiscardManyIn(ManyIn):
-    note: Annotated[str, Field(description="Why; 1 to 2,000 characters.")]
-
-
-class RefusedOut(Strict):
-    id: str
-    reason: str
-
-
-class ManyOut(Strict):
-    count: Annotated[int, Field(description="How many were moved.")]
-    refused_count: int
-    refused: Annotated[list[RefusedOut], Field(description="The first 1,000; they are as they were.")]
-    next: Annotated[str | None, Field(description="Send it as `cursor` for what is left; null where nothing is.")]

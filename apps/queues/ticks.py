@@ -1,6 +1,6 @@
 """What the coordinator does for queues by the clock; each step is safe to repeat and to run in two processes."""
 
-from apps.runs.statements import statement
+from apps.storage.statements import statement
 
 RATES_LIMIT = 1000
 RATE_IDLE_SECONDS = 3600

@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from apps.queues.rates import parse_rate
+from apps.queues.claim.rates import parse_rate
 from apps.runs.fleet import ANSWERS_WITHIN
-from apps.runs.ids import public_id
 from apps.runs.retry import COOLING_FROM
-from apps.runs.statements import statement
 from apps.runs.states import RunState
 from apps.runs.waiting import Reason
+from apps.storage.ids import public_id
+from apps.storage.statements import statement
 
 BLOCKING_SHOWN = 5
 AHEAD_LIMIT = 1000

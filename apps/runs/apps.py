@@ -7,6 +7,6 @@ class RunsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from apps.runs.times import register_loader
+        from apps.storage.times import register_loader
 
         register_loader()

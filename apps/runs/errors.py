@@ -1,91 +1,70 @@
-"""What the verbs of `runs` refuse, as named errors; `trigger_site/api.py` maps them to HTTP."""
+"""What the verbs of `runs` refuse."""
 
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping
+from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """One complaint about one field; `path` is as `payload.items[2].price`."""
-
-    path: str
-    message: str
+from apps.http.errors import FieldError, Refusal
 
 
-class RunsError(Exception):
-    """Base of all refusals; `errors` names the fields where there are any."""
-
-    title = "Refused"
-
-    def __init__(self, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.errors = errors
-
-    def within(self, place: str) -> Self:
-        """The same refusal, of one item among several."""
-        found = self.errors or (FieldError("", self.detail),)
-        self.errors = tuple(FieldError(f"{place}.{error.path}".rstrip("."), error.message) for error in found)
-        self.detail = f"{place}: {self.detail}"
-        self.args = (self.detail,)
-        return self
-
-
-class TaskNotFound(RunsError):
+class TaskNotFound(Refusal):
     title = "No such task"
+    status = 404
 
 
-class TaskRetired(RunsError):
+class TaskRetired(Refusal):
     title = "The task is retired"
+    status = 409
 
 
-class PayloadMalformed(RunsError):
-    title = "Malformed JSON"
-
-
-class PayloadInvalid(RunsError):
-    title = "The payload does not fit the task"
-
-
-class PayloadTooLarge(RunsError):
-    title = "The payload is too large"
-
-
-class OptionInvalid(RunsError):
+class OptionInvalid(Refusal):
     title = "A trigger option is not valid"
+    status = 422
 
 
-class BatchInvalid(RunsError):
+class BatchInvalid(Refusal):
     """A batch that is empty, too long, or not made of items; `errors` name them."""
 
     title = "The batch is not valid"
+    status = 422
 
 
-class IdempotencyConflict(RunsError):
+class IdempotencyConflict(Refusal):
     """The key stands for a run with another payload or other options; `run` is its public id."""
 
     title = "The idempotency key stands for another trigger"
+    status = 409
 
     def __init__(self, detail: str, errors: tuple[FieldError, ...], run: str) -> None:
         super().__init__(detail, errors)
         self.run = run
 
+    @property
+    def members(self) -> Mapping[str, Any]:
+        return {"run": self.run or None}
 
-class RunNotFound(RunsError):
+
+class RunNotFound(Refusal):
     title = "No such run"
+    status = 404
 
 
-class IllegalMove(RunsError):
+class IllegalMove(Refusal):
     """A verb found the run in a state that it does not expect; `state` is the present one."""
 
     title = "Not allowed in the present state"
+    status = 409
 
     def __init__(self, detail: str, state: str) -> None:
         super().__init__(detail)
         self.state = state
 
+    @property
+    def members(self) -> Mapping[str, Any]:
+        return {"state": self.state}
 
-class DeploymentRefused(RunsError):
+
+class DeploymentRefused(Refusal):
     """A folder that cannot be deployed; `errors` carry `file:line` as their path."""
 
     title = "The deployment was refused"
+    status = 422

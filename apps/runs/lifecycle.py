@@ -1,5 +1,5 @@
-"""The verbs that move a run: trigger (in `triggering.py`), fail, cancel, expire. Claiming is in `queues`, leases are in
-`workers`.
+"""The verbs that move a run: trigger (in `trigger/create.py`), start, complete, fail, cancel, expire. Claiming is in
+`queues`, leases are in `workers`.
 
 Each move is one conditional UPDATE that names the state it expects; a loser of a race changes nothing.
 """
@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from psycopg import AsyncConnection
 
-from apps.runs.broadcast import announce_runs
+from apps.live.notify import announce, announce_now, announce_runs
+from apps.live.topics import TASKS
+from apps.protocol import Finish, Start
 from apps.runs.errors import IllegalMove, RunNotFound
+from apps.runs.logs import storable_error
 from apps.runs.models import Run
 from apps.runs.retry import (
     COOLING_FROM,
@@ -29,11 +33,11 @@ from apps.runs.retry import (
     RetryCurve,
     next_move,
 )
-from apps.runs.statements import statement
 from apps.runs.states import BUDGET_OUTCOMES, CANCELABLE_AT_ONCE, Outcome, RunState, state_words
-from apps.runs.terms import refuse_unknown_task as refuse_unknown_task
-from apps.runs.triggering import trigger as trigger
-from apps.runs.triggering import trigger_batch as trigger_batch
+from apps.runs.tasks.terms import refuse_unknown_task as refuse_unknown_task
+from apps.runs.trigger.create import trigger as trigger
+from apps.runs.trigger.create import trigger_batch as trigger_batch
+from apps.storage.statements import bytes_array, statement, uuid_array
 
 EXPIRE_LIMIT = 1000
 
@@ -79,69 +83,106 @@ def expire_runs(*, limit: int = EXPIRE_LIMIT) -> list[UUID]:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptEnd:
-    """How an attempt that did not complete ended, as its worker or the lease keeper tells it."""
-
-    run_id: UUID
-    token: bytes
-    outcome: Outcome
-    error: dict[str, Any] | None = None
-    retry_after_seconds: float | None = None
-    is_abort: bool = False
-    start: Mapping[str, Any] = field(default_factory=dict)
-    """container, start_kind, resumed_from, running_seconds, exit_code, peak_memory_bytes: what is known of it."""
-
-    @property
-    def is_failure(self) -> bool:
-        """Whether the task's own code is what did not succeed."""
-        return self.outcome in BUDGET_OUTCOMES
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """What the sender of an attempt's end is told; the same for each repeat of the same token."""
+    """What the sender of an attempt's start or end is told; the same for each repeat of the same token."""
 
-    is_stale: bool
-    state: str
+    is_stale: bool = False
+    state: str = ""
+    """Of the run after the attempt's end."""
     is_held: bool = False
     """Another transaction holds the run or the control of its task: nothing was done, ask again."""
 
 
-HELD_ANSWER = Answer(is_stale=False, state="", is_held=True)
+HELD = Answer(is_held=True)
+STALE = Answer(is_stale=True)
+STARTED = Answer()
+COMPLETED = Answer(state=RunState.COMPLETED.value)
 
 
-def fail_attempts(ends: Sequence[AttemptEnd], *, waits: bool = True) -> list[Answer]:
-    """Ends attempts that did not complete and moves their runs on; one answer per item, in order.
+async def start_attempts(
+    database: AsyncConnection[Any], starts: Sequence[Start], *, waits: bool = False
+) -> list[Answer]:
+    """Records that attempts' processes began, in one transaction; one answer per item, in order."""
+    rows = await START_ATTEMPTS.run_on(
+        database,
+        waits=waits,
+        run_ids=uuid_array(item.run_id for item in starts),
+        tokens=bytes_array(item.token for item in starts),
+        containers=[item.container for item in starts],
+        start_kinds=[item.start_kind for item in starts],
+        resumed_froms=[item.resumed_from for item in starts],
+        running_seconds=[item.running_seconds for item in starts],
+    )
+    return [HELD if row.is_held else STALE if row.is_stale else STARTED for row in rows]
+
+
+async def complete_attempts(
+    database: AsyncConnection[Any], finishes: Sequence[Finish], *, waits: bool = False
+) -> list[Answer]:
+    """Completes runs and their attempts, in one transaction; one answer per item, in order.
+
+    What others hold is answered as held, unless it `waits` for their rows.
+    """
+    rows = await COMPLETE_ATTEMPTS.run_on(
+        database,
+        waits=waits,
+        run_ids=uuid_array(item.run_id for item in finishes),
+        tokens=bytes_array(item.token for item in finishes),
+        outputs=[(item.output or b"null").decode() for item in finishes],
+        containers=[item.container for item in finishes],
+        start_kinds=[item.start_kind for item in finishes],
+        resumed_froms=[item.resumed_from for item in finishes],
+        running_seconds=[item.running_seconds or 0.0 for item in finishes],
+        peak_memory_bytes=[item.peak_memory_bytes for item in finishes],
+    )
+    announce_now(TASKS, rows[0].recovered or () if rows else ())
+    return [_completion(row) for row in rows]
+
+
+def _completion(row: Any) -> Answer:
+    if not row.is_stale or row.outcome == Outcome.COMPLETED:
+        return COMPLETED
+    # Stale and not ended: it waited for whoever ended it and read the attempt as it was before, so it has to ask again.
+    return HELD if row.is_held or row.outcome == "" else STALE
+
+
+def fail_attempts(ends: Sequence[Finish], *, waits: bool = True) -> list[Answer]:
+    """Ends attempts that did not complete, by their outcome, and moves their runs on; one answer per item, in order.
 
     A stale token changes nothing; a token whose attempt has ended gets the answer that it got then. Rows that others
     hold are waited for, at most as long as `lock_timeout` allows; without `waits` their items are answered as held.
     """
     with transaction.atomic():
         locked = {(row.run_id, row.token): row for row in _lock(ends, waits=waits)}
-        moves: dict[tuple[UUID, bytes], tuple[AttemptEnd, Move]] = {}
+        moves: dict[tuple[UUID, bytes], tuple[Finish, Move]] = {}
         for end in ends:
             row = locked.get((end.run_id, end.token))
             if row is not None and row.is_live and not row.is_held:
                 moves.setdefault((end.run_id, end.token), (end, _next_move(end, row)))
         if moves:
             _write_moves(moves.values())
-            _note_failures([(locked[key].task_id, key[0]) for key, (end, _) in moves.items() if end.is_failure])
+            _note_failures([(locked[key].task_id, key[0]) for key, (end, _) in moves.items() if _is_failure(end)])
             is_pending = any(move.state is RunState.PENDING for _, move in moves.values())
             announce_runs([run_id for run_id, _ in moves], is_pending=is_pending)
     return [_answer(end, locked, moves) for end in ends]
 
 
-def _lock(ends: Sequence[AttemptEnd], *, waits: bool) -> list[Any]:
+def _lock(ends: Sequence[Finish], *, waits: bool) -> list[Any]:
     lock = LOCK_ATTEMPTS.run_waiting if waits else LOCK_ATTEMPTS.run
     parameters = {
         "run_ids": [end.run_id for end in ends],
         "tokens": [end.token for end in ends],
-        "are_failures": [end.is_failure for end in ends],
+        "are_failures": [_is_failure(end) for end in ends],
     }
     rows = lock(**parameters)
     # Who waited for a lock reads the run as it is and its attempt as it was: a second look sees both as they are.
     is_outdated = any(not row.is_live and not row.outcome and not row.is_held for row in rows)
     return lock(**parameters) if is_outdated else rows
+
+
+def _is_failure(end: Finish) -> bool:
+    """Whether the task's own code is what did not succeed."""
+    return end.outcome in BUDGET_OUTCOMES
 
 
 def _note_failures(failures: Sequence[tuple[str, UUID]]) -> None:
@@ -153,11 +194,12 @@ def _note_failures(failures: Sequence[tuple[str, UUID]]) -> None:
             runs_kept=COOLING_RUNS_KEPT,
             longest_seconds=COOLING_LONGEST_SECONDS,
         )
+        announce(TASKS, {task_id for task_id, _ in failures})
 
 
-def _next_move(end: AttemptEnd, row: Any) -> Move:
+def _next_move(end: Finish, row: Any) -> Move:
     ended = EndedAttempt(
-        outcome=end.outcome,
+        outcome=Outcome(end.outcome),
         budget_count=row.budget_count + 1,
         kill_count=row.kill_count + 1,
         start_failure_count=row.start_failure_count + 1,
@@ -170,48 +212,51 @@ def _next_move(end: AttemptEnd, row: Any) -> Move:
     return next_move(ended, random.random())  # noqa: S311 - jitter, not a secret
 
 
-def _write_moves(moves: Iterable[tuple[AttemptEnd, Move]]) -> None:
+def _write_moves(moves: Iterable[tuple[Finish, Move]]) -> None:
     from psycopg.types.json import Json
 
-    rows = [
-        {
-            "run_id": str(end.run_id),
-            "token": end.token.hex(),
-            "outcome": end.outcome.value,
-            "state": move.state.value,
-            "delay_seconds": move.delay_seconds,
-            "error": _error_of(end, move),
-            "attempt_error": end.error,
-            **{name: end.start.get(name) for name in ATTEMPT_FACTS},
-        }
-        for end, move in moves
-    ]
-    FAIL_ATTEMPTS.run(rows=Json(rows))
+    FAIL_ATTEMPTS.run(rows=Json([_row_of(end, move) for end, move in moves]))
 
 
-ATTEMPT_FACTS = ("container", "start_kind", "resumed_from", "running_seconds", "exit_code", "peak_memory_bytes")
+def _row_of(end: Finish, move: Move) -> dict[str, Any]:
+    error = None if end.error is None else storable_error(end.error)
+    return {
+        "run_id": str(end.run_id),
+        "token": end.token.hex(),
+        "outcome": end.outcome,
+        "state": move.state.value,
+        "delay_seconds": move.delay_seconds,
+        "error": _error_of(end, move, error),
+        "attempt_error": error,
+        "container": end.container,
+        "start_kind": end.start_kind,
+        "resumed_from": end.resumed_from,
+        "running_seconds": end.running_seconds,
+        "exit_code": end.exit_code,
+        "peak_memory_bytes": end.peak_memory_bytes,
+    }
 
 
-def _error_of(end: AttemptEnd, move: Move) -> dict[str, Any] | None:
+def _error_of(end: Finish, move: Move, error: dict[str, str] | None) -> dict[str, str] | None:
     """The run's error after this attempt; a dead letter always has one that says why."""
-    if end.error is not None:
-        return {**end.error, "reason": move.reason} if move.reason else end.error
+    if error is not None:
+        return {**error, "reason": move.reason} if move.reason else error
     if move.state is RunState.DEAD_LETTER:
-        return {"type": end.outcome.value, "message": move.reason, "stack": "", "reason": move.reason}
+        return {"type": end.outcome, "message": move.reason, "stack": "", "reason": move.reason}
     return None
 
 
 def _answer(
-    end: AttemptEnd,
+    end: Finish,
     locked: Mapping[tuple[UUID, bytes], Any],
-    moves: Mapping[tuple[UUID, bytes], tuple[AttemptEnd, Move]],
+    moves: Mapping[tuple[UUID, bytes], tuple[Finish, Move]],
 ) -> Answer:
     key = (end.run_id, end.token)
     if key in moves:
-        return Answer(is_stale=False, state=moves[key][1].state.value)
+        return Answer(state=moves[key][1].state.value)
     row = locked.get(key)
     if row is not None and row.is_held and not row.outcome:
-        return HELD_ANSWER
-    if row is not None and row.outcome == end.outcome.value and row.answer is not None:
-        return Answer(is_stale=False, state=json.loads(row.answer)["state"])
-    return Answer(is_stale=True, state="")
+        return HELD
+    if row is not None and row.outcome == end.outcome and row.answer is not None:
+        return Answer(state=json.loads(row.answer)["state"])
+    return STALE

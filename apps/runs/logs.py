@@ -1,16 +1,16 @@
 """Storing what tasks write: log lines in batches, each under its attempt token; errors made safe to store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from psycopg import AsyncConnection
 from trigger_sdk.times import TimeRefused, read_time
 
-from apps.runs.ids import uuid7
-from apps.runs.statements import statement
+from apps.protocol import LogBatch
+from apps.storage.ids import uuid7
+from apps.storage.statements import statement
+from apps.storage.values import storable_fields
 
 TEXT_MAX_CHARACTERS = 64 * 1024
 LEVELS = ("debug", "info", "warning", "error")
@@ -19,35 +19,23 @@ SOURCES = ("log", "stdout", "stderr", "system")
 SAVE_LOG_LINES = statement(__file__, "save_log_lines")
 
 
-@dataclass(frozen=True, slots=True)
-class NewLogLine:
-    run_id: UUID
-    token: bytes
-    attempt: int
-    sequence: int
-    level: str
-    source: str
-    message: str
-    fields: str | None
-    logged_at: str
-
-
-async def save(database: AsyncConnection[Any], lines: Sequence[NewLogLine]) -> set[int]:
-    """Commits the lines; returns the positions (from 0) of those whose token was refused. Repeats change nothing."""
+async def save(database: AsyncConnection[Any], batches: Sequence[LogBatch]) -> set[bytes]:
+    """Commits the lines; returns the tokens that were refused. Repeats change nothing."""
+    lines = [(batch, line) for batch in batches for line in batch.lines]
     rows = await SAVE_LOG_LINES.run_on(
         database,
         ids=[uuid7() for _ in lines],
-        run_ids=[line.run_id for line in lines],
-        tokens=[line.token for line in lines],
-        attempts=[line.attempt for line in lines],
-        sequences=[line.sequence for line in lines],
-        levels=[line.level if line.level in LEVELS else "info" for line in lines],
-        sources=[line.source if line.source in SOURCES else "log" for line in lines],
-        messages=[_storable(line.message) for line in lines],
-        fields=[line.fields for line in lines],
-        logged_ats=[_storable_time(line.logged_at) for line in lines],
+        run_ids=[batch.run_id for batch, _ in lines],
+        tokens=[batch.token for batch, _ in lines],
+        attempts=[batch.attempt for batch, _ in lines],
+        sequences=[line.sequence for _, line in lines],
+        levels=[line.level if line.level in LEVELS else "info" for _, line in lines],
+        sources=[line.source if line.source in SOURCES else "log" for _, line in lines],
+        messages=[_storable(line.message) for _, line in lines],
+        fields=[storable_fields(line.fields) for _, line in lines],
+        logged_ats=[_storable_time(line.at) for _, line in lines],
     )
-    return {row.ord - 1 for row in rows}
+    return {lines[row.ord - 1][0].token for row in rows}
 
 
 def _storable_time(text: str) -> datetime:

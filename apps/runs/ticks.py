@@ -1,7 +1,7 @@
 """What the coordinator does for runs by the clock; each step is safe to repeat and to run in two processes."""
 
-from apps.runs.idempotency import drop_expired_keys
 from apps.runs.lifecycle import expire_runs
+from apps.runs.trigger.idempotency import drop_expired_keys
 
 STEP_LIMIT = 1000
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
-from apps.runs.rendering import timestamp
+from apps.http.answers import timestamp
 from apps.runs.states import RunState
 
 WAITING_STATES = frozenset({RunState.DELAYED, RunState.PENDING, RunState.RETRYING, RunState.WAITING})
@@ -61,15 +61,3 @@ def register_waiting_reader(reader: WaitingReader) -> None:
 def waiting_reason(run_id: UUID, state: str) -> Reason | None:
     """`state` as the caller read it: of runs that wait for nothing, nothing is asked."""
     return _reader.reason(run_id) if state in WAITING_STATES else None
-
-
-def reason_row(reason: Reason | None) -> dict[str, Any] | None:
-    """As the API shows it."""
-    if reason is None:
-        return None
-    return {
-        "code": reason.code,
-        "text": reason.sentence,
-        "blocking_runs": list(reason.blocking_runs),
-        "until": timestamp(reason.until),
-    }

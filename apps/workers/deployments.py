@@ -6,8 +6,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from apps.runs.statements import statement
-from apps.workers.protocol import DeploymentReply, TaskOptions
+from apps.protocol import DeploymentReply, TaskOptions
+from apps.storage.statements import statement
 
 LOAD_DEPLOYMENT = statement(__file__, "load_deployment")
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +10,10 @@ import msgspec
 from django.db import OperationalError, transaction
 from psycopg import AsyncConnection
 
-from apps.runs.lifecycle import AttemptEnd, fail_attempts
-from apps.runs.statements import is_held, statement
+from apps.protocol import LEASE_SECONDS, SUSPECT_SECONDS, Finish, Lease, Registration
+from apps.runs.lifecycle import fail_attempts
 from apps.runs.states import Outcome
-from apps.workers.protocol import LEASE_SECONDS, SUSPECT_SECONDS, Lease, Registration
+from apps.storage.statements import is_held, statement
 
 PULSE_SILENCE_SECONDS = 15
 """Coordinators stamp the pulse every 5 s; three missed ones mean that the database was away."""
@@ -43,14 +44,23 @@ LOST_ERROR = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """`has_changed`: a suspicion ended, or the worker stopped or is there again."""
+
+    is_known: bool
+    has_changed: bool
+
+
 async def register(database: AsyncConnection[Any], registration: Registration) -> None:
     """Adds a worker that has just started, or brings back one that registers again."""
     await REGISTER_WORKER.run_on(database, **msgspec.structs.asdict(registration))
 
 
-async def touch(database: AsyncConnection[Any], *, worker_id: UUID, is_stopping: bool = False) -> bool:
-    """Any contact clears a suspicion; False where the worker is unknown and has to register again."""
-    return bool(await TOUCH_WORKER.run_on(database, worker_id=worker_id, is_stopping=is_stopping))
+async def touch(database: AsyncConnection[Any], *, worker_id: UUID, is_stopping: bool = False) -> Contact:
+    """Any contact clears a suspicion; an unknown worker has to register again."""
+    rows = await TOUCH_WORKER.run_on(database, worker_id=worker_id, is_stopping=is_stopping)
+    return Contact(is_known=bool(rows), has_changed=any(row.has_changed for row in rows))
 
 
 async def suspect(database: AsyncConnection[Any], *, worker_id: UUID) -> None:
@@ -58,9 +68,10 @@ async def suspect(database: AsyncConnection[Any], *, worker_id: UUID) -> None:
     await SUSPECT_WORKER.run_on(database, worker_id=worker_id)
 
 
-async def clear_suspicions(database: AsyncConnection[Any], *, worker_ids: Sequence[UUID]) -> None:
-    """These workers keep a poll open at a coordinator, whatever became of their other connections."""
-    await CLEAR_SUSPICIONS.run_on(database, worker_ids=list(worker_ids))
+async def clear_suspicions(database: AsyncConnection[Any], *, worker_ids: Sequence[UUID]) -> list[UUID]:
+    """These workers keep a poll open at a coordinator, whatever became of their other connections; returns those that
+    were suspected."""
+    return [row.id for row in await CLEAR_SUSPICIONS.run_on(database, worker_ids=list(worker_ids))]
 
 
 async def renew(database: AsyncConnection[Any], *, worker_id: UUID, leases: Sequence[Lease]) -> list[Any]:
@@ -138,7 +149,7 @@ def _expired(*, after: UUID | None, limit: int) -> list[Any]:
     )
 
 
-def _end_of(row: Any) -> AttemptEnd:
+def _end_of(row: Any) -> Finish:
     if not row.has_begun:
-        return AttemptEnd(row.run_id, row.token, Outcome.RELEASED)
-    return AttemptEnd(row.run_id, row.token, Outcome.LOST, error=LOST_ERROR)
+        return Finish(row.run_id, row.token, Outcome.RELEASED)
+    return Finish(row.run_id, row.token, Outcome.LOST, error=LOST_ERROR)

@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from apps.runs.ids import public_id
+from apps.storage.ids import public_id
 
 
 class Worker(models.Model):

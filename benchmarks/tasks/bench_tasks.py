@@ -51,7 +51,7 @@ def flood(kind: str, seconds: float) -> None:
     """Writes frames of one kind to the run's own socket, past the SDK, and throws the answers away."""
     import threading
 
-    from trigger_sdk.context import active_run
+    from trigger_sdk.run.context import active_run
     from trigger_sdk.wire import encode_frame
 
     run = active_run()

@@ -1,6 +1,6 @@
 """Stands in for a paid language model: a few rules that read the transcript and say what to do next.
 
-It is a small program and no model, so that the example runs without a network and always decides alike. What is true to
+It is a small program, not a model, so the example needs no network and always decides the same way. What is true to
 life is its use: one call per turn, each call costs money, and a repeated idempotency key is answered without a charge.
 """
 
@@ -33,7 +33,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the model wants next: tools, or nothing more, because it has the answer. `cost_cents` was paid for it."""
+    """What the model wants next: tools, or nothing more because it has the answer. `cost_cents` is what it cost."""
 
     thought: str
     calls: list[ToolCall]
@@ -42,7 +42,7 @@ class Decision:
 
 
 class Model:
-    """`charged` is the provider's book: cents by key. In a worker it ends with the attempt's process."""
+    """`charged` is the provider's ledger: cents by key. In a worker it ends with the attempt's process."""
 
     def __init__(self, latency_seconds: float = 0.8) -> None:
         self.latency_seconds = latency_seconds
@@ -82,7 +82,7 @@ def _searches(question: str) -> list[ToolCall]:
 
 
 def _expression(amounts: list[tuple[str, str]], texts: list[str], searches: list[ToolCall]) -> str | None:
-    """`3 * 24.50 + 14.00`; None where a price is missing."""
+    """`3 * 24.50 + 14.00`; None if a price is missing."""
     prices = [_price_in(text, call) for text, call in zip(texts, searches, strict=True)]
     known = [price for price in prices if price is not None]
     if len(known) < len(prices):

@@ -1,7 +1,7 @@
-"""An agent: it asks a model what to do, uses the tools that it names, and asks again, until there is an answer.
+"""An agent: it asks a model what to do, uses the tools it names, and asks again, until there is an answer.
 
-Each turn of the model and each use of a tool is a step. After a crash the loop runs again from the top, is given every
-finished turn from what is stored, and goes on where it stood: nothing that was paid for is paid for twice.
+Each turn of the model and each use of a tool is a step. After a crash the loop runs again from the top, gets every
+finished turn from what is stored, and continues where it was: nothing is paid for twice.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What the agent can do beside thinking: look into a folder of documents, and calculate.
+"""What the agent can do besides thinking: search a folder of documents, and calculate.
 
-A tool takes text and gives text, like the tools of a language model; ToolFailed says why it could not.
+A tool takes text and returns text, like the tools of a language model; ToolFailed says why it could not.
 """
 
 import ast
@@ -21,7 +21,7 @@ _STOP_WORDS = frozenset({
     "a", "an", "and", "are", "be", "can", "do", "doe", "for", "how", "i", "in", "it", "of", "or", "per", "the", "to",
     "we", "what", "who", "with",
 })  # fmt: skip
-"""Without their plural, as `_words` leaves them."""
+"""In the singular, as `_words` returns them."""
 _OPERATORS: dict[type[ast.operator], Callable[[Decimal, Decimal], Decimal]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -35,14 +35,14 @@ class ToolFailed(Exception):
 
 
 class Tools:
-    """The tools by name. `latency_seconds` is what one use takes."""
+    """The tools by name. `latency_seconds` is how long one use takes."""
 
     def __init__(self, folder: Path, latency_seconds: float = 0.4) -> None:
         self.folder = folder
         self.latency_seconds = latency_seconds
 
     async def use(self, name: str, argument: str, *, is_failing: bool = False) -> str:
-        """The tool's text. ToolFailed if it knows no such thing, or if it `is_failing` in a run's first attempt."""
+        """The tool's text. ToolFailed if there is no such tool, or if it `is_failing` in a run's first attempt."""
         await asyncio.sleep(self.latency_seconds)
         run = current_run()
         if is_failing and run is not None and run.attempt_number == 1:
@@ -74,7 +74,7 @@ def search(folder: Path, query: str) -> str:
 
 
 def _words(text: str) -> set[str]:
-    """Words without their plural, so that `bags` finds `bag`."""
+    """Words without a plural `s`, so that `bags` finds `bag`."""
     return {word.removesuffix("s") for word in re.findall(r"\w+", text.lower())} - _STOP_WORDS
 
 
@@ -92,4 +92,4 @@ def _value(node: ast.expr, expression: str) -> Decimal:
         return Decimal(ast.get_source_segment(expression, node) or "")
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](_value(node.left, expression), _value(node.right, expression))
-    raise ToolFailed(f"`{ast.unparse(node)}` is no number and no sum")
+    raise ToolFailed(f"`{ast.unparse(node)}` is neither a number nor a sum")

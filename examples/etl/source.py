@@ -1,6 +1,6 @@
 """Where the pipeline gets its rows: a made-up bicycle hire's export, read page by page like a web service.
 
-The rows are a file beside this module, so that the example needs no network. An outage can be asked for.
+The rows are in a file next to this module, so the example needs no network. An outage can be requested.
 """
 
 import time
@@ -13,11 +13,11 @@ DATA = Path(__file__).parent / "data" / "trips.csv"
 
 
 class SourceUnavailable(Exception):
-    """The source did not answer; what was asked for may be asked again."""
+    """The source did not answer; the request may be repeated."""
 
 
 class TripSource:
-    """An export of CSV lines below a header. `latency_seconds` is what one request takes."""
+    """An export of CSV lines below a header. `latency_seconds` is how long one request takes."""
 
     def __init__(self, path: Path, latency_seconds: float = 0.15) -> None:
         self.path = path
@@ -33,7 +33,7 @@ class TripSource:
         """The lines of page `number`, counted from 1. SourceUnavailable if it is `fails_at` in a first attempt."""
         time.sleep(self.latency_seconds)
         run = current_run()
-        # Nothing in a container outlives it: the number of the attempt is all that an outage can end by.
+        # Nothing outlives the container, so only the attempt's number can decide when an outage ends.
         if number == fails_at and run is not None and run.attempt_number == 1:
             raise SourceUnavailable(f"page {number}: the source answered 503")
         first = 1 + (number - 1) * page_size

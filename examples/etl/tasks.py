@@ -1,6 +1,6 @@
-"""A month of bicycle trips becomes a report: fetch, parse, aggregate, report, with a checkpoint behind each stage.
+"""A month of bicycle trips becomes a report: fetch, parse, aggregate, report, with a checkpoint after each stage.
 
-The pages of the source are steps: of twelve pages, a retry fetches those that are missing.
+The pages of the source are steps: of twelve pages, a retry fetches only the missing ones.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""Trips from CSV lines, and sums over them: pure functions that know nothing of runs, files or checkpoints.
+"""Trips from CSV lines, and sums over them: pure functions that know nothing about runs, files or checkpoints.
 
-A row that cannot be read is no reason to stop: it is kept with its line and the reason, and counted in the report.
+A row that cannot be read does not stop the run: it is kept with its line and the reason, and counted in the report.
 """
 
 from collections import Counter
@@ -55,11 +55,11 @@ class Totals:
 
 
 class RowError(ValueError):
-    """Says in a few words why a row is left out; the words are what the report counts by."""
+    """Says in a few words why a row is left out; the report counts by these words."""
 
 
 def parse(lines: Iterable[str]) -> Parsed:
-    """Every row as a trip or as a rejected row; of rows with the same id the first counts."""
+    """Every row as a trip or as a rejected row; if rows have the same id, the first one counts."""
     trips: list[Trip] = []
     rejected: list[Rejected] = []
     seen: set[str] = set()
@@ -77,7 +77,7 @@ def parse(lines: Iterable[str]) -> Parsed:
 
 
 def parse_row(text: str) -> Trip:
-    """The trip of one line; RowError where a column is missing or makes no sense."""
+    """The trip of one line; RowError if a column is missing or makes no sense."""
     cells = text.split(",")
     if len(cells) != len(COLUMNS):
         raise RowError("wrong number of columns")
@@ -116,7 +116,7 @@ def _amount(text: str) -> Decimal:
 
 
 def aggregate(trips: Iterable[Trip]) -> Totals:
-    """Sums by kind of bicycle, and the number of trips by day and by the station that they start from."""
+    """Sums by kind of bicycle, and the number of trips by day and by starting station."""
     by_bike: dict[str, BikeTotals] = {}
     by_day: Counter[str] = Counter()
     by_station: Counter[str] = Counter()
@@ -151,7 +151,7 @@ def report(totals: Totals, row_count: int, rejected: list[Rejected]) -> dict[str
 
 
 def _most(counts: dict[str, int]) -> dict[str, Any]:
-    """The name with the largest count, the first in the alphabet of several; nothing of nothing."""
+    """The name with the largest count, alphabetically first if there are several; empty if there are none."""
     if not counts:
         return {}
     name = min(counts, key=lambda name: (-counts[name], name))

@@ -1,6 +1,6 @@
 """The shop's services as a task sees them: a database, a payment provider and a mail service, each with its own delay.
 
-The provider's declines follow from the order's id and the run's attempt, so that the example fails in the same way in
+The provider's declines follow from the order's id and the run's attempt, so the example fails in the same way in
 a container, where nothing of an earlier attempt is left. What does last is written below SHOP_FOLDER, if that is set:
 with it you can see which service was called how often, whatever became of the runs.
 """
@@ -21,11 +21,11 @@ LEDGER_NAME = "calls.jsonl"
 
 
 class PaymentDeclined(Exception):
-    """The provider did not take the money."""
+    """The provider did not accept the payment."""
 
 
 class Database:
-    """Orders by id; every id exists, with contents that follow from it."""
+    """Orders by id; every id exists, and its contents follow from it."""
 
     def fetch_order(self, order_id: str) -> dict[str, Any]:
         log.info("reading the order from the database", order_id=order_id)
@@ -49,7 +49,7 @@ class Database:
 
 
 class Payments:
-    """A provider on a shaky line."""
+    """A provider with an unreliable connection."""
 
     def charge(self, order: dict[str, Any], *, idempotency_key: str) -> dict[str, Any]:
         log.info("asking the payment provider", order_id=order["id"], amount=order["total"])
@@ -81,7 +81,7 @@ def _number(name: str) -> int:
 
 
 def _record(call: str, subject: str) -> None:
-    """Adds one line to the ledger; a single small append is whole even if two runs write at once."""
+    """Adds one line to the ledger; a single small append stays whole even if two runs write at once."""
     folder = os.environ.get("SHOP_FOLDER")
     if folder is None:
         return

@@ -1,6 +1,6 @@
-"""An order's way through a shop: fetch it, charge it, take it from the stock. Each checkpoint is a place to go on from.
+"""An order's way through a shop: fetch it, charge it, take it from stock. Each checkpoint is a place to continue from.
 
-Order ids decide what happens: `A…` is declined once and then paid, `F…` is never paid, `OK…` goes through at once.
+The order id decides what happens: `A…` is declined once and then paid, `F…` is never paid, `OK…` goes through at once.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-// Keyboard: the keys of _keys.html. An element with data-key="<key>" is clicked by that key.
+// Keyboard: the keys of _keys.html. An element with data-key="<key>" is clicked by that key, one with
+// data-go="<key>" by g and that key.
 (() => {
-  const PLACES = { r: "/runs", t: "/tasks" };
   const ROUTE_WAIT = 1200;
   let goUntil = 0, chosen = -1;
 
@@ -18,7 +18,7 @@
   const act = (key) => {
     if (performance.now() < goUntil) {
       goUntil = 0;
-      const link = document.querySelector(`.nav a[href="${PLACES[key]}"]`);
+      const link = document.querySelector(`[data-go="${CSS.escape(key)}"]`);
       if (link) { link.click(); return true; }
     }
     if (key === "g") { goUntil = performance.now() + ROUTE_WAIT; return true; }

@@ -17,16 +17,17 @@ import pytest
 from docker.errors import DockerException
 from trigger_sdk.wire import Frame
 
-from apps.runs.archives import build_archive
-from apps.workers.node.attempts import Attempt, ProcessEnd
+from apps.protocol import Claim, DeploymentReply, Finish, TaskOptions
+from apps.runs.tasks.archives import build_archive
+from apps.workers.node.attempts.attempt import Attempt
 from apps.workers.node.config import Config
-from apps.workers.node.connections import ChildConnection
-from apps.workers.node.executors.base import Place
-from apps.workers.node.executors.docker import DockerExecutor
-from apps.workers.node.executors.docker_containers import LABEL_FOLDER
-from apps.workers.node.executors.docker_engine import Engine
-from apps.workers.node.executors.docker_images import LABEL_TASK_SET
-from apps.workers.protocol import Claim, DeploymentReply, Finish, TaskOptions
+from apps.workers.node.executors.base import RunPlace
+from apps.workers.node.executors.docker.containers import LABEL_FOLDER
+from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.docker.executor import DockerExecutor
+from apps.workers.node.executors.docker.images import LABEL_TASK_SET
+from apps.workers.node.hosts.ends import ProcessEnd
+from apps.workers.node.hosts.roles import ChildConnection
 from tests.session import PREFIX as SESSION_PREFIX
 
 BASE_IMAGE = os.environ.get("TRIGGER_BASE_IMAGE", "python:3.12-slim")
@@ -121,7 +122,7 @@ class ContainerRun:
                 deployment_id=uuid4(), payload=json.dumps(payload).encode(), max_attempts=3,
             )
         )  # fmt: skip
-        self.place: Place | None = None
+        self.place: RunPlace | None = None
         self.lines: list[str] = []
         self._executor = executor
         self._is_gated = is_gated

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from tests.acceptance.installation import DEADLINE_SECONDS, ROOT, Installation, until
 from tests.databases import new_cluster
-from trigger_site.embedded_postgres import EmbeddedPostgres
+from trigger_site.development.postgres import EmbeddedPostgres
 
 TOGETHER = 30
 """More callers at once than the pool has connections."""
@@ -32,12 +32,12 @@ MESSAGES: dict[str, wire.Message] = {
     "workers": wire.Registration(uuid4(), "w", "process", 1, wire.PROTOCOL_VERSION),
     "polls": wire.Poll(uuid4(), uuid4(), 1),
     "heartbeats": wire.Heartbeat(uuid4(), [wire.Lease(uuid4(), b"t")]),
-    "starts": wire.Starts([wire.Start(uuid4(), b"t", "box", "cold", 0.0)]),
-    "checkpoints": wire.Checkpoints([wire.CheckpointItem(uuid4(), b"t", "k", b"{}")]),
-    "logs": wire.Logs(
+    "starts": wire.Batch([wire.Start(uuid4(), b"t", "box", "cold", 0.0)]),
+    "checkpoints": wire.Batch([wire.CheckpointItem(uuid4(), b"t", "k", b"{}")]),
+    "logs": wire.Batch(
         [wire.LogBatch(uuid4(), b"t", 1, [wire.LogItem("info", "stdout", "x", "2026-01-01T00:00:00Z", 1)])]
     ),
-    "finishes": wire.Finishes([wire.Finish(uuid4(), b"t", "completed")]),
+    "finishes": wire.Batch([wire.Finish(uuid4(), b"t", "completed")]),
 }
 
 

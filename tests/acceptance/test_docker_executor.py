@@ -14,7 +14,7 @@ import pytest
 from docker.errors import APIError, NotFound
 
 from apps.workers.node.executors.base import ExecutorUnavailableError, StartFailedError
-from apps.workers.node.executors.docker_containers import NETWORK, NETWORK_OPTIONS
+from apps.workers.node.executors.docker.containers import NETWORK, NETWORK_OPTIONS
 from tests.acceptance.docker_support import (
     BASE_IMAGE,
     END_SECONDS,
@@ -265,7 +265,7 @@ async def test_engine_that_is_not_there_is_named(worker_folder: Path, monkeypatc
 async def test_container_that_nobody_holds_is_reaped(
     docker_client: docker.APIClient, worker_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.workers.node.executors.docker.REAP_SECONDS", 0.05)
+    monkeypatch.setattr("apps.workers.node.executors.docker.executor.REAP_SECONDS", 0.05)
     async with (
         open_executor(make_config(worker_folder)) as executor,
         running(executor, DEPLOYMENT, "greet", is_gated=True, name="Ada") as run,

@@ -11,8 +11,8 @@ import docker
 import pytest
 
 from apps.workers.node.executors.base import StartFailedError
-from apps.workers.node.executors.docker_engine import Engine
-from apps.workers.node.executors.docker_images import LABEL_LAYER, LABEL_TASK_SET, Images, tag_of
+from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.docker.images import LABEL_LAYER, LABEL_TASK_SET, Images, tag_of
 from tests.acceptance.docker_support import (
     BASE_IMAGE,
     TASK_SET,

@@ -6,7 +6,7 @@ import docker
 import msgspec
 import pytest
 
-from apps.workers.protocol import TaskOptions
+from apps.protocol import TaskOptions
 from tests.acceptance.docker_support import (
     MEMORY_BYTES,
     TASKS,

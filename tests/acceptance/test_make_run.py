@@ -1,8 +1,10 @@
 """`make run` as a person uses it: a process, its lines, its files, Ctrl-C; and what goes wrong is said clearly."""
 
+import html
 import http.client
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,10 +21,11 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import requests
 
 from tests.databases import copy_cluster
-from trigger_site.local import prepare_var, socket_dir, worker_dir
-from trigger_site.processes import own_folder
+from trigger_site.development.local import prepare_var, socket_dir, worker_dir
+from trigger_site.development.processes import own_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEALTHY_SECONDS = 180.0
@@ -162,6 +165,40 @@ def test_first_start_second_start_and_a_clean_stop(start: Callable[..., MakeRun]
 
 
 @WITH_CLUSTER
+def test_command_of_the_first_page_works_as_copied(start: Callable[..., MakeRun]) -> None:
+    run = start()
+    info = run.wait_until_healthy()
+    page = first_page(run, info["url"])
+
+    # The command finds the installation by the folder `var` where it is called, which is not the checkout's here.
+    (run.var_dir.parent / ".venv").symlink_to(ROOT / ".venv")
+    command = html.unescape(re.findall(r'data-copy="([^"]+)"', page)[0])
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=run.var_dir.parent,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=HEALTHY_SECONDS,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "completed" in (done.stdout + done.stderr).lower()
+    assert f"Try        {command}\n" in run.output
+    assert f"\n{command}\n" in (ROOT / "README.md").read_text()
+    assert "annot connect" not in run.output
+
+
+def first_page(run: MakeRun, url: str) -> str:
+    """What the printed link leads a newcomer to."""
+    link = next(word for line in run.output.splitlines() if "Dashboard" in line for word in line.split()[1:])
+    with requests.Session() as session:
+        form = session.get(link).text
+        token = re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)[0]
+        return session.post(link, data={"csrfmiddlewaretoken": token}, headers={"Referer": url}).text
+
+
+@WITH_CLUSTER
 def test_worker_has_neither_database_nor_secret_key(start: Callable[..., MakeRun]) -> None:
     info = start().wait_until_healthy()
 
@@ -262,7 +299,7 @@ def test_fresh_begins_with_an_empty_database(start: Callable[..., MakeRun]) -> N
 
 def test_folder_lock_is_free_when_its_owner_is_gone(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from trigger_site.processes import own_folder\n"
+        "import sys, time; from pathlib import Path; from trigger_site.development.processes import own_folder\n"
         "held = own_folder(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen(

@@ -1,6 +1,7 @@
 """The web process as production starts it: static files collected, probes by IP, foreign names refused."""
 
 import http.client
+import re
 import secrets
 import socket
 import subprocess
@@ -9,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.acceptance.installation import DEADLINE_SECONDS, ROOT, Installation, until
+
+PROXIED = {"Host": "jobs.example.org", "X-Forwarded-Proto": "https"}
 
 
 class Production(Installation):
@@ -29,10 +32,14 @@ class Production(Installation):
         )  # fmt: skip
 
     def answer(self, path: str, **headers: str) -> tuple[int, str]:
+        status, body, _ = self.load(path, headers)
+        return status, body.decode()
+
+    def load(self, path: str, headers: dict[str, str]) -> tuple[int, bytes, http.client.HTTPMessage]:
         with closing(http.client.HTTPConnection("127.0.0.1", self.web_port, timeout=DEADLINE_SECONDS)) as client:
             client.request("GET", path, headers=headers)
             response = client.getresponse()
-            return response.status, response.read().decode()
+            return response.status, response.read(), response.headers
 
     def is_listening(self) -> bool:
         try:
@@ -55,12 +62,30 @@ def test_web_refuses_to_start_until_the_static_files_are_collected(empty_databas
     try:
         until(site.is_listening, site.logs())
         until(lambda: site.answer("/ready")[0] == 200, "ready by IP, without HTTPS")
-        page = site.answer("/sign-in", Host="jobs.example.org", **{"X-Forwarded-Proto": "https"})
+        page = site.answer("/sign-in", **PROXIED)
         assert page[0] == 200
-        assert "/static/css/app." in page[1]
+        assert_loads_little(site, page[1])
         assert site.answer("/sign-in", Host="10.0.0.1", **{"X-Forwarded-Proto": "https"})[0] == 400
     finally:
         site.stop()
+
+
+def assert_loads_little(site: Production, page: str) -> None:
+    """One style sheet with all others in it; what is loaded is compressed, and kept by the browser for good."""
+    sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page)
+    scripts = re.findall(r'<script src="([^"]+)"', page)
+    assert len(sheets) == 1
+
+    for address in (*sheets, *scripts):
+        assert re.search(r"\.[0-9a-f]{12}\.(css|js)$", address), address
+        plain, small = (
+            site.load(address, {**PROXIED, "Accept-Encoding": coding}) for coding in ("identity", "br, gzip")
+        )
+        assert (plain[0], small[0]) == (200, 200), address
+        assert small[2]["Content-Encoding"] == "br", address
+        assert len(small[1]) < len(plain[1]), address
+        assert "immutable" in small[2]["Cache-Control"], address
+        assert b"@import" not in plain[1], address
 
 
 def test_a_port_that_is_taken_is_said(new_database: str, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import docker
 import pytest
 
 from apps.workers.node.executors.base import Executor, ExecutorUnavailableError
-from apps.workers.node.executors.docker_containers import ContainerSpec
-from apps.workers.node.executors.docker_engine import Engine
-from apps.workers.node.executors.docker_probe import Probe, ProbeError
+from apps.workers.node.executors.docker.containers import ContainerSpec
+from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.docker.probe import Probe, ProbeError
 from apps.workers.node.executors.select import PROBE_SECONDS, select_executor
 from tests.acceptance.docker_support import left_on_engine, make_config
 

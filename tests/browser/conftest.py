@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -88,8 +89,15 @@ def leave(page: Page) -> None:
 @pytest.fixture(scope="session")
 def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a web process of its own, on the database that these tests write to."""
+    with web_process(tmp_path_factory.mktemp("web")) as (url, _):
+        yield url
+
+
+@contextmanager
+def web_process(folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address of a web process on the tests' database, and the process."""
     port = reserve_port()
-    log = tmp_path_factory.mktemp("web") / "uvicorn.log"
+    log = folder / "uvicorn.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", "trigger_site.asgi:application", "--port", str(port)],
@@ -99,6 +107,7 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 "TRIGGER_DATABASE_URL": database_url(),
                 "TRIGGER_SECRET_KEY": settings.SECRET_KEY,
                 "TRIGGER_LISTEN_DATABASE_URL": settings.LISTEN_DATABASE_URL,
+                **variables,
             },
             stdout=output,
             stderr=output,
@@ -106,8 +115,9 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until_up(url, process, log)
-        yield url
+        yield url, process
     finally:
+        process.send_signal(signal.SIGCONT)  # a frozen one cannot end
         process.terminate()
         process.wait(START_SECONDS)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Page, WebSocketRoute, expect
 
-from apps.runs.broadcast import announce_now
+from apps.live.notify import announce_now
+from apps.live.topics import RUNS
 from apps.runs.models import Run, RunValue
 from tests.factories import make_attempt, make_checkpoint, make_log_line, make_run
 
@@ -27,7 +28,7 @@ def expect_no_reload(page: Page) -> None:
 
 def change(run: Run, **fields: Any) -> None:
     Run.objects.filter(pk=run.pk).update(**fields)
-    announce_now([str(run.id)])
+    announce_now(RUNS, [run.id])
 
 
 def complete(run: Run) -> None:
@@ -54,7 +55,7 @@ def test_new_run_waits_behind_a_pill_and_moves_no_row(signed_in: Page, site: str
     open_live(signed_in, f"{site}/runs")
 
     new = make_run("send-receipt")
-    announce_now([str(new.id)])
+    announce_now(RUNS, [new.id])
 
     pill = signed_in.get_by_role("link", name="1 new run")
     expect(pill).to_be_visible()
@@ -67,7 +68,7 @@ def test_new_run_waits_behind_a_pill_and_moves_no_row(signed_in: Page, site: str
 def test_empty_list_notices_the_first_run(signed_in: Page, site: str) -> None:
     open_live(signed_in, f"{site}/runs")
 
-    announce_now([str(make_run().id)])
+    announce_now(RUNS, [make_run().id])
 
     expect(signed_in.get_by_role("link", name="1 new run")).to_be_visible()
 
@@ -102,7 +103,7 @@ def test_no_change_is_lost_when_many_come_at_once(signed_in: Page, site: str) ->
     for number in range(40):
         make_checkpoint(run, f"page-{number}")
         make_log_line(run, f"line {number}")
-        announce_now([str(run.id)])
+        announce_now(RUNS, [run.id])
         signed_in.wait_for_timeout(7)  # spread over several refetches, so that some fall into a swap
 
     expect(signed_in.locator(".checkpoint")).to_have_count(40)

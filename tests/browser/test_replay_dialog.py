@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from apps.checkpoints.models import Checkpoint
-from apps.runs.broadcast import announce_now
+from apps.live.notify import announce_now
+from apps.live.topics import RUNS
 from apps.runs.models import Run, RunValue
 from tests.factories import make_attempt, make_checkpoint, make_run
 from tests.integration.checkpoints.orders import deploy, original_run, point
@@ -211,7 +212,7 @@ def test_requeue_appears_when_the_run_dies_before_the_viewers_eyes(signed_in: Pa
     expect(signed_in.get_by_role("link", name="Requeue")).to_have_count(0)
 
     Run.objects.filter(pk=letter.pk).update(state="dead_letter", finished_at=letter.finished_at, version=7)
-    announce_now([str(letter.id)])
+    announce_now(RUNS, [letter.id])
     signed_in.get_by_role("link", name="Requeue").click()
 
     expect(signed_in.get_by_role("dialog", name="Requeue the run")).to_contain_text("orders v2")
@@ -244,11 +245,11 @@ def test_steps_group_open_by_pages_grow_live_and_are_found(signed_in: Page, site
     group.get_by_role("link", name="Show the next 100 of 230").click()
     expect(group.locator(".checkpoint")).to_have_count(100)
     add_steps(run, range(230, 240))
-    announce_now([str(run.id)])
+    announce_now(RUNS, [run.id])
     expect(group).to_contain_text("240 steps")
     expect(group.locator(".checkpoint")).to_have_count(100)
     make_checkpoint(run, "crawled")
-    announce_now([str(run.id)])
+    announce_now(RUNS, [run.id])
     expect(signed_in.locator("#checkpoint-241")).to_contain_text("crawled")
 
     signed_in.get_by_label("Find a checkpoint or step by its key").fill("page-0237")
@@ -275,4 +276,4 @@ def attempt_again(run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(state="running", attempt_count=2, **lease)
     run.refresh_from_db()
     make_attempt(run, number=2)
-    announce_now([str(run.id)])
+    announce_now(RUNS, [run.id])

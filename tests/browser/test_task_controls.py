@@ -8,8 +8,8 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from apps.queues.controls import set_queue, set_task
-from apps.runs.ids import uuid7
 from apps.runs.models import Run, RunValue, TaskControl
+from apps.storage.ids import uuid7
 from tests.browser.test_accessibility import violations
 from tests.factories import make_run, make_task, make_user, make_worker
 

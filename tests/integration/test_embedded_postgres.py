@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from tests.databases import chosen_binaries
-from trigger_site.embedded_postgres import EmbeddedPostgres
-from trigger_site.postgres_binaries import Binaries, PostgresError, account_for, find_binaries
+from trigger_site.development.binaries import Binaries, PostgresError, account_for, find_binaries
+from trigger_site.development.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.sql
 
@@ -213,8 +213,8 @@ def test_killed_parent_takes_the_database_with_it(folder: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux tells a child of its parent's death")
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom trigger_site.embedded_postgres import EmbeddedPostgres\n"
-        "from trigger_site.postgres_binaries import Binaries\n"
+        "import sys, time\nfrom pathlib import Path\nfrom trigger_site.development.postgres import EmbeddedPostgres\n"
+        "from trigger_site.development.binaries import Binaries\n"
         "base, binaries = Path(sys.argv[1]), Binaries(Path(sys.argv[2]), int(sys.argv[3]))\n"
         "pg = EmbeddedPostgres(base / 'postgres', base / 'socket', binaries=binaries)\n"
         "pg.start()\nprint(pg.process.pid, flush=True)\ntime.sleep(60)"

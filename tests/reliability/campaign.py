@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from apps.runs.ids import public_id
+from apps.storage.ids import public_id
 from tests.reliability import campaign_faults as faults
 from tests.reliability.campaign_evidence import Ended, Entry, Evidence, Fault, Run, Stored
 from tests.reliability.campaign_frozen import FROZEN_SECONDS, Frozen
@@ -37,7 +37,7 @@ from tests.reliability.campaign_verdict import (
     judge,
     repeated_segments,
 )
-from trigger_site.embedded_postgres import EmbeddedPostgres
+from trigger_site.development.postgres import EmbeddedPostgres
 
 MINUTES = 4.0
 RUNS = {"process": 300, "docker": 60}

@@ -17,8 +17,8 @@ import docker
 import psutil
 from docker.errors import APIError, DockerException
 
-from apps.workers.node.executors.docker_containers import LABEL_ATTEMPT, LABEL_FOLDER
-from apps.workers.node.executors.docker_images import LABEL_TASK_SET
+from apps.workers.node.executors.docker.containers import LABEL_ATTEMPT, LABEL_FOLDER
+from apps.workers.node.executors.docker.images import LABEL_TASK_SET
 from tests.acceptance.docker_support import ADDRESS, missing_part
 from tests.acceptance.installation import ROOT
 

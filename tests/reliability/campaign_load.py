@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trigger_sdk import Client
-from trigger_sdk.http_api import ApiError, Unreachable
+from trigger_sdk.client.http_api import ApiError, Unreachable
 
 from tests.reliability.campaign_evidence import SEGMENTS
 from tests.reliability.campaign_site import TASK_IDS

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import psycopg
 
-from apps.runs.ids import public_id
+from apps.storage.ids import public_id
 from tests.reliability.campaign_evidence import Fault
 from tests.reliability.campaign_site import TARGET_SECONDS, TASK_IDS, CampaignSite
 

@@ -30,7 +30,7 @@ def ignore_tokens() -> None:
     """
     from apps.checkpoints import store
     from apps.runs import lifecycle
-    from apps.runs.statements import Statement
+    from apps.storage.statements import Statement
 
     for module in (store, lifecycle):
         for value in vars(module).values():
@@ -57,7 +57,7 @@ def lose_triggers() -> None:
     """One trigger in ten is acknowledged and not kept."""
     from django.db import transaction
 
-    from apps.runs import triggering
+    from apps.runs.trigger import create as triggering
 
     count = itertools.count(1)
 
@@ -73,12 +73,12 @@ def lose_triggers() -> None:
 
 def release_lost_attempts() -> None:
     """An attempt whose lease ended is said to have never begun."""
-    from apps.runs.lifecycle import AttemptEnd
+    from apps.protocol import Finish
     from apps.runs.states import Outcome
     from apps.workers import leases
 
-    def end_of(row: Any) -> AttemptEnd:
-        return AttemptEnd(row.run_id, row.token, Outcome.RELEASED)
+    def end_of(row: Any) -> Finish:
+        return Finish(row.run_id, row.token, Outcome.RELEASED)
 
     leases._end_of = end_of
 
@@ -115,7 +115,7 @@ PLANTS: dict[str, Callable[[], None]] = {
 def work(plant: str, arguments: list[str]) -> NoReturn:
     """The worker, which has a part in one of the bugs only."""
     from apps.workers.node import __main__ as node
-    from apps.workers.node.attempts import Attempt
+    from apps.workers.node.attempts.attempt import Attempt
     from tests.acceptance.installation import hand_token_over
 
     if plant == "ignore-tokens":

@@ -21,8 +21,8 @@ from tests.ports import reserve_port
 from tests.reliability.campaign_engine import Engine
 from tests.reliability.campaign_plants import planted_tasks
 from tests.reliability.campaign_wire import Wire
-from trigger_site.embedded_postgres import EmbeddedPostgres
-from trigger_site.processes import die_with_parent
+from trigger_site.development.postgres import EmbeddedPostgres
+from trigger_site.development.processes import die_with_parent
 
 TASKS = Path(__file__).parent / "campaign_tasks"
 TASK_IDS = tuple(f"campaign-{number}" for number in range(4))

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from trigger_sdk.http_api import ApiError
+from trigger_sdk.client.http_api import ApiError
 
 from tests.acceptance.installation import ROOT, Installation, answers, until
 from tests.reliability.kill_points import Fuse, read_fuses, write_fuses
 from tests.reliability.kill_verdict import Ended, Evidence, Stored, read_ledger
-from trigger_site.embedded_postgres import EmbeddedPostgres
+from trigger_site.development.postgres import EmbeddedPostgres
 
 TASKS = Path(__file__).parent / "kill_matrix_tasks"
 TASK = "ten-checkpoints"
@@ -249,6 +249,6 @@ def kill_site(lane_count: int) -> Iterator[KillSite]:
 
 
 def _uuid(public: str) -> str:
-    from apps.runs.ids import parse_public_id
+    from apps.storage.ids import parse_public_id
 
     return str(parse_public_id("run", public))

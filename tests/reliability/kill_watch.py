@@ -78,9 +78,9 @@ class Statements:
     def __init__(self, points: Points, database_url: str) -> None:
         self._points = points
         self._database_url = database_url
-        from apps.runs.statements import Statement
+        from apps.storage.statements import Statement
 
-        statements = [Statement(path) for path in ROOT.glob("apps/*/sql/*.sql")]
+        statements = [Statement(path) for path in ROOT.glob("apps/**/sql/*.sql")]
         self._names = {text: each.name for each in statements for text in (each.text, each.waiting_text)}
         self._unit = contextvars.ContextVar("unit", default="unit")
         self._thread = threading.local()
@@ -88,7 +88,7 @@ class Statements:
     def watch(self) -> None:
         import psycopg
 
-        from apps.queues import claims
+        from apps.queues.claim import claimer as claims
 
         self._connect = psycopg.connect
         self._plain_execute = psycopg.Cursor.execute
@@ -244,23 +244,23 @@ class Requests:
         aiohttp.ClientSession._request = watched  # type: ignore[method-assign, assignment]
 
     def _is_for_run(self, point: str) -> bool:
-        return point == "workers" or bool(self._worker is not None and self._worker._runs)
+        return point == "workers" or bool(self._worker is not None and self._worker._running)
 
 
 def _request_name(url: str, body: bytes | None) -> str:
-    from apps.workers import protocol as wire
+    from apps import protocol as wire
 
     first = url.removeprefix(COORDINATOR_PATH).split("/")[0]
     if first == "runs":
         return "stored"
     if first == "checkpoints" and body is not None:
-        items = wire.decode(body, wire.Checkpoints).items
+        items = wire.CHECKPOINTS.read(body)
         return f"checkpoints {items[0].key}" if len(items) == 1 else first
     return first
 
 
 def _is_news(status: int, raw: bytes) -> bool:
     """Whether a poll brought a run."""
-    from apps.workers import protocol as wire
+    from apps import protocol as wire
 
     return status == 200 and bool(wire.decode(raw, wire.PollReply).claims)

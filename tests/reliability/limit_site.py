@@ -12,12 +12,13 @@ from uuid import uuid4
 import psycopg
 from django.db import connections
 
-from apps.queues.claims import Claimer, promote_due
+from apps.protocol import Finish
+from apps.queues.claim.claimer import Claimer, promote_due
 from apps.queues.controls import set_queue, set_task
-from apps.runs.lifecycle import COMPLETE_ATTEMPTS, AttemptEnd, fail_attempts
+from apps.runs.lifecycle import COMPLETE_ATTEMPTS, fail_attempts
 from apps.runs.models import Run, RunValue
-from apps.runs.statements import Statement
 from apps.runs.states import FINAL_STATES, Outcome
+from apps.storage.statements import Statement
 from tests.factories import make_deployment, make_task
 
 CONFIRM_SECONDS = 10
@@ -71,7 +72,7 @@ async def _complete(database: Database, rows: Sequence[Any]) -> list[Any]:
 def fail(rows: Sequence[Any]) -> None:
     """In a thread of its own, as a coordinator does."""
     try:
-        fail_attempts([AttemptEnd(row.run_id, row.token, Outcome.FAILED, error={"type": "E"}) for row in rows])
+        fail_attempts([Finish(row.run_id, row.token, Outcome.FAILED, error={"type": "E"}) for row in rows])
     finally:
         connections.close_all()
 

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import psycopg
 from django.apps import apps
-from trigger_sdk.http_api import ApiError
+from trigger_sdk.client.http_api import ApiError
 
-from apps.runs.ids import parse_public_id
+from apps.storage.ids import parse_public_id
 from tests.acceptance.installation import Installation, installation, until
 
 TASKS = Path(__file__).parent / "lock_tasks"

@@ -11,7 +11,7 @@ import psycopg
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
-from apps.runs.statements import Statement
+from apps.storage.statements import Statement
 
 MODES = ("force_generic_plan", "force_custom_plan")
 COORDINATOR_SETTINGS = ("enable_seqscan = off",)

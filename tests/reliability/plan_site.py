@@ -11,8 +11,8 @@ from django.db import connection
 from django.utils import timezone
 
 from apps.queues.models import Queue, RateLimit
-from apps.runs.ids import uuid7
 from apps.runs.models import Attempt, Run, TaskControl
+from apps.storage.ids import uuid7
 from apps.workers.models import Pulse
 from tests.factories import make_attempt, make_checkpoint, make_deployment, make_run, make_task, make_worker
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import initialize, invariant, rule
 
 from apps.queues.bump import bump
 from apps.queues.controls import lift_cooldown, set_queue, set_task
-from apps.queues.dead_letters import discard, requeue
+from apps.queues.dead_letters.one import discard, requeue
 from apps.runs.errors import IllegalMove
 from apps.runs.lifecycle import cancel, trigger_batch
 from tests.reliability.queue_model_claims import orders

@@ -15,12 +15,12 @@ from django.db import connection
 from psycopg.rows import dict_row
 
 from apps.checkpoints import store
-from apps.queues import claims
+from apps.protocol import CheckpointItem, Finish, Lease
+from apps.queues.claim import claimer as claims
 from apps.runs import lifecycle
 from apps.runs.states import Outcome
 from apps.workers import leases
 from apps.workers.models import Worker
-from apps.workers.protocol import Lease
 from tests.factories import make_deployment, make_task
 from tests.reliability.queue_model_terms import WORKERS, Attempt
 
@@ -136,7 +136,7 @@ class Site:
         return {row.run_id: (row.is_stale, row.is_cancel_requested) for row in rows}
 
     def save(self, attempt: Attempt, key: str, data: str) -> store.Saved:
-        item = store.NewCheckpoint(attempt.run.id, attempt.token, key, data.encode(), [], None, kind="step")
+        item = CheckpointItem(attempt.run.id, attempt.token, key, data.encode(), [], None, kind="step")
         (saved,) = self.run(store.save(self.database, [item]))
         assert saved is not None, "nobody else saves at the same time"
         return saved
@@ -154,9 +154,7 @@ class Site:
         return [(row.is_stale, row.outcome) for row in rows]
 
     def fail(self, attempts: Sequence[Attempt], outcome: str, **fields: Any) -> list[lifecycle.Answer]:
-        return lifecycle.fail_attempts(
-            [lifecycle.AttemptEnd(a.run.id, a.token, Outcome(outcome), **fields) for a in attempts]
-        )
+        return lifecycle.fail_attempts([Finish(a.run.id, a.token, Outcome(outcome), **fields) for a in attempts])
 
     # --- what there is
 

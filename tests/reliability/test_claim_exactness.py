@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from apps.queues.claims import Claimer
+from apps.queues.claim.claimer import Claimer
 from tests.factories import make_task
 
 ROW_COUNT = int(os.environ.get("TRIGGER_TEST_CLAIM_ROWS", "20000"))

@@ -16,13 +16,13 @@ from django.db import connection
 from psycopg.types.json import Json
 
 from apps.checkpoints.store import SAVE_CHECKPOINTS
-from apps.queues import claims
 from apps.queues.admission import QUEUE_DEPTHS
-from apps.queues.lanes import START
+from apps.queues.claim import claimer as claims
+from apps.queues.claim.lanes import START
 from apps.runs import lifecycle
 from apps.runs.models import Run, Task
 from apps.runs.retry import COOLING_FROM, COOLING_LONGEST_SECONDS, COOLING_PROBE_SECONDS, COOLING_RUNS_KEPT
-from apps.runs.statements import Statement
+from apps.storage.statements import Statement
 from apps.workers import leases
 from tests.coordinator_harness import connection_url
 from tests.reliability import plan_site as site

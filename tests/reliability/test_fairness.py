@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from apps.queues.claims import Claimer
+from apps.queues.claim.claimer import Claimer
 from apps.runs.lifecycle import trigger
 from tests.reliability.limit_site import CONFIRM_SECONDS, add_runs, complete, make_tasks
 

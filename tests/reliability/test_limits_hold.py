@@ -15,10 +15,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from apps.queues.claims import CHARGE_RATES, LANE_TERMS, LOCK_CLAIMS, PAIR_LIMIT, Claimer
+from apps.queues.claim.claimer import CHARGE_RATES, LANE_TERMS, LOCK_CLAIMS, PAIR_LIMIT, Claimer
+from apps.queues.claim.rates import parse_rate
 from apps.queues.controls import set_queue
 from apps.queues.models import Queue
-from apps.queues.rates import parse_rate
 from apps.runs.models import Attempt, Run
 from tests.reliability.limit_site import (
     Crowd,

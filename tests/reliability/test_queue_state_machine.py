@@ -16,7 +16,7 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from apps.checkpoints.store import SAVE_CHECKPOINTS
-from apps.queues import claims
+from apps.queues.claim import claimer as claims
 from apps.runs import lifecycle
 from apps.workers import leases
 from tests.reliability.limit_site import replaced_text

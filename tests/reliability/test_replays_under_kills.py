@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from trigger_sdk.client import ApiError, Run, Unreachable
 
-from apps.runs.ids import parse_public_id, public_id
+from apps.storage.ids import parse_public_id, public_id
 from tests.acceptance.installation import Installation, installation, until
 from tests.reliability.replay_model import (
     KEYS,

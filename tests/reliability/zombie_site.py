@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psutil
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from tests.acceptance.installation import Installation
 
 TASKS = Path(__file__).parent / "zombie_tasks"
@@ -133,10 +133,10 @@ class Zombies:
         ends = [wire.Finish(each.run_id, each.token, "completed", output=b"1") for each in stale]
         failures = [wire.Finish(each.run_id, each.token, "failed", error={"type": "E"}) for each in stale]
         answers = {
-            "starts": self._post("starts", wire.Starts(starts), wire.Results).items,
-            "checkpoints": self._post("checkpoints", wire.Checkpoints(saves), wire.Results).items,
-            "completions": self._post("finishes", wire.Finishes(ends), wire.Results).items,
-            "failures": self._post("finishes", wire.Finishes(failures), wire.Results).items,
+            "starts": self._post("starts", wire.Batch(starts), wire.Results).items,
+            "checkpoints": self._post("checkpoints", wire.Batch(saves), wire.Results).items,
+            "completions": self._post("finishes", wire.Batch(ends), wire.Results).items,
+            "failures": self._post("finishes", wire.Batch(failures), wire.Results).items,
         }
         found = {kind: [answer.status for answer in items] for kind, items in answers.items()}
         found["renewals"] = [409] * len(self._renew(stale))

@@ -15,9 +15,8 @@ from uuid import UUID
 
 import psycopg
 
-from apps.workers.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
-
-from .database import TOO_MUCH, Connection, Database, HeldError
+from apps.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, AttemptWrite, Result
+from trigger_site.coordinator.database import TOO_MUCH, Connection, Database, HeldError
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +40,8 @@ ASK_AGAIN_MAX = 5
 """A concurrent statement of the same run may take its place that often in a row."""
 
 
-class Writable(Protocol):
-    """What every kind of item has."""
-
-    run_id: UUID
-
-
-Item = TypeVar("Item", bound=Writable)
-Written = TypeVar("Written", bound=Writable, contravariant=True)
+Item = TypeVar("Item", bound=AttemptWrite)
+Written = TypeVar("Written", bound=AttemptWrite, contravariant=True)
 
 
 class Write(Protocol[Written]):

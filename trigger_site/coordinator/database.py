@@ -9,12 +9,12 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from apps.runs.statements import HELD
+from apps.storage.statements import HELD
 from trigger_site.edge.database_watch import watched
 
-POOL_MAX_SIZE = 6
-"""The dispatcher, the four writers, and what is read or registered beside them: none of them waits for another's
-row."""
+SHARED_CONNECTIONS = 2
+"""For the dispatcher, and for what is read or registered beside the writers, which have one each: none of them waits
+for another's row."""
 
 PATIENT_POOL_MAX_SIZE = 2
 PATIENCE_SECONDS = 0.25
@@ -54,9 +54,9 @@ class HeldError(Exception):
 class Database:
     """Runs units of work on pooled autocommit connections; each unit opens its own transaction."""
 
-    def __init__(self, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, url: str, *, writer_count: int, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.patience_seconds = patience_seconds
-        self._pool = _pool(url, POOL_MAX_SIZE, LOCK_TIMEOUT_SECONDS, min_size=1)
+        self._pool = _pool(url, writer_count + SHARED_CONNECTIONS, LOCK_TIMEOUT_SECONDS, min_size=1)
         self._patient_pool = _pool(url, PATIENT_POOL_MAX_SIZE, patience_seconds, min_size=0)
         self._patient_count = 0
 

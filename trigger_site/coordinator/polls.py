@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from apps.queues import claims
-from apps.runs.broadcast import announce_now
-from apps.runs.ids import public_id
+from apps.live.notify import announce_now
+from apps.live.topics import RUNS, WORKERS
+from apps.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
+from apps.queues.claim import claimer as claims
+from apps.storage.ids import public_id
 from apps.workers import leases
-from apps.workers.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
-
-from .database import Connection, Database, DatabaseAwayError, HeldError
+from trigger_site.coordinator.database import Connection, Database, DatabaseAwayError, HeldError
 
 SWEEP_SECONDS = 1.0
 """How often due runs are promoted and the tables are asked without a notification: a lost one costs at most this."""
@@ -75,6 +75,8 @@ class Dispatcher:
         self._swept_at = -SWEEP_SECONDS
         self._claimer = claims.Claimer()
         self._alarm: asyncio.TimerHandle | None = None
+        self.clearing = asyncio.Lock()
+        """Held while suspicions are cleared: one that is noted meanwhile would be cleared with them."""
 
     def wake(self, *, is_cancel: bool = False) -> None:
         """Something may have become pending, or is to be canceled."""
@@ -180,7 +182,7 @@ class Dispatcher:
                 self._wake_in(claimed.again_in_seconds)
             if not found:
                 return
-            announce_now(str(claim.run_id) for claim in found)
+            announce_now(RUNS, (claim.run_id for claim in found))
 
     async def _claim(self, connection: Connection, waiter: Waiter) -> claims.Claimed:
         try:
@@ -216,9 +218,11 @@ class Dispatcher:
 
     async def _clear_suspicions(self) -> None:
         """A held poll is a contact: a suspicion may come from another coordinator, or have overtaken the poll."""
-        workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
         try:
-            await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+            async with self.clearing:
+                workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
+                cleared = await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+            announce_now(WORKERS, cleared)
         except HeldError as error:
             # Claims do not need the workers' table.
             logger.warning("workers.clear_suspicions: %s", error)

@@ -1,4 +1,4 @@
-"""Puts a coordinator together: pool, dispatcher, writers, listener and ticks around one ASGI server."""
+"""Puts a coordinator together: pool, dispatcher, application, listener and ticks around one ASGI server."""
 
 import asyncio
 import contextlib
@@ -9,16 +9,15 @@ import psycopg
 import uvicorn
 from django.conf import settings
 
-from apps.runs.broadcast import CANCEL_CHANNEL, PENDING_CHANNEL, notifier
+from apps.live.notify import CANCEL_CHANNEL, PENDING_CHANNEL, notifier
+from trigger_site.coordinator.app import CoordinatorApi
+from trigger_site.coordinator.database import Database
+from trigger_site.coordinator.kinds import KINDS
+from trigger_site.coordinator.polls import Dispatcher
+from trigger_site.coordinator.runner import Runner
 from trigger_site.edge.database_watch import DatabaseWatch, watch_django_connections
 from trigger_site.edge.probes import Probes
 from trigger_site.edge.server import guarded
-from trigger_site.runner import Runner
-
-from .app import CoordinatorApi
-from .database import Database
-from .polls import Dispatcher
-from .writes import Writers
 
 LISTEN_RETRY_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 75
@@ -40,15 +39,10 @@ class CoordinatorServer(uvicorn.Server):
 
 async def serve(*, host: str, port: int) -> None:
     """Serves until SIGTERM or SIGINT."""
-    database = Database(settings.DATABASE_URL)
+    database = Database(settings.DATABASE_URL, writer_count=len(KINDS))
     await database.open()
     dispatcher = Dispatcher(database)
-    api = CoordinatorApi(
-        database=database,
-        dispatcher=dispatcher,
-        writers=Writers(database),
-        worker_token=settings.TRIGGER_WORKER_TOKEN,
-    )
+    api = CoordinatorApi(database=database, dispatcher=dispatcher, worker_token=settings.TRIGGER_WORKER_TOKEN)
     runner = Runner()
     runner.start()
     watch = DatabaseWatch(settings.DATABASE_URL)

@@ -10,9 +10,9 @@ from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpResponse
 from django.template.loader import render_to_string
 
+from apps.http.problems import RETRY_AFTER_SECONDS, DatabaseAway, problem_response
 from trigger_site.edge.database_watch import DatabaseWatch
 from trigger_site.edge.probes import respond
-from trigger_site.problems import RETRY_AFTER_SECONDS, DatabaseAway, problem_response
 
 API_PATH = "/api/"
 PAGE_POLICY = "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'"

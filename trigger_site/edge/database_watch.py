@@ -7,8 +7,6 @@ waits gets the driver's own error, and the pools replace what is broken. It know
 
 import asyncio
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +16,8 @@ import psycopg
 from django.db.backends.signals import connection_created
 from django.db.migrations.loader import MigrationLoader
 from psycopg.pq import TransactionStatus
+
+from apps.storage.connections import break_connection
 
 PING_SECONDS = 1.0
 SILENT_SECONDS = 2.5
@@ -142,7 +142,7 @@ class DatabaseWatch:
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
-            _shut(self._connection)
+            break_connection(self._connection)
             self._connection.pgconn.finish()
             self._connection = None
 
@@ -164,19 +164,7 @@ def break_waiting_connections() -> None:
         connections = list(_used)
     for connection in connections:
         if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
-            _shut(connection)
-
-
-def _shut(connection: "psycopg.Connection[Any] | psycopg.AsyncConnection[Any]") -> None:
-    """Makes whoever waits on it, in whatever thread, see its end; closing is theirs.
-
-    A cancel would not do: the driver asks the silent server to confirm it.
-    """
-    try:
-        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as end:
-            end.shutdown(socket.SHUT_RDWR)
-    except (OSError, psycopg.Error) as error:
-        logger.debug("database.shut: %s", error)  # it is closed
+            break_connection(connection)
 
 
 def _on_connection_created(connection: Any, **kwargs: Any) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.http import HttpResponse
 
+from apps.http.problems import MethodNotAllowed, NotReady, problem_response
 from trigger_site.edge.database_watch import DatabaseWatch
-from trigger_site.problems import MethodNotAllowed, NotReady, problem_response
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

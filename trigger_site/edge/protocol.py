@@ -14,16 +14,16 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from trigger_site.edge.gate import Gate, peer_of
-from trigger_site.problems import (
+from apps.http.errors import Refusal
+from apps.http.problems import (
     AddressTooLong,
     HeadTooLarge,
     RequestMalformed,
     RequestTooSlow,
     ServerFull,
-    SiteError,
     problem_response,
 )
+from trigger_site.edge.gate import Gate, peer_of
 
 LINGER_SECONDS = 2.0
 """How long what is still coming is read and dropped after a refusal: closed at once, it would lose the answer."""
@@ -46,7 +46,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Whether a request ended in the piece that is being fed."""
         self._is_upgraded = False
         self._is_refused = False
-        self._refusal: SiteError | None = None
+        self._refusal: Refusal | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -183,11 +183,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal or RequestMalformed("This is no valid HTTP request."))
 
-    def _stop_parser(self, refusal: SiteError) -> None:
+    def _stop_parser(self, refusal: Refusal) -> None:
         self._refusal = refusal
         raise refusal
 
-    def _refuse(self, refusal: SiteError) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answers where no other answer is due, then drops what still comes until the peer is gone or time is up."""
         if self._is_refused or self.transport.is_closing():
             return
@@ -207,7 +207,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.deadline = self._in(LINGER_SECONDS)
 
-    def _write(self, refusal: SiteError) -> None:
+    def _write(self, refusal: Refusal) -> None:
         response = problem_response(refusal)
         lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}"]
         lines += [f"{name}: {value}" for name, value in response.items()]

@@ -5,7 +5,7 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-import apps.runs.fields
+import apps.storage.fields
 
 
 class Migration(migrations.Migration):
@@ -22,10 +22,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("key", models.CharField(max_length=200)),
                 ("index", models.PositiveIntegerField(help_text="Commit order within the run, from 0.")),
-                ("data", apps.runs.fields.ValueField()),
+                ("data", apps.storage.fields.ValueField()),
                 (
                     "carried",
-                    apps.runs.fields.ValueField(
+                    apps.storage.fields.ValueField(
                         help_text="Names restored from elsewhere whose value had changed by this point.", null=True
                     ),
                 ),

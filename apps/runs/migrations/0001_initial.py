@@ -4,8 +4,8 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-import apps.runs.fields
-import apps.runs.ids
+import apps.storage.fields
+import apps.storage.ids
 
 
 class Migration(migrations.Migration):
@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=apps.runs.ids.uuid7, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(default=apps.storage.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 (
                     "state",
@@ -94,7 +94,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=apps.runs.ids.uuid7, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(default=apps.storage.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 ("task_set", models.CharField(max_length=128)),
                 ("version", models.PositiveIntegerField(help_text="Counts the deployments of the task set from 1.")),
@@ -142,8 +142,8 @@ class Migration(migrations.Migration):
                         to="runs.run",
                     ),
                 ),
-                ("payload", apps.runs.fields.ValueField()),
-                ("output", apps.runs.fields.ValueField(null=True)),
+                ("payload", apps.storage.fields.ValueField()),
+                ("output", apps.storage.fields.ValueField(null=True)),
                 (
                     "error",
                     models.JSONField(help_text="`{type, message, stack}` of the last failed attempt.", null=True),
@@ -225,7 +225,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(default=apps.runs.ids.uuid7, editable=False, primary_key=True, serialize=False),
+                    models.UUIDField(default=apps.storage.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 ("attempt", models.PositiveIntegerField()),
                 ("sequence", models.PositiveIntegerField()),

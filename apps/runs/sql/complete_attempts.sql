@@ -2,7 +2,8 @@
 -- Parameters: arrays of one length: run_ids uuid[], tokens bytea[], outputs text[] (JSON text), containers text[],
 --   start_kinds text[], resumed_froms text[], running_seconds float8[], peak_memory_bytes bigint[].
 -- Returns: ord (position from 1), is_stale, is_held (others hold the run, or the control of its task, and nothing was
---   written for it), outcome (of the attempt with that token, where it had ended before), recovered_count (of tasks).
+--   written for it), outcome (of the attempt with that token, where it had ended before), recovered (text[]: tasks that had
+--   failed; the same in each row).
 -- One success ends its task's cool-down.
 -- Locks: the runs, in id order, before anything is written; then the controls of tasks that have failed, in the order of
 --   their ids. Leaves out what others hold, so that one held row keeps one run waiting and not a batch.
@@ -53,7 +54,7 @@ WITH input AS (
         started_at = coalesce(a.started_at, ok.now - make_interval(secs => ok.running_seconds))
     FROM ok WHERE a.run_id = ok.run_id AND a.number = ok.attempt_count
 ), recovered AS MATERIALIZED (
-    SELECT trigger_forget_failures(task_id) FROM failing
+    SELECT task_id, trigger_forget_failures(task_id) AS forgotten FROM failing
 ), stored AS (
     UPDATE runs_value v SET output = ok.output::json, error = NULL FROM ok WHERE v.run_id = ok.run_id
 )
@@ -65,6 +66,6 @@ SELECT i.ord,
        CASE WHEN ok.run_id IS NULL THEN
            (SELECT a.outcome FROM runs_attempt a WHERE a.run_id = i.run_id AND a.token = i.token)
        END AS outcome,
-       (SELECT count(*) FROM recovered) AS recovered_count
+       (SELECT array_agg(task_id) FROM recovered) AS recovered
 FROM input i LEFT JOIN ok USING (ord)
 ORDER BY i.ord

@@ -9,8 +9,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.runs import times
 from apps.runs.ansi import Piece, pieces
+from apps.storage import times
 
 register = template.Library()
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from django import template
 
-from apps.runs.json_tree import Node, Step
-from apps.runs.json_tree import steps as steps_of
+from apps.runs.values.tree import Node, Step
+from apps.runs.values.tree import steps as steps_of
 
 register = template.Library()
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import uvloop
 
-from .config import Config, ConfigError, read_config
-from .coordinator import Coordinator, CoordinatorError
-from .executors.base import ExecutorUnavailableError
-from .executors.process import ProcessExecutor
-from .executors.select import select_executor
-from .hiding import TOKEN, TOKEN_DESCRIPTOR, hand_over, hide, take_over
-from .worker import Worker
+from apps.workers.node.config import Config, ConfigError, read_config
+from apps.workers.node.coordinator import Coordinator, CoordinatorError
+from apps.workers.node.executors.base import ExecutorUnavailableError
+from apps.workers.node.executors.process import ProcessExecutor
+from apps.workers.node.executors.select import select_executor
+from apps.workers.node.hiding import TOKEN, TOKEN_DESCRIPTOR, hand_over, hide, take_over
+from apps.workers.node.worker import Worker
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 
 REQUEST_SECONDS = 15.0
 POLL_REQUEST_SECONDS = wire.POLL_SECONDS + 10.0
@@ -14,6 +14,7 @@ DEPLOYMENT_REQUEST_SECONDS = 60.0
 SERVER_FAULT = 500
 
 Reply = TypeVar("Reply", bound=wire.Message)
+Item = TypeVar("Item", bound=wire.AttemptWrite)
 
 
 class CoordinatorError(Exception):
@@ -24,12 +25,12 @@ class UnreachableError(CoordinatorError):
     """No answer that counts: refused, broken, timed out, failed. The call may or may not have been carried out."""
 
 
-class DatabaseAwayError(CoordinatorError):
+class DatabaseUnavailableError(CoordinatorError):
     """The coordinator lives and its database is away, or what is needed is held: a sign of life, and nothing was
     written."""
 
 
-class RefusedError(CoordinatorError):
+class CallRefusedError(CoordinatorError):
     """The coordinator refused the call; `kind` is the problem's name."""
 
     def __init__(self, status: int, kind: str, detail: str) -> None:
@@ -58,25 +59,17 @@ class Coordinator:
             await self._session.close()
 
     async def register(self, registration: wire.Registration) -> wire.Registered:
-        return await self._call("POST", "workers", wire.Registered, registration)
+        return await self._call("POST", "workers", wire.Registered, wire.encode(registration))
 
     async def poll(self, poll: wire.Poll) -> wire.PollReply:
-        return await self._call("POST", "polls", wire.PollReply, poll, seconds=POLL_REQUEST_SECONDS)
+        return await self._call("POST", "polls", wire.PollReply, wire.encode(poll), seconds=POLL_REQUEST_SECONDS)
 
     async def beat(self, heartbeat: wire.Heartbeat) -> wire.HeartbeatReply:
-        return await self._call("POST", "heartbeats", wire.HeartbeatReply, heartbeat)
+        return await self._call("POST", "heartbeats", wire.HeartbeatReply, wire.encode(heartbeat))
 
-    async def start(self, items: list[wire.Start]) -> list[wire.Result]:
-        return (await self._call("POST", "starts", wire.Results, wire.Starts(items))).items
-
-    async def checkpoint(self, items: list[wire.CheckpointItem]) -> list[wire.Result]:
-        return (await self._call("POST", "checkpoints", wire.Results, wire.Checkpoints(items))).items
-
-    async def log(self, items: list[wire.LogBatch]) -> list[wire.Result]:
-        return (await self._call("POST", "logs", wire.Results, wire.Logs(items))).items
-
-    async def finish(self, items: list[wire.Finish]) -> list[wire.Result]:
-        return (await self._call("POST", "finishes", wire.Results, wire.Finishes(items))).items
+    async def write(self, kind: wire.WriteKind[Item], items: list[Item]) -> list[wire.Result]:
+        """One result per item, in order."""
+        return (await self._call("POST", kind.name, wire.Results, kind.encode(items))).items
 
     async def deployment(self, deployment_id: UUID) -> wire.DeploymentReply:
         return await self._call(
@@ -100,14 +93,13 @@ class Coordinator:
         method: str,
         path: str,
         reply: type[Reply],
-        message: wire.Message | None = None,
+        body: bytes | None = None,
         *,
         headers: dict[str, str] | None = None,
         seconds: float = REQUEST_SECONDS,
     ) -> Reply:
         if self._session is None:
             raise UnreachableError("the client is not open")
-        body = None if message is None else wire.encode(message)
         timeout = aiohttp.ClientTimeout(total=seconds, connect=5)
         try:
             async with self._session.request(
@@ -132,8 +124,8 @@ def _refusal(status: int, raw: bytes) -> CoordinatorError:
         problem = wire.Problem("not-a-coordinator", f"{raw[:100]!r}")
     kind = problem.type.removeprefix("/problems/")
     if kind in ("database-away", "busy"):
-        return DatabaseAwayError(problem.detail)
+        return DatabaseUnavailableError(problem.detail)
     if status >= SERVER_FAULT:
         # A coordinator that failed, or a balancer without one: neither has judged the call.
         return UnreachableError(f"{problem.detail} ({status} {kind})")
-    return RefusedError(status, kind, problem.detail)
+    return CallRefusedError(status, kind, problem.detail)

@@ -7,9 +7,8 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
-from apps.workers.protocol import DeploymentReply
-
-from .coordinator import Coordinator, RefusedError
+from apps.protocol import DeploymentReply
+from apps.workers.node.coordinator import CallRefusedError, Coordinator
 
 
 class DeploymentError(Exception):
@@ -31,7 +30,7 @@ class Deployments:
             self._fetched[deployment_id] = task
         try:
             return await asyncio.shield(task)
-        except RefusedError as error:
+        except CallRefusedError as error:
             raise DeploymentError(str(error)) from error
 
 

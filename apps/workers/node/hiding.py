@@ -7,7 +7,7 @@ variables. So the token is handed on in a pipe, to a program that is started wit
 import os
 from collections.abc import Mapping
 
-from trigger_sdk.agent import processes
+from trigger_sdk.agent.system import processes
 
 TOKEN = "TRIGGER_WORKER_TOKEN"  # noqa: S105 - the variable's name
 TOKEN_DESCRIPTOR = "TRIGGER_WORKER_TOKEN_FD"  # noqa: S105 - the variable's name

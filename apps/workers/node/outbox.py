@@ -1,14 +1,14 @@
-"""What the worker writes: one sender per kind, which batches what waits and repeats until it has an answer."""
+"""What the worker writes: one sender per kind of write, which batches what waits and repeats until it has an answer."""
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
-from apps.workers.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, Result
-
-from .coordinator import CoordinatorError, DatabaseAwayError, RefusedError, UnreachableError
+from apps.protocol import BATCH_MAX_BYTES, BATCH_MAX_ITEMS, AttemptWrite, Result, WriteKind
+from apps.workers.node.coordinator import CallRefusedError, CoordinatorError, DatabaseUnavailableError, UnreachableError
 
 BACKOFF_SECONDS = (0.1, 5.0)
 
@@ -26,7 +26,25 @@ UNSENDABLE = (UnicodeError, OverflowError, TypeError)
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+Written = TypeVar("Written", bound=AttemptWrite)
 Entry = tuple[Item, "asyncio.Future[Result]"]
+
+
+class Outbox:
+    """Takes items of any kind of write, and sends each kind apart from the others."""
+
+    def __init__(self, write: Callable[[WriteKind[Any], list[Any]], Awaitable[list[Result]]]) -> None:
+        self._write = write
+        self._senders: dict[str, Sender[Any]] = {}
+
+    async def submit(self, kind: WriteKind[Written], item: Written) -> Result:
+        """The coordinator's result for the item; waits through its absence. Cancel it to give up."""
+        sender = self._senders.get(kind.name)
+        if sender is None:
+            sender = self._senders[kind.name] = Sender(
+                kind.name, partial(self._write, kind), kind.size_of, coalesce_seconds=kind.coalesce_seconds
+            )
+        return await sender.submit(item)
 
 
 class Sender(Generic[Item]):
@@ -125,7 +143,7 @@ class Sender(Generic[Item]):
         while True:
             try:
                 return _complete(await self._send(items), len(items))
-            except RefusedError as error:
+            except CallRefusedError as error:
                 if error.status != 500 or all(future.done() for _, future in batch):
                     logger.error("worker.send kind=%s: %s", self._name, error)  # noqa: TRY400 - expected, no trace
                     return [Result(error.status, error.kind, str(error)) for _ in items]
@@ -134,7 +152,7 @@ class Sender(Generic[Item]):
                 if len(batch) > 1:
                     return [(await self._deliver([entry]))[0] for entry in batch]
                 return [Result(422, "invalid", f"It cannot be sent: {error}")]
-            except (UnreachableError, DatabaseAwayError) as error:
+            except (UnreachableError, DatabaseUnavailableError) as error:
                 problem = error
             if all(future.done() for _, future in batch):
                 return [Result(503, "given-up") for _ in items]

@@ -1,5 +1,5 @@
 -- Purpose: end the suspicion of workers whose poll is held open.
--- Parameters: worker_ids uuid[]. Returns: nothing. Locks: the workers, in id order; leaves out what others hold.
+-- Parameters: worker_ids uuid[]. Returns: id. Locks: the workers, in id order; leaves out what others hold.
 -- Relies on: workers_worker_pkey.
 WITH found AS MATERIALIZED (
     SELECT id FROM workers_worker
@@ -8,3 +8,4 @@ WITH found AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE workers_worker w SET suspected_at = NULL, last_seen_at = trigger_now() FROM found f WHERE w.id = f.id
+RETURNING w.id

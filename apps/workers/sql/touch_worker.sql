@@ -1,8 +1,10 @@
 -- Purpose: note a sign of life, which ends a suspicion; or the last one of a worker that stops on purpose.
--- Parameters: worker_id uuid, is_stopping bool. Returns: id (no row: unknown worker).
+-- Parameters: worker_id uuid, is_stopping bool. Returns: has_changed (a suspicion ended, or the worker stopped or
+--   is there again; no row: unknown worker).
 -- Locks: the worker; where others hold it nothing is noted. Relies on: workers_worker_pkey.
 WITH found AS MATERIALIZED (
-    SELECT id FROM workers_worker WHERE id = %(worker_id)s FOR NO KEY UPDATE SKIP LOCKED
+    SELECT id, suspected_at IS NOT NULL OR %(is_stopping)s OR stopped_at IS NOT NULL AS has_changed
+    FROM workers_worker WHERE id = %(worker_id)s FOR NO KEY UPDATE SKIP LOCKED
 ), touched AS (
     UPDATE workers_worker w
     SET last_seen_at = trigger_now(),
@@ -10,4 +12,6 @@ WITH found AS MATERIALIZED (
         stopped_at = CASE WHEN %(is_stopping)s THEN trigger_now() END
     FROM found f WHERE w.id = f.id
 )
-SELECT id FROM workers_worker WHERE id = %(worker_id)s
+SELECT coalesce(f.has_changed, false) AS has_changed
+FROM workers_worker w LEFT JOIN found f ON f.id = w.id
+WHERE w.id = %(worker_id)s

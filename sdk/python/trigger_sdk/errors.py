@@ -5,22 +5,22 @@ from typing import NamedTuple
 
 
 class TriggerError(Exception):
-    """Base of the errors that this package raises about the use of it."""
+    """Base of the errors that this package raises when it is used wrongly."""
 
 
 class RetryAfter(Exception):
-    """Fails the attempt and asks for the next one after `seconds`, in place of the task's own backoff."""
+    """Fails the attempt and asks for the next one after `seconds`, instead of the task's own backoff."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= 30 * 86_400:
-            raise ValueError(f"RetryAfter(seconds={seconds!r}): a number from 0 to 2,592,000 (30 days) is needed")
+            raise ValueError(f"RetryAfter(seconds={seconds!r}): must be a number from 0 to 2,592,000 (30 days)")
         super().__init__(reason or f"retry after {seconds} s")
         self.seconds = float(seconds)
         self.reason = reason
 
 
 class AbortRun(Exception):
-    """Ends the run at once as a dead letter: no attempt follows."""
+    """Ends the run at once as a dead letter, with no further attempt."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -28,7 +28,7 @@ class AbortRun(Exception):
 
 
 class RunStopped(BaseException):
-    """Base of what is raised inside a run that the platform ends; passes `except Exception` by design."""
+    """Base of what is raised inside a run that the platform ends; by design `except Exception` does not catch it."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -40,11 +40,11 @@ class RunTimedOut(RunStopped):
 
 
 class RunCanceled(RunStopped):
-    """Somebody canceled the run."""
+    """The run was canceled."""
 
 
 class RunInterrupted(RunStopped):
-    """The worker drains: the run continues elsewhere from its last checkpoint."""
+    """The worker is draining: the run continues elsewhere from its last checkpoint."""
 
 
 class CheckpointMisplaced(TriggerError):
@@ -52,9 +52,9 @@ class CheckpointMisplaced(TriggerError):
 
 
 class CheckpointRefused(TriggerError):
-    """A checkpoint breaks a rule that only shows at run time: its key was used before, or there are too many.
+    """A checkpoint breaks a rule that only shows at run time: its key was already used, or there are too many.
 
-    `is_final`: the value cannot be stored, whatever attempt saves it. Then the run ends as a dead letter.
+    `is_final`: no attempt can store the value, so the run ends as a dead letter.
     """
 
     def __init__(self, message: str, *, is_final: bool = False) -> None:
@@ -67,7 +67,7 @@ class StepError(TriggerError):
 
 
 class DuplicateStep(StepError):
-    """The key of the step is taken in this attempt, by another step or by a checkpoint."""
+    """The step's key is already used in this attempt, by another step or by a checkpoint."""
 
 
 class StepTimedOut(TimeoutError):
@@ -75,7 +75,7 @@ class StepTimedOut(TimeoutError):
 
 
 class ResumeRefused(TriggerError):
-    """The stored checkpoints do not fit the code: the key is gone, or a name that the code needs is not stored."""
+    """The stored checkpoints do not fit the code: the key is gone, or a name the code needs is not stored."""
 
     def __init__(self, message: str, *, key: str, missing: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -84,7 +84,7 @@ class ResumeRefused(TriggerError):
 
 
 class PayloadError(TriggerError):
-    """The payload does not fit the task's parameters. `path` is the place inside the payload, such as `$.order.id`."""
+    """The payload does not fit the task's parameters. `path` is the place in the payload, such as `$.order.id`."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(f"{path}: {message}")
@@ -103,7 +103,7 @@ class MalformedJson(TriggerError):
 
 
 class CodecError(TriggerError):
-    """A value cannot be stored or read. `path` is the place inside the value, such as `$.order.client`."""
+    """A value cannot be stored or read. `path` is the place in the value, such as `$.order.client`."""
 
     code = "codec"
 
@@ -134,7 +134,7 @@ class NotFinite(CodecError):
 
 
 class TextRefused(CodecError):
-    """A string holds NUL or a lone surrogate, which Postgres cannot store."""
+    """A string contains NUL or a lone surrogate, which Postgres cannot store."""
 
     code = "text_refused"
 
@@ -154,7 +154,7 @@ class TaskOptionError(TriggerError, ValueError):
 
 class Problem(NamedTuple):
     """One finding of the check. `line` and `column` count from 1, the column in characters; `severity` is `error`, or
-    `hint` for what works and only costs."""
+    `hint` for code that works but costs more than it needs to."""
 
     file: str
     line: int

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from trigger_sdk import context
+from trigger_sdk.run import context
 
 
 def debug(message: str, /, **fields: Any) -> None:
@@ -23,7 +23,7 @@ def error(message: str, /, **fields: Any) -> None:
 
 
 def plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields as plain JSON values: what JSON lacks is shown as text, for a log line must never fail a run."""
+    """The fields as plain JSON values. What JSON lacks is shown as text: a log line must never fail a run."""
     return {name: _plain(value) for name, value in fields.items()}
 
 
@@ -36,13 +36,13 @@ def _write(level: str, message: str, fields: dict[str, Any]) -> None:
 
 
 def _write_outside(level: str, message: str, fields: dict[str, Any]) -> None:
-    # In a run nothing here needs `logging`, which takes a fifth of this package's time to load.
+    # Nothing in a run needs `logging`, which takes a fifth of this package's load time.
     import logging
 
     outside = logging.getLogger("trigger_sdk.task")
     shown = " ".join(f"{name}={value}" for name, value in fields.items())
     if not outside.hasHandlers():
-        # Shown on the terminal by default, without touching the configuration of the root logger.
+        # Shown on the terminal by default, without touching the root logger's configuration.
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         outside.addHandler(handler)
@@ -62,5 +62,5 @@ def _plain(value: Any) -> Any:
 def _shown(value: Any) -> str:
     try:
         return str(value)
-    except Exception as failure:  # any object may be logged, also one with a broken __str__
+    except Exception as failure:  # any object may be logged, even one with a broken __str__
         return f"<{type(value).__name__}: {failure!r}>"

@@ -1,4 +1,4 @@
-"""The options of a task: their names, defaults and limits. What they do is the server's and the worker's."""
+"""The options of a task: their names, defaults and limits. The server and the worker decide what they do."""
 
 import re
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ WARM_STARTS = ("fork", "same_process", "off")
 MAX_ATTEMPTS = 250
 MAX_CONCURRENCY = 1_000_000
 SHOWN_LENGTH = 200
-"""Of a wrong value, in a message."""
+"""How much of a wrong value a message shows, in characters."""
 
 
 def backoff_seconds(failure_count: int, jitter: float, *, initial: float, factor: float, longest: float) -> float:
     """d = min(longest, initial * factor**(n-1)) after the n-th failure, uniformly in [d/2, d] by `jitter` in [0, 1)."""
-    # The exponent is capped because a float overflows long before 250 attempts of a large factor.
+    # The exponent is capped because a large factor overflows a float long before 250 attempts.
     full = min(longest, initial * factor ** min(failure_count - 1, 64))
     return full * (0.5 + jitter / 2)
 
@@ -72,17 +72,17 @@ class TaskOptions(NamedTuple):
 
     @classmethod
     def from_json(cls, task_id: str, stored: Mapping[str, Any]) -> "TaskOptions":
-        """What `to_json` wrote, or another SDK in its place: by the same rules; what is left out has its default.
+        """Reads what `to_json` or another SDK wrote, by the same rules; a missing field gets its default.
 
-        TaskOptionError names the first field that is wrong, as it is stored.
+        TaskOptionError gives the stored name of the first wrong field.
         """
         given: dict[str, Any] = {"queue": task_id, "retry": {}, **cls._field_defaults, **stored}
         if unknown := sorted(set(given) - set(cls._fields)):
             raise TaskOptionError(f"{unknown[0]:.100}", f"is unknown; the options are {', '.join(cls._fields)}")
         for name in _STORED.values():
-            # Texts with units are only how people write sizes.
+            # Texts with units are only for people; what is stored is a number.
             if isinstance(given[name], str):
-                raise TaskOptionError(name, f"a number is needed, not {_shown(given[name])}")
+                raise TaskOptionError(name, f"must be a number, not {_shown(given[name])}")
         given |= {"retry": _stored_retry(given["retry"])}
         try:
             return check_options(task_id, {name: given[_STORED.get(name, name)] for name in _GIVEN})
@@ -97,25 +97,25 @@ _STORED = {
     "disk": "disk_bytes",
     "ttl": "ttl_seconds",
 }
-"""Options that are stored under another name than that by which they are given: with their unit."""
+"""Options whose stored name differs from the given one: it includes the unit."""
 _GIVEN = tuple({stored: name for name, stored in _STORED.items()}.get(field, field) for field in TaskOptions._fields)
 
 
 def _stored_retry(stored: Any) -> Retry:
     names = [field.name for field in fields(Retry)]
     if not isinstance(stored, Mapping):
-        raise TaskOptionError("retry", f"an object with {', '.join(names)} is needed, not {_shown(stored)}")
+        raise TaskOptionError("retry", f"must be an object with {', '.join(names)}, not {_shown(stored)}")
     if unknown := sorted(set(stored) - set(names)):
-        raise TaskOptionError(f"retry.{unknown[0]:.100}", f"is unknown; there are {', '.join(names)}")
+        raise TaskOptionError(f"retry.{unknown[0]:.100}", f"is unknown; the fields are {', '.join(names)}")
     return Retry(**stored)
 
 
 def check_options(task_id: str, given: Mapping[str, Any]) -> TaskOptions:
-    """The options of one task; TaskOptionError names the first that is wrong, with its limit."""
+    """The checked options of one task; TaskOptionError names the first wrong one and its limit."""
     queue = given["queue"] if given["queue"] is not None else task_id
     retry = given["retry"]
     if not isinstance(retry, Retry):
-        raise TaskOptionError("retry", f"a Retry(…) is needed, not {_shown(retry)}")
+        raise TaskOptionError("retry", f"must be a Retry(…), not {_shown(retry)}")
     memory = _size("memory", given["memory"], 16 * 2**20)
     larger = given["retry_out_of_memory"]
     larger = None if larger is None else _size("retry_out_of_memory", larger, memory)
@@ -139,25 +139,25 @@ def check_options(task_id: str, given: Mapping[str, Any]) -> TaskOptions:
     )
     for name in ("max_concurrency_total", "rate_limit_per_key"):
         if getattr(options, name) is not None and options.concurrency_key is None:
-            raise TaskOptionError(name, "only has a meaning together with concurrency_key")
+            raise TaskOptionError(name, "only makes sense together with concurrency_key")
     return options
 
 
 def check_task_id(value: Any) -> str:
-    """A task's id; it stands in addresses and names a queue."""
+    """A task's id; it appears in addresses and names a queue."""
     return _name("id", value)
 
 
 def check_integer(option: str, value: Any, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise TaskOptionError(option, f"an integer from {least:,} to {most:,} is needed, not {_shown(value)}")
+        raise TaskOptionError(option, f"must be an integer from {least:,} to {most:,}, not {_shown(value)}")
     return value
 
 
 def check_number(option: str, value: Any, least: float, most: float) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not least <= value <= most:  # which NaN is not either
-        raise TaskOptionError(option, f"a number from {least:,} to {most:,} is needed, not {_shown(value)}")
+    if not is_number or not least <= value <= most:  # this refuses NaN too
+        raise TaskOptionError(option, f"must be a number from {least:,} to {most:,}, not {_shown(value)}")
     return float(value)
 
 
@@ -169,7 +169,7 @@ def _shown(value: Any) -> str:
 
 def _name(option: str, value: Any) -> str:
     if not isinstance(value, str) or not NAME.match(value):
-        needed = "1 to 128 letters, digits, `.`, `_` and `-`, not beginning with a sign, are needed"
+        needed = "must be 1 to 128 letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
         raise TaskOptionError(option, f"{needed}, not {_shown(value)}")
     return value
 
@@ -180,7 +180,7 @@ def _limit(option: str, value: Any) -> int | None:
 
 def _text(option: str, value: Any, pattern: re.Pattern[str], example: str) -> str | None:
     if value is not None and not (isinstance(value, str) and pattern.match(value)):
-        raise TaskOptionError(option, f"a text such as {example!r} is needed, not {_shown(value)}")
+        raise TaskOptionError(option, f"must be a text such as {example!r}, not {_shown(value)}")
     return value
 
 
@@ -193,15 +193,15 @@ def _size(option: str, value: Any, least: int) -> int:
     if match is not None:
         value = int(float(match["number"]) * _UNITS[match["unit"].upper()])
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TaskOptionError(option, f'a size such as "512MB" or a number of bytes is needed, not {_shown(value)}')
+        raise TaskOptionError(option, f'must be a size such as "512MB" or a number of bytes, not {_shown(value)}')
     if not least <= value <= _UNITS["TB"]:
-        raise TaskOptionError(option, f"a size from {least / 2**20:g}MB to 1TB is needed, not {value:,} bytes")
+        raise TaskOptionError(option, f"must be a size from {least / 2**20:g}MB to 1TB, not {value:,} bytes")
     return value
 
 
 def _choice(option: str, value: Any, choices: tuple[str, ...]) -> str:
     if value not in choices:
-        raise TaskOptionError(option, f"one of {', '.join(map(repr, choices))} is needed, not {_shown(value)}")
+        raise TaskOptionError(option, f"must be one of {', '.join(map(repr, choices))}, not {_shown(value)}")
     return str(value)
 
 
@@ -209,5 +209,5 @@ def _schedule(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, Mapping) or not isinstance(value.get("cron"), str):
-        raise TaskOptionError("schedule", f"a mapping with a text under 'cron' is needed, not {_shown(value)}")
+        raise TaskOptionError("schedule", f"must be a mapping with a text under 'cron', not {_shown(value)}")
     return dict(value)

@@ -1,6 +1,6 @@
 """Registering tasks: the `task` decorator, the registry of this process, and `checkpoint` as the user writes it.
 
-`task` gives back the same function. Where it has checkpoints, its code is changed so that it can resume behind them.
+`task` returns the same function. If it has checkpoints, its code is changed so that it can resume after them.
 """
 
 import ast
@@ -13,8 +13,7 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from trigger_sdk.compiler import (
-    Plan,
-    PlanPoint,
+    ResumePoint,
     Source,
     SourceError,
     compile_task,
@@ -26,13 +25,15 @@ from trigger_sdk.compiler.names import parameters
 from trigger_sdk.compiler.places import column_of_instruction
 from trigger_sdk.errors import CheckpointMisplaced, Problem, RegistrationError, TaskOptionError
 from trigger_sdk.options import Retry, TaskOptions, check_options, check_task_id
-from trigger_sdk.schema import SignatureError, parameters_of, payload_schema
+from trigger_sdk.run.plan import Plan, install
+from trigger_sdk.steps import step
+from trigger_sdk.values.schema import SignatureError, parameters_of, payload_schema
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Task(NamedTuple):
-    """A registered task. `plan` is None where the function has no checkpoint."""
+    """A registered task. `plan` is None if the function has no checkpoint."""
 
     id: str
     function: Callable[..., Any]
@@ -42,7 +43,7 @@ class Task(NamedTuple):
     line: int
 
     @property
-    def points(self) -> tuple[PlanPoint, ...]:
+    def points(self) -> tuple[ResumePoint, ...]:
         return self.plan.points if self.plan is not None else ()
 
     @property
@@ -50,9 +51,9 @@ class Task(NamedTuple):
         return inspect.iscoroutinefunction(inspect.unwrap(self.function))
 
     def schema(self) -> dict[str, Any]:
-        """The JSON Schema of the payload; RegistrationError where an annotation cannot be read.
+        """The JSON Schema of the payload; RegistrationError if an annotation cannot be read.
 
-        Asked for when the module is loaded whole: an annotation may name a class that stands behind the task.
+        Call it once the whole module is loaded: an annotation may name a class defined after the task.
         """
         try:
             return payload_schema(self.function)
@@ -60,7 +61,7 @@ class Task(NamedTuple):
             raise RegistrationError.of([_parameter_problem(self._read(), error)]) from None
 
     def hints(self) -> list[Problem]:
-        """What works and only costs. Raises RegistrationError where the file has changed since it was imported."""
+        """What works but costs more than it needs to. RegistrationError if the file changed since it was imported."""
         return hints(self._read(), checkpoint)
 
     def _read(self) -> Source:
@@ -70,7 +71,7 @@ class Task(NamedTuple):
             raise RegistrationError(self.file, self.line, 1, error.code, str(error)) from None
 
     def describe(self) -> dict[str, Any]:
-        """What a deployment stores of the task, as plain JSON."""
+        """What a deployment stores about the task, as plain JSON."""
         return {
             "id": self.id,
             "file": self.file,
@@ -100,7 +101,7 @@ _collected: list[Problem] | None = None
 
 @contextmanager
 def collected_problems() -> Iterator[list[Problem]]:
-    """Inside it a wrong task is noted here and left out, and the import of its module goes on."""
+    """Inside it, the problems of a wrong task are collected, the task is left out, and the import continues."""
     global _collected
     before, _collected = _collected, []
     try:
@@ -131,7 +132,7 @@ def task(
     """Registers a function as the task `id`. Raises TaskOptionError for a wrong option, and RegistrationError with file
     and line for a function that could not resume, or for an id that another task has."""
     given = {name: value for name, value in locals().items() if name != "id"}
-    # What is no function has no place of its own: then the line that decorates it.
+    # Something that is not a function has no place of its own: the line that decorates it is reported.
     place = _place(sys._getframe(1))  # noqa: SLF001
     options = None
     try:
@@ -154,11 +155,11 @@ def task(
 
 
 def checkpoint(key: str, data: Mapping[str, Any] | None = None, /, **names: Any) -> Awaitable[None]:
-    """Saves data under a key at a statement of a task's own body; in `async def` it is awaited.
+    """Saves data under a key, as a statement of a task's own body; in `async def` it is awaited.
 
     Values under their own name (`order=order` or `{"order": order}`) are restored when a later attempt resumes.
     """
-    # In a task's body this call is compiled to another: it is only reached where nothing can be saved.
+    # In a task's body this call is compiled into another: this code runs only where nothing can be saved.
     raise CheckpointMisplaced(
         f"the checkpoint {key!r} was reached outside a task's own body: "
         "write it as a statement of the function that has @task"
@@ -168,19 +169,20 @@ def checkpoint(key: str, data: Mapping[str, Any] | None = None, /, **names: Any)
 def _register(
     task_id: str, function: Callable[..., Any], options: TaskOptions | None, place: tuple[str, int, int]
 ) -> None:
-    """Checks the function, and enters it where its options are right."""
+    """Checks the function, and registers it if its options are right."""
     try:
         source = source_of(function)
         problems = [*_definition_problems(source, function)]
         known = registry.get(task_id) if options is not None else None
         if known is not None and (known.file, known.line) != (source.file, source.node.lineno):
-            message = f"the task id {task_id!r} is used already, by {known.file}:{known.line}: give it another"
+            message = f"the task id {task_id!r} is already used by {known.file}:{known.line}: give it another"
             problems.append(source.problem(source.node, "duplicate_task", message))
-        plan = compile_task(source, checkpoint, problems)
+        compiled = compile_task(source, checkpoint, step, problems)
     except SourceError as error:
         code = getattr(function, "__code__", None)
         file, line, column = (code.co_filename, code.co_firstlineno, 1) if code else place
         raise RegistrationError(file, line, column, error.code, str(error)) from None
+    plan = install(compiled) if compiled is not None else None
     if options is not None:
         registry[task_id] = Task(task_id, function, options, plan, source.file, source.node.lineno)
 
@@ -194,7 +196,7 @@ def _definition_problems(source: Source, function: Callable[..., Any]) -> Iterat
         yield _parameter_problem(source, error)
     above = _decorator_above(source)
     if above is not None:
-        message = f"`@{ast.unparse(above)}` stands above `@task` and would not run in runs: put it below"
+        message = f"`@{ast.unparse(above)}` is above `@task` and would not apply in runs: put it below"
         yield source.problem(above, "decorator_above_task", message)
 
 
@@ -204,7 +206,7 @@ def _parameter_problem(source: Source, error: SignatureError) -> Problem:
 
 
 def _decorator_above(source: Source) -> ast.expr | None:
-    """A decorator above `@task` would wrap what callers use, and not what the runs use."""
+    """A decorator above `@task`: it would wrap what callers use, but not what runs use."""
     scope = source.function.__globals__
     above: list[ast.expr] = []
     for decorator in source.node.decorator_list:

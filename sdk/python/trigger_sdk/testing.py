@@ -1,7 +1,7 @@
-"""Tests of tasks without a server: run one, crash it behind a checkpoint or a step, and see it resume.
+"""Tests of tasks without a server: run one, crash it after a checkpoint or a step, and see it resume.
 
-The crash is an exception that no `except Exception` sees: `with` and `finally` blocks run, which a killed process would
-not do. Checkpoints go through their stored text, so what a resume sees is what a real one would.
+The crash is an exception that no `except Exception` catches: `with` and `finally` blocks run, unlike in a killed
+process. Checkpoints go through their stored text, so a resume sees what a real one would.
 """
 
 import inspect
@@ -11,9 +11,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trigger_sdk import codec
-from trigger_sdk.context import CHECKPOINT, STEP, StoredCheckpoint, run_task
+from trigger_sdk.run.attempt import run_task
+from trigger_sdk.run.stored import CHECKPOINT, STEP, StoredCheckpoint
 from trigger_sdk.tasks import Task, registry
+from trigger_sdk.values import codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class LogLine:
 
 @dataclass(slots=True)
 class Result:
-    """What a run did. `output` is what a caller would read; `resumed_from` is the key of the last attempt's start."""
+    """What a run did. `output` is what a caller would read; `resumed_from` is the key the last attempt started from."""
 
     output: Any = None
     attempts: int = 0
@@ -54,7 +55,7 @@ class Result:
 
 
 class SimulatedCrash(BaseException):
-    """Ends the attempt behind the checkpoint or step that `crash_after` names."""
+    """Ends the attempt after the checkpoint or step that `crash_after` names."""
 
 
 def run(
@@ -64,12 +65,12 @@ def run(
     crash_after: str | None = None,
     resume: "Result | BaseException | None" = None,
 ) -> Result:
-    """Runs a task like a worker would, and once more if `crash_after` names a checkpoint or a step to crash behind.
+    """Runs a task as a worker would, and once more if `crash_after` names a checkpoint or a step to crash after.
 
-    What the task raises comes out as it is, with the `Result` so far as its `trigger_result`; give that exception or a
-    Result as `resume` to continue as the next attempt. LookupError if `crash_after` was never reached. The pauses
-    between the tries of a step are left out.
-    Not to be called inside a running event loop: use `asyncio.to_thread(run, …)` there.
+    What the task raises is passed on unchanged, with the `Result` so far as its `trigger_result`; give that exception
+    or a Result as `resume` to continue as the next attempt. LookupError if `crash_after` was never reached. The pauses
+    between the tries of a step are skipped.
+    Do not call it inside a running event loop: use `asyncio.to_thread(run, …)` there.
     """
     task = _task_of(function)
     text = json.dumps({} if payload is None else payload).encode()
@@ -101,7 +102,7 @@ class _Runtime:
         self._save(key, data, STEP)
 
     def load_step(self, key: str, index: int) -> bytes:
-        raise AssertionError("every stored result is at hand here")
+        raise AssertionError("every stored result is already in memory here")
 
     def pause_seconds(self, seconds: float) -> float:
         return 0.0
@@ -114,7 +115,7 @@ class _Runtime:
     ) -> None:
         with self._lock:
             if self.has_crashed:
-                # The task caught the crash and went on; a dead process saves nothing.
+                # The task caught the crash and continued; a dead process saves nothing.
                 raise SimulatedCrash(key)
             stored = self._result.stored
             stored.append(StoredCheckpoint(key, len(stored), data, binds, carried, kind))
@@ -130,7 +131,7 @@ class _Runtime:
 
 
 def _attempt(task: Task, payload: bytes, result: Result, crash_after: str | None) -> bool:
-    """Runs one attempt; whether it crashed as asked."""
+    """Runs one attempt; returns whether it crashed as asked."""
     result.attempts += 1
     points = [entry.key for entry in result.stored if entry.kind == CHECKPOINT]
     result.resumed_from = points[-1] if points else None
@@ -152,7 +153,7 @@ def _continued(resume: "Result | BaseException | None") -> Result:
         return Result()
     earlier = resume if isinstance(resume, Result) else getattr(resume, "trigger_result", None)
     if not isinstance(earlier, Result):
-        raise TypeError(f"resume takes a Result or an exception that `run` let through, not {resume!r}")
+        raise TypeError(f"resume takes a Result or an exception that `run` passed on, not {resume!r}")
     return Result(None, earlier.attempts, None, list(earlier.stored), list(earlier.logs))
 
 
@@ -160,4 +161,4 @@ def _task_of(function: Callable[..., Any]) -> Task:
     for task in registry.values():
         if task.function is function or inspect.unwrap(task.function) is inspect.unwrap(function):
             return task
-    raise LookupError(f"{getattr(function, '__qualname__', function)!s} is no task: it needs @task(…)")
+    raise LookupError(f"{getattr(function, '__qualname__', function)!s} is not a task: it needs @task(…)")

@@ -19,12 +19,12 @@ _RFC_3339 = re.compile(
 
 
 class TimeRefused(ValueError):
-    """A time that is not taken; its text says what is."""
+    """A time that is not accepted; the text says what is."""
 
 
 def read_time(text: object) -> datetime:
     """The time in UTC, with digits beyond microseconds cut off. Raises TimeRefused for anything but RFC 3339 text,
-    for offsets beyond 14:00, leap seconds, and years other than 2000 to 2100."""
+    and for offsets beyond 14:00, leap seconds, and years outside 2000 to 2100."""
     if not isinstance(text, str):
         raise TimeRefused(f"must be {FORM}")
     if len(text) > TEXT_MAX_CHARACTERS or not _RFC_3339.match(text):
@@ -37,10 +37,10 @@ def read_time(text: object) -> datetime:
 
 
 def check_time(moment: datetime) -> datetime:
-    """The same time in UTC; raises TimeRefused without a time zone and outside the years 2000 to 2100."""
+    """The same time in UTC; raises TimeRefused if it has no time zone or is outside the years 2000 to 2100."""
     if moment.utcoffset() is None:
         raise TimeRefused("has no time zone")
-    # Compared before it is converted: near the ends of the calendar the conversion overflows.
+    # Compared before converting: near the ends of the calendar the conversion overflows.
     if not _FIRST <= moment < _END:
         raise TimeRefused(f"must be in the years {FIRST_YEAR} to {LAST_YEAR}")
     return moment.astimezone(UTC)

@@ -1,7 +1,7 @@
 """Frames between a task's processes and its node's proxy, over one unix socket per agent.
 
 A frame is `!II` (header length, body length), a JSON header with a `type`, and a body of opaque bytes: values travel in
-bodies and are never parsed on the way. `docs/protocol.md` lists the frames and who sends them when.
+bodies and are never parsed on the way. `docs/protocol.md` lists the frames, and who sends each one when.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PROTOCOL_VERSION = "1.1"
-"""Major and minor; an agent and a worker that differ in the major do not talk to each other."""
+"""Major and minor; an agent and a worker with different majors do not talk to each other."""
 
 SOCKET_NAME = "proxy.sock"
 HEADER_MAX_BYTES = 1024 * 1024
@@ -31,11 +31,11 @@ class Frame:
     header: dict[str, Any]
     body: bytes = b""
     header_bytes: int = field(default=0, compare=False)
-    """The size of the header on the wire; 0 for a frame that did not come from there."""
+    """The size of the header on the wire; 0 for a frame that was not received."""
 
 
 def encode_frame(type: str, body: bytes = b"", **header: Any) -> bytes:  # noqa: A002 - the field's own name
-    """The bytes of one frame; raises WireError where header or body is over its limit."""
+    """The bytes of one frame; raises WireError if the header or body is over its limit."""
     head = _write({"type": type, **header}).encode()
     if len(head) > HEADER_MAX_BYTES or len(body) > BODY_MAX_BYTES:
         raise WireError(f"a {type} frame of {len(head)} + {len(body)} bytes is over the limit")
@@ -53,11 +53,11 @@ class FrameBuffer:
         return not self._data
 
     def add(self, data: bytes) -> None:
-        """What has arrived; `take` gives the frames that are whole."""
+        """Adds received bytes; `take` returns the complete frames."""
         self._data += data
 
     def take(self) -> Frame | None:
-        """The next whole frame; None where there is none yet."""
+        """The next complete frame; None if there is none yet."""
         if len(self._data) < _LENGTHS.size:
             return None
         head_length, body_length = _LENGTHS.unpack_from(self._data)
@@ -72,7 +72,7 @@ class FrameBuffer:
         return _frame(head, body)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Adds the bytes and gives the frames that are whole by now."""
+        """Adds the bytes and yields the frames that are now complete."""
         self.add(data)
         while (frame := self.take()) is not None:
             yield frame

@@ -50,7 +50,7 @@ def leaves(how: str, path: str, fails: bool = False):
 
 @task(id="endless")
 def endless():
-    from trigger_sdk.agent import background
+    from trigger_sdk.agent.child import background
     background.SECONDS = 0.5
     threading.Thread(target=time.sleep, args=(3600,), name="poller").start()
 

@@ -96,7 +96,7 @@ def test_result_that_cannot_be_loaded_fails_the_attempt(proxy: Proxy, tmp_path: 
     attempt.end()
 
     error = attempt.wait("failed").header["error"]
-    assert error["message"] == "the result of step 'page-0' could not be loaded"
+    assert error["message"] == "could not load the result of step 'page-0'"
     assert attempt.of("log") == []
 
 

@@ -66,7 +66,7 @@ def too_long(ledger: str, gate: str):
 @task(id="garbles", retry=QUICK)
 def garbles():
     """A hostile task: what it says it returns is no JSON."""
-    from trigger_sdk import codec
+    from trigger_sdk.values import codec
 
     codec.encode = lambda *_, **__: b'{"never": '
     return "seen by nobody"

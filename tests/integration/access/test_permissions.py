@@ -10,7 +10,7 @@ from django.test import Client
 from apps.access.errors import NotAllowed
 from apps.access.permissions import ALLOWED_ROLES, Action, Actor, Role, is_allowed, require
 from tests.factories import bearer, make_run, make_task, make_user
-from trigger_site.api import api
+from trigger_site.web.api import api
 
 pytestmark = pytest.mark.django_db
 

@@ -9,8 +9,8 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from apps.live.routing import websocket_urlpatterns
 from apps.runs.models import Run
-from apps.runs.routing import websocket_urlpatterns
 from tests.factories import bearer, make_checkpoint, make_run, make_task, make_user
 from tests.integration.access.test_permissions import MATRIX
 
@@ -121,7 +121,7 @@ def test_the_table_names_every_address() -> None:
 
 
 def test_there_is_one_socket() -> None:
-    assert [str(each.pattern) for each in websocket_urlpatterns] == ["ws/dashboard"]  # tests/integration/runs has it
+    assert [str(each.pattern) for each in websocket_urlpatterns] == ["ws/dashboard"]  # tests/integration/live has it
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from django.test import Client
 
 from apps.access.sign_in import sign_in_link
 from tests.factories import make_user
+from tests.markup import one_line
 
 POSTS = [
     "/sign-out",
@@ -147,7 +148,7 @@ def test_false_link_says_how_to_get_a_new_one(client: Client, link: str) -> None
     answer = client.get(link)
 
     assert answer.status_code == 410
-    assert "make run" in answer.text
+    assert "make run" in one_line(answer.text)
 
 
 def test_sign_out_is_a_post(client: Client) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from apps.checkpoints.errors import ReplayRefused
-from apps.checkpoints.replay import ReplayRequest, replay
+from apps.checkpoints.replay.create import replay
+from apps.checkpoints.replay.plan import ReplayRequest
 from apps.runs.models import Deployment, Run, Task
 from apps.runs.states import Outcome
 from tests.factories import make_attempt, make_checkpoint, make_deployment, make_run, make_task

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
-from trigger_sdk.codec import decode, encode
+from trigger_sdk.values.codec import decode, encode
 
 from tests.stored_values import same, values
 

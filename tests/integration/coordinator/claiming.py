@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from apps.queues.claims import Claimed, Claimer
+from apps.queues.claim.claimer import Claimed, Claimer
 from apps.runs.models import Run
 
 

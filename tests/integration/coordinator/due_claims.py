@@ -6,7 +6,7 @@ from uuid import UUID
 
 import psycopg
 
-from apps.queues.claims import promote_due
+from apps.queues.claim.claimer import promote_due
 from tests.coordinator_harness import connection_url
 from tests.integration.coordinator.claiming import claim_once
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from apps.workers import protocol as wire
+from apps import protocol as wire
 from apps.workers.models import Worker
 from tests.coordinator_harness import (
     TOKEN,
@@ -22,16 +22,16 @@ from tests.coordinator_harness import (
     until,
 )
 from tests.factories import make_deployment, make_task
-from trigger_site.coordinator import app
+from trigger_site.coordinator.exchange import BODY_MAX_BYTES
 
 EMPTY_BODIES = {
     "workers": wire.Registration(uuid4(), "n", "process", 1, "1.0"),
     "polls": wire.Poll(uuid4(), uuid4(), 1),
     "heartbeats": wire.Heartbeat(uuid4(), []),
-    "starts": wire.Starts([]),
-    "checkpoints": wire.Checkpoints([]),
-    "logs": wire.Logs([]),
-    "finishes": wire.Finishes([]),
+    "starts": wire.Batch([]),
+    "checkpoints": wire.Batch([]),
+    "logs": wire.Batch([]),
+    "finishes": wire.Batch([]),
 }
 
 
@@ -69,7 +69,7 @@ def test_malformed_message_is_refused(coordinator: Coordinator, path: str, body:
 def test_message_over_the_limit_is_refused_while_it_arrives(coordinator: Coordinator) -> None:
     megabyte = b"x" * 2**20
 
-    exchange = coordinator.request("POST", "finishes", [megabyte] * (app.BODY_MAX_BYTES // 2**20 + 1))
+    exchange = coordinator.request("POST", "finishes", [megabyte] * (BODY_MAX_BYTES // 2**20 + 1))
 
     with pytest.raises(Refused) as refused:
         answer(exchange, wire.Message)
@@ -214,7 +214,7 @@ def test_text_that_is_no_utf8_is_refused_for_its_item_alone(
     coordinator: Coordinator, worker_id: UUID, claim: wire.Claim
 ) -> None:
     neighbour = claimed_run(coordinator, worker_id)
-    body = wire.encode(wire.Starts([start_of(claim, resumed_from="QQQQ"), start_of(neighbour)])).replace(
+    body = wire.encode(wire.Batch([start_of(claim, resumed_from="QQQQ"), start_of(neighbour)])).replace(
         b"QQQQ", b"Q\xffQQ"
     )
 

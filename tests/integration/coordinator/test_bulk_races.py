@@ -9,9 +9,9 @@ from django.db import transaction
 
 from apps.access.models import AuditEntry
 from apps.access.permissions import Actor
-from apps.queues.bulk import Selection, discard_many, requeue_many
-from apps.queues.dead_letters import discard, requeue
-from apps.queues.selection import DeadLetterFilter
+from apps.queues.dead_letters.filters import DEAD_LETTER_FILTERS
+from apps.queues.dead_letters.many import Selection, discard_many, requeue_many
+from apps.queues.dead_letters.one import discard, requeue
 from apps.runs.errors import IllegalMove
 from apps.runs.models import Run
 from tests.coordinator_harness import Clock
@@ -20,7 +20,7 @@ from tests.integration.coordinator.due_claims import claimed
 from tests.integration.coordinator.test_races import in_order
 
 ACTOR = Actor("olga", frozenset())
-ALL = Selection(chosen=DeadLetterFilter())
+ALL = Selection(chosen=DEAD_LETTER_FILTERS.of())
 
 
 def letter() -> Run:

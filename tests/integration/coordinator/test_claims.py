@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from apps.queues import claims
-from apps.queues.claims import Claimer
+from apps.queues.claim import claimer as claims
+from apps.queues.claim.claimer import Claimer
 from apps.queues.models import Queue, RateLimit
 from apps.runs.models import BUMPED_PRIORITY, Run, TaskControl
 from tests.coordinator_harness import Clock
@@ -246,7 +246,7 @@ def _find_again(url: str, claimer: Claimer) -> Any:
 
 def test_keys_beyond_the_page_have_their_turn(committed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "LANE_LIMIT", 4)
-    monkeypatch.setattr("apps.queues.lanes.LANE_LIMIT", 4)
+    monkeypatch.setattr("apps.queues.claim.lanes.LANE_LIMIT", 4)
     make_task(options={"max_concurrency": 1})
     for number in range(6):
         make_run(state="running", concurrency_key=f"key-{number}")

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 
 from apps.queues.controls import lift_cooldown, set_queue, set_task
-from apps.runs.ids import uuid7
 from apps.runs.models import TaskControl
+from apps.storage.ids import uuid7
 from tests.coordinator_harness import until
 from tests.factories import make_task
 

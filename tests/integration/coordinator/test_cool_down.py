@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from apps import protocol as wire
 from apps.queues.controls import lift_cooldown
-from apps.runs.lifecycle import AttemptEnd, fail_attempts, trigger
+from apps.runs.lifecycle import fail_attempts, trigger
 from apps.runs.models import Run, TaskControl
 from apps.runs.states import Outcome
-from apps.workers import protocol as wire
 from tests.coordinator_harness import Clock, Coordinator
 from tests.factories import make_task
 from tests.integration.coordinator.due_claims import claim_rows, claimed
@@ -27,7 +27,7 @@ def site(coordinator: Coordinator, clock: Clock) -> Clock:
 
 def end(row: Any, outcome: Outcome = Outcome.FAILED) -> None:
     error = {"type": "E", "message": "down", "stack": ""}
-    (answer,) = fail_attempts([AttemptEnd(row.run_id, bytes(row.token), outcome, error)])
+    (answer,) = fail_attempts([wire.Finish(row.run_id, bytes(row.token), outcome, error=error)])
     assert not answer.is_stale
 
 

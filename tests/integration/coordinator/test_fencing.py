@@ -5,9 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from apps import protocol as wire
 from apps.checkpoints.models import Checkpoint
 from apps.runs.models import Attempt, LogLine, Run
-from apps.workers import protocol as wire
 from tests.coordinator_harness import (
     Coordinator,
     Refused,

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
+from apps import protocol as wire
 from apps.checkpoints.models import Checkpoint
 from apps.runs.models import LogLine
-from apps.workers import protocol as wire
 from tests.coordinator_harness import Coordinator, checkpoint_of, claimed_run, finish_of, log_of, run_of, start_of
 
 DEEP = b"[" * 100_000 + b"]" * 100_000

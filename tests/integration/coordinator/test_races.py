@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
+from apps import protocol as wire
 from apps.checkpoints.models import Checkpoint
 from apps.runs.lifecycle import cancel
 from apps.runs.models import Attempt, Run
-from apps.workers import protocol as wire
 from apps.workers.leases import expire_leases
 from tests.coordinator_harness import (
     Coordinator,

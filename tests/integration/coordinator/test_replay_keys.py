@@ -1,6 +1,7 @@
 """A replay counts under the limits of its own concurrency key, in the real claim."""
 
-from apps.checkpoints.replay import ReplayRequest, replay
+from apps.checkpoints.replay.create import replay
+from apps.checkpoints.replay.plan import ReplayRequest
 from tests.factories import make_run, make_task
 from tests.integration.coordinator.claiming import claimed_ids
 

@@ -7,14 +7,15 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 
-from apps.checkpoints import replay as replays
-from apps.checkpoints.replay import ReplayRequest, replay
-from apps.queues.dead_letters import requeue
+from apps import protocol as wire
+from apps.checkpoints.replay import create as replays
+from apps.checkpoints.replay.create import replay
+from apps.checkpoints.replay.plan import ReplayRequest
+from apps.queues.dead_letters.one import requeue
 from apps.runs.errors import IllegalMove
 from apps.runs.lifecycle import cancel, trigger
 from apps.runs.models import Attempt, Run
 from apps.runs.states import RunState
-from apps.workers import protocol as wire
 from tests.coordinator_harness import Coordinator, checkpoint_of, finish_of, run_of, start_of
 from tests.factories import make_task
 from tests.integration.checkpoints.orders import deploy, point

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from psycopg import errors
 
+from apps import protocol as wire
 from apps.checkpoints import store
 from apps.checkpoints.models import Checkpoint
-from apps.workers import protocol as wire
 from tests.coordinator_harness import Coordinator, checkpoint_of, start_of
 
 BATCHES = 15
@@ -77,12 +77,12 @@ def test_sum_is_exact_under_concurrent_saves(coordinator: Coordinator, claim: wi
                     while left:
                         left = await save(database, left)
 
-    def new(key: str, size: int) -> store.NewCheckpoint:
-        return store.NewCheckpoint(claim.run_id, claim.token, key, b"1" * size, [], None, kind="step")
+    def new(key: str, size: int) -> wire.CheckpointItem:
+        return wire.CheckpointItem(claim.run_id, claim.token, key, b"1" * size, [], None, kind="step")
 
     async def save(
-        database: "psycopg.AsyncConnection[object]", items: list[store.NewCheckpoint]
-    ) -> list[store.NewCheckpoint]:
+        database: "psycopg.AsyncConnection[object]", items: list[wire.CheckpointItem]
+    ) -> list[wire.CheckpointItem]:
         try:
             async with database.transaction():
                 verdicts = await store.save(database, items, waits=True)

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from apps import protocol as wire
 from apps.checkpoints import store
 from apps.checkpoints.models import Checkpoint
 from apps.runs.models import Run
-from apps.workers import protocol as wire
 from tests.coordinator_harness import Coordinator, Refused, again, checkpoint_of, start_of
 
 

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from apps import protocol as wire
 from apps.checkpoints.models import Checkpoint
 from apps.runs.models import LogLine
-from apps.workers import protocol as wire
 from tests.coordinator_harness import Coordinator, checkpoint_of, claimed_run, finish_of, run_of
 
 LEVELS_64 = b"[" * 64 + b"]" * 64

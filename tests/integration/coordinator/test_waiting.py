@@ -11,11 +11,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.queues.controls import lift_cooldown, set_queue, set_task
-from apps.runs.ids import uuid7
 from apps.runs.lifecycle import cancel
 from apps.runs.models import Run, Task, TaskControl
-from apps.runs.schemas import RunOut
+from apps.runs.shown.run import RunOut
 from apps.runs.waiting import Reason, waiting_reason
+from apps.storage.ids import uuid7
 from apps.workers.models import Worker
 from tests.coordinator_harness import Clock
 from tests.factories import bearer, make_checkpoint, make_run, make_task, make_worker

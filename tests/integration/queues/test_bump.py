@@ -11,7 +11,7 @@ from apps.queues.bump import bump
 from apps.runs.errors import IllegalMove, RunNotFound
 from apps.runs.lifecycle import cancel
 from apps.runs.models import BUMPED_PRIORITY, Run
-from apps.runs.schemas import RunOut
+from apps.runs.shown.run import RunOut
 from apps.runs.states import RunState
 from tests.factories import bearer, make_run
 

@@ -7,16 +7,17 @@ import pytest
 from django.test import Client
 
 from apps.access.models import AuditEntry
+from apps.live import notify as broadcast
+from apps.live.notify import PENDING_CHANNEL
+from apps.live.topics import QUEUES
 from apps.queues.controls import lift_cooldown, set_queue, set_task
 from apps.queues.errors import LimitInvalid
 from apps.queues.models import Queue
 from apps.queues.schemas import QueueOut, QueuePage
-from apps.runs import broadcast
-from apps.runs.broadcast import PENDING_CHANNEL
 from apps.runs.errors import TaskNotFound
-from apps.runs.ids import uuid7
 from apps.runs.models import TaskControl
-from apps.runs.schemas import TaskDetailOut
+from apps.runs.shown.task import TaskDetailOut
+from apps.storage.ids import uuid7
 from tests.factories import bearer, make_run, make_task
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +44,7 @@ def test_queue_keeps_what_is_not_named(told: list[str], django_capture_on_commit
 
     assert (queue.is_paused, queue.max_concurrency, queue.rate_limit, queue.max_depth) == (True, None, "", 1_000_000)
     assert Queue.objects.get() == queue
-    assert told == [PENDING_CHANNEL, PENDING_CHANNEL]
+    assert told == [QUEUES.channel, PENDING_CHANNEL] * 2
 
 
 def test_task_keeps_what_is_not_named_and_how_it_fails() -> None:

@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import pytest
 
+from apps.protocol import Finish
 from apps.runs.errors import IllegalMove, RunNotFound
-from apps.runs.lifecycle import Answer, AttemptEnd, cancel, fail_attempts
+from apps.runs.lifecycle import Answer, cancel, fail_attempts
 from apps.runs.models import Run
 from apps.runs.states import FINAL_STATES, Outcome, RunState
 from tests.factories import make_attempt, make_run, make_task
@@ -21,7 +22,7 @@ def running(**overrides: Any) -> tuple[Run, bytes]:
 
 
 def end(run: Run, token: bytes, outcome: Outcome = Outcome.FAILED, **fields: object) -> Answer:
-    (answer,) = fail_attempts([AttemptEnd(run.id, token, outcome, **fields)])  # type: ignore[arg-type]
+    (answer,) = fail_attempts([Finish(run.id, token, outcome, **fields)])  # type: ignore[arg-type]
     run.refresh_from_db()
     return answer
 
@@ -123,9 +124,7 @@ def test_retry_after_sets_the_due_time() -> None:
 def test_unknown_token_and_unknown_run_are_stale() -> None:
     run, _ = running()
 
-    answers = fail_attempts(
-        [AttemptEnd(run.id, b"x" * 16, Outcome.FAILED), AttemptEnd(uuid4(), b"y" * 16, Outcome.FAILED)]
-    )
+    answers = fail_attempts([Finish(run.id, b"x" * 16, Outcome.FAILED), Finish(uuid4(), b"y" * 16, Outcome.FAILED)])
 
     assert answers == [Answer(is_stale=True, state="")] * 2
     run.refresh_from_db()
@@ -136,7 +135,7 @@ def test_same_end_twice_in_a_batch_moves_once() -> None:
     run, token = running()
     version = run.version
 
-    answers = fail_attempts([AttemptEnd(run.id, token, Outcome.FAILED)] * 2)
+    answers = fail_attempts([Finish(run.id, token, Outcome.FAILED)] * 2)
 
     run.refresh_from_db()
     assert [answer.state for answer in answers] == ["retrying", "retrying"]

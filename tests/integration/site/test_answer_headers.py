@@ -17,8 +17,8 @@ from apps.access.key_brake import BURST
 from tests.factories import bearer, make_run, make_user
 from tests.live_server import Answer, LiveServer, running_server
 from tests.ports import reserve_port
-from trigger_site.answer_headers import NOTHING, is_secure, with_defaults
-from trigger_site.body_limit import BODY_MAX_BYTES
+from trigger_site.web.answer_headers import NOTHING, is_secure, with_defaults
+from trigger_site.web.body_limit import BODY_MAX_BYTES
 
 START_SECONDS = 60.0
 EVERYWHERE = {
@@ -90,7 +90,7 @@ def test_every_kind_of_answer_says_what_browsers_may_do_and_that_none_keeps_it(
 
 
 def test_a_page_that_breaks_says_the_same(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apps.runs.views.render", None)
+    monkeypatch.setattr("apps.runs.list.views.render", None)
 
     answer = server.call("GET", "/runs", headers=cookie("viewer"))
 

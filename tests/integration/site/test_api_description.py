@@ -166,7 +166,7 @@ def test_generated_requests_get_the_answers_that_are_described(server: LiveServe
 
 
 def test_a_planted_failure_is_found(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apps.runs.rendering.run_summary", lambda run: {"id": run.public_id})
+    monkeypatch.setattr("apps.runs.api.runs.run_row", lambda run: {"id": run.public_id})
 
     found = explore(server, 100)
 

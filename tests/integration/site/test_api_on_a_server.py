@@ -10,7 +10,7 @@ from django.conf import settings
 from apps.runs.models import Run
 from tests.factories import bearer, make_task
 from tests.live_server import LiveServer, running_server
-from trigger_site.body_limit import BODY_MAX_BYTES
+from trigger_site.web.body_limit import BODY_MAX_BYTES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,10 +10,10 @@ from trigger_sdk import AsyncClient, Client
 from trigger_sdk.cli import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_USAGE, execute
 from trigger_sdk.client import ApiError
 
-from apps.queues import bulk
+from apps.queues.dead_letters import many as bulk
 from apps.queues.models import Queue
-from apps.runs.ids import uuid7
 from apps.runs.models import Run, TaskControl
+from apps.storage.ids import uuid7
 from tests.factories import bearer, make_run, make_task
 from tests.integration.queues.letters import letter
 from tests.live_server import running_server
@@ -84,7 +84,7 @@ def test_client_moves_dead_letters_call_after_call(client: Client, monkeypatch: 
 
 
 def test_client_reads_all_pages_or_as_many_as_asked_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trigger_sdk.operations.PAGE_SIZE", 2)
+    monkeypatch.setattr("trigger_sdk.client.operations.PAGE_SIZE", 2)
     runs = [letter() for _ in range(5)]
 
     assert [item["id"] for item in client.dead_letters()] == [run.public_id for run in runs[::-1]]
@@ -175,7 +175,7 @@ def test_commands_of_dead_letters(client: Client, capsys: Printed) -> None:
         (["dead-letters", "requeue"], EXIT_USAGE, "give runs, filters, or --all"),
         (["dead-letters", "discard", "run_1", "--task", "noop", "--note", "x"], EXIT_USAGE, "either runs or filters"),
         (["queue", "set", "mail"], EXIT_USAGE, "nothing to set"),
-        (["queue", "set", "mail", "--max-depth", "many"], EXIT_USAGE, "a whole number or 'none'"),
+        (["queue", "set", "mail", "--max-depth", "many"], EXIT_USAGE, "must be a whole number or 'none'"),
         (["queue", "set", "mail", "--max-depth", "0"], EXIT_REFUSED, "from 1 to 1,000,000"),
         (["queue", "show", "mail"], EXIT_REFUSED, "There is no queue"),
         (["task", "pause", "mail"], EXIT_REFUSED, "There is no task"),

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from apps.runs.models import Run
-from apps.runs.times import STORED_FROM, STORED_UNTIL
+from apps.storage.times import STORED_FROM, STORED_UNTIL
 from tests.factories import make_run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sql]

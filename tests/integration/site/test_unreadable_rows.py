@@ -7,8 +7,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from apps.runs.json_tree import CUT_TEXT
 from apps.runs.models import Run
+from apps.runs.values.tree import CUT_TEXT
 from tests.factories import (
     make_attempt,
     make_checkpoint,

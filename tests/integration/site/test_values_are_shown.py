@@ -7,10 +7,10 @@ import pytest
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trigger_sdk import codec
+from trigger_sdk.values import codec
 
 from apps.runs.models import Run
-from apps.runs.stored_values import ValueRefused, check_value
+from apps.storage.values import ValueRefused, check_value
 from tests.factories import bearer, make_checkpoint, make_log_line, make_run, make_task, make_user
 from tests.stored_values import keys, text
 

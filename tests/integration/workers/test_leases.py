@@ -5,9 +5,9 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from apps import protocol as wire
 from apps.runs.models import Attempt, Run
 from apps.workers import leases, ticks
-from apps.workers import protocol as wire
 from apps.workers.models import Pulse, Worker
 from tests.coordinator_harness import Clock, Coordinator, again, checkpoint_of, claimed_run, finish_of, run_of, start_of
 

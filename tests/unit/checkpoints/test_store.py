@@ -6,13 +6,14 @@ from uuid import uuid4
 import pytest
 
 from apps.checkpoints.errors import CheckpointRefused
-from apps.checkpoints.store import DATA_MAX_BYTES, NewCheckpoint, check
+from apps.checkpoints.store import DATA_MAX_BYTES, check
+from apps.protocol import CheckpointItem
 
 DEEP = b"[" * 65
 
 
-def step(data: bytes) -> NewCheckpoint:
-    return NewCheckpoint(uuid4(), b"", "page-1", data, [], None, kind="step")
+def step(data: bytes) -> CheckpointItem:
+    return CheckpointItem(uuid4(), b"", "page-1", data, [], None, kind="step")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from trigger_site import runner
-from trigger_site.runner import LaneRunner, Runner
-from trigger_site.ticks import TICKS, Lane, Tick
+from trigger_site.coordinator import runner
+from trigger_site.coordinator.runner import LaneRunner, Runner
+from trigger_site.coordinator.ticks import TICKS, Lane, Tick
 
 DEADLINE_SECONDS = 60.0
 

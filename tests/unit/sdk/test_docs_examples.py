@@ -15,10 +15,11 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from trigger_sdk import AbortRun, RegistrationError, cli, codec, errors, registry, testing
+from trigger_sdk import AbortRun, RegistrationError, cli, errors, registry, testing
 from trigger_sdk.cli.again import replay_options
 from trigger_sdk.tasks import Task
 from trigger_sdk.testing import Result, run
+from trigger_sdk.values import codec
 
 from tests.unit.sdk import docs_world
 from tests.unit.sdk.docs_world import DoubleCharge, Killed, world
@@ -275,8 +276,8 @@ def test_types_are_stored_as_the_table_says(python: str, stored: str) -> None:
 
 
 def test_the_table_of_types_has_every_form_of_the_codec() -> None:
-    from trigger_sdk.codec import _CONTAINERS
-    from trigger_sdk.forms import READERS
+    from trigger_sdk.values.codec import _CONTAINERS
+    from trigger_sdk.values.forms import READERS
 
     shown = set(re.findall(r'"\$type":"(\w+)"', " ".join(stored for _, stored in rows_of_types())))
 

@@ -72,10 +72,10 @@ def test_all_options_are_taken() -> None:
     [
         ("queue", "a b", "1 to 128 letters"),
         ("queue", "x" * 129, "1 to 128 letters"),
-        ("max_concurrency", 0, "an integer from 1 to 1,000,000 is needed, not 0"),
+        ("max_concurrency", 0, "must be an integer from 1 to 1,000,000, not 0"),
         ("max_concurrency", True, "not True"),
         ("max_concurrency", 1.5, "not 1.5"),
-        ("max_concurrency_total", 5, "only has a meaning together with concurrency_key"),
+        ("max_concurrency_total", 5, "only makes sense together with concurrency_key"),
         ("concurrency_key", "customer_id", "such as 'payload.customer_id'"),
         ("retry", 3, "a Retry"),
         ("max_duration", 0, "a number from 1 to 604,800"),
@@ -90,7 +90,7 @@ def test_all_options_are_taken() -> None:
         ("rate_limit", "100 per minute", "such as '100/m'"),
         ("rate_limit", "0/m", "such as '100/m'"),
         ("rate_limit_per_key", "5", "such as '5/s'"),
-        ("rate_limit_per_key", "5/s", "only has a meaning together with concurrency_key"),
+        ("rate_limit_per_key", "5/s", "only makes sense together with concurrency_key"),
         ("ttl", -1, "a number from 1"),
         ("schedule", "0 3 * * *", "a mapping"),
     ],
@@ -126,7 +126,7 @@ def test_id_that_another_task_has_is_refused_with_its_place(load: Load) -> None:
         load("@task('other')\ndef one(): pass\n\n@task('same')\ndef two(): pass\n")
 
     assert (refusal.value.line, refusal.value.code) == (6, "duplicate_task")
-    assert refusal.value.message == f"the task id 'same' is used already, by {first.__file__}:3: give it another"
+    assert refusal.value.message == f"the task id 'same' is already used by {first.__file__}:3: give it another"
 
 
 def test_same_definition_loaded_again_replaces_the_task() -> None:

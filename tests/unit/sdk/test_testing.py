@@ -125,7 +125,7 @@ def test_payload_and_output_pass_through_their_stored_text() -> None:
 
 
 def test_function_that_is_no_task_is_an_error() -> None:
-    with pytest.raises(LookupError, match="is no task"):
+    with pytest.raises(LookupError, match="is not a task"):
         run(test_function_that_is_no_task_is_an_error)
 
 
@@ -140,7 +140,7 @@ def test_runs_of_one_process_do_not_nest() -> None:
     def outer() -> None:
         run(two_steps, {"name": "Ada"})
 
-    with pytest.raises(RuntimeError, match="already works on run"):
+    with pytest.raises(RuntimeError, match="is already working on run"):
         run(outer)
     assert run(two_steps, {"name": "Ada"}).output == "hello Ada"
 

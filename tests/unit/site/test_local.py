@@ -8,7 +8,7 @@ from pathlib import Path
 import dj_database_url
 import pytest
 
-from trigger_site.local import (
+from trigger_site.development.local import (
     LocalStateError,
     check_layout,
     development_database_url,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from trigger_site.origins import OwnOriginOnly
+from trigger_site.web.origins import OwnOriginOnly
 
 
 def is_let_in(origin: str, host: str = "jobs.example.org", **headers: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from trigger_site.supervisor import ChildDiedError, StopRequestedError, Supervisor
+from trigger_site.development.supervisor import ChildDiedError, StopRequestedError, Supervisor
 
 DEADLINE_SECONDS = 60.0
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
@@ -110,7 +110,7 @@ def test_first_signal_asks_to_stop_and_a_second_kills(supervisor: Supervisor) ->
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_killed_supervisor_leaves_no_child() -> None:
     code = (
-        "import os, sys\nfrom trigger_site.supervisor import Supervisor\n"
+        "import os, sys\nfrom trigger_site.development.supervisor import Supervisor\n"
         "s = Supervisor()\n"
         f"children = [s.start('c', [sys.executable, '-c', {DEAF!r}], os.environ) for _ in range(3)]\n"
         "s.run_until(lambda: all(c.last_lines for c in children))\n"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from trigger_sdk.wire import BODY_MAX_BYTES, Frame, encode_frame
 
-from apps.workers.node.allowance import TURN_UNITS, Allowance, cost_of
-from apps.workers.node.connections import IN_FLIGHT_MAX, IN_FLIGHT_MAX_BYTES, ChildConnection
-from tests.unit.workers.test_node_hosts import Listener, Peer, a_host, agent_of, connect, ticket_of
+from apps.workers.node.hosts.allowance import TURN_UNITS, Allowance, cost_of
+from apps.workers.node.hosts.roles import IN_FLIGHT_MAX, IN_FLIGHT_MAX_BYTES, ChildConnection
+from tests.unit.workers.host_peers import Listener, Peer, a_host, agent_of, connect, ticket_of
 
 LINE = encode_frame("log", message="x")
 

@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from apps.workers.node.attempts import Attempt, ProcessEnd
-from apps.workers.protocol import CONFIRM_SECONDS, LEASE_SECONDS, Claim, Finish, decode, encode
+from apps.protocol import CONFIRM_SECONDS, LEASE_SECONDS, Claim, Finish, decode, encode
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.hosts.ends import ProcessEnd
 
 FAILED = {"error": {"type": "CardDeclined", "message": "no", "stack": "s"}, "is_abort": False}
 

@@ -7,14 +7,14 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
+from apps.protocol import Heartbeat, Problem, encode
 from apps.workers.node.coordinator import (
+    CallRefusedError,
     Coordinator,
     CoordinatorError,
-    DatabaseAwayError,
-    RefusedError,
+    DatabaseUnavailableError,
     UnreachableError,
 )
-from apps.workers.protocol import Heartbeat, Problem, encode
 
 
 @asynccontextmanager
@@ -45,10 +45,10 @@ async def answering(status: int, body: bytes) -> AsyncIterator[Coordinator]:
         (500, b"Internal Server Error", UnreachableError),
         (502, b"<html>Bad Gateway</html>", UnreachableError),
         (503, b"no server", UnreachableError),
-        (503, encode(Problem("/problems/database-away", "away")), DatabaseAwayError),
+        (503, encode(Problem("/problems/database-away", "away")), DatabaseUnavailableError),
         (200, b"<html>hello</html>", UnreachableError),
-        (401, encode(Problem("/problems/worker-token-wrong", "no")), RefusedError),
-        (404, b"<html>not here</html>", RefusedError),
+        (401, encode(Problem("/problems/worker-token-wrong", "no")), CallRefusedError),
+        (404, b"<html>not here</html>", CallRefusedError),
     ],
 )
 async def test_only_a_judged_call_is_refused(status: int, body: bytes, expected: type[CoordinatorError]) -> None:

@@ -60,7 +60,7 @@ UNPRIVILEGED = """
 import os, signal, sys
 sys.path[:0] = [{root!r}, {sdk!r}]
 from apps.workers.node.hiding import hide
-from trigger_sdk.agent import processes
+from trigger_sdk.agent.system import processes
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)

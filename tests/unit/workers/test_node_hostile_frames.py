@@ -9,17 +9,18 @@ from uuid import uuid4
 
 import pytest
 
-from apps.workers.node.attempts import Attempt
+from apps.protocol import CheckpointItem, Claim, DeploymentReply, Finish, LogBatch, Result
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.attempts.run import AttemptRun
+from apps.workers.node.attempts.tools import Tools
 from apps.workers.node.executors.process import ProcessExecutor
-from apps.workers.node.outbox import Sender
-from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import CheckpointItem, Claim, DeploymentReply, Finish, LogBatch, Result
+from tests.unit.workers.outboxes import outbox_to
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
 SOURCE = '''
 import time
 from trigger_sdk import step, task
-from trigger_sdk.context import active_run
+from trigger_sdk.run.context import active_run
 from trigger_sdk.wire import encode_frame
 
 def own_socket():
@@ -91,14 +92,11 @@ class Node:
     def begin(
         self, task: str, payload: bytes = b"{}", *, has_checkpoints: bool = False
     ) -> tuple[AttemptRun, "asyncio.Task[None]"]:
-        def sender(send: Any) -> "Sender[Any]":
-            return Sender("test", send, lambda _: 1)
-
         tools = Tools(
             deployments=self,  # type: ignore[arg-type]
             executor=self._executor,
-            starts=sender(self.start), checkpoints=sender(self.save), logs=sender(self.log),
-            finishes=sender(self.finish), load_checkpoints=self.data, load_data=self.data,
+            outbox=outbox_to(starts=self.start, checkpoints=self.save, logs=self.log, finishes=self.finish),
+            load_checkpoints=self.data, load_data=self.data,
         )  # fmt: skip
         claim = Claim(uuid4(), f"run_{task}", 1, b"token", task, self.reply.deployment_id, payload, 3, has_checkpoints)
         self._names[claim.run_id] = task

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from apps.workers.node.attempts import Attempt
-from apps.workers.node.connections import IN_FLIGHT_MAX
-from apps.workers.node.outbox import Sender
-from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import Claim, DeploymentReply, Finish, Result, StoredCheckpoint, StoredCheckpoints
+from apps.protocol import Claim, DeploymentReply, Finish, Result, StoredCheckpoint, StoredCheckpoints
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.attempts.run import AttemptRun
+from apps.workers.node.attempts.tools import Tools
+from apps.workers.node.hosts.roles import IN_FLIGHT_MAX
+from tests.unit.workers.outboxes import outbox_to
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
 COUNT = IN_FLIGHT_MAX + 8
@@ -71,15 +72,12 @@ class Store:
 async def finish_of(folder: Path, task: str, stored: list[StoredCheckpoint]) -> Finish:
     store = Store(stored)
 
-    def sender(send: Any) -> "Sender[Any]":
-        return Sender("test", send, lambda _: 1)
-
     async with opened(folder) as executor:
         tools = Tools(
             deployments=store,  # type: ignore[arg-type]
             executor=executor,
-            starts=sender(store.save), checkpoints=sender(store.save), logs=sender(store.save),
-            finishes=sender(store.finish), load_checkpoints=store.checkpoints, load_data=store.data,
+            outbox=outbox_to(starts=store.save, checkpoints=store.save, logs=store.save, finishes=store.finish),
+            load_checkpoints=store.checkpoints, load_data=store.data,
         )  # fmt: skip
         claim = Claim(uuid4(), "run_1", 1, b"token", task, uuid4(), b"{}", 3, has_checkpoints=bool(stored))
         await asyncio.wait_for(AttemptRun(Attempt(claim), tools).run(), 60)

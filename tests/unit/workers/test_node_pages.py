@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from apps.workers.node.connections import ChildConnection
-from apps.workers.node.coordinator import RefusedError
-from apps.workers.protocol import StoredCheckpoint, StoredCheckpoints
+from apps.protocol import StoredCheckpoint, StoredCheckpoints
+from apps.workers.node.coordinator import CallRefusedError
+from apps.workers.node.hosts.roles import ChildConnection
+from tests.unit.workers.host_peers import Listener
 from tests.unit.workers.test_node_allowance import a_child
 from tests.unit.workers.test_node_hostile_frames import Node, opened
-from tests.unit.workers.test_node_hosts import Listener
 from tests.unit.workers.test_node_process_executor import deployment
 
 COUNT = 30
@@ -44,7 +44,7 @@ class Pages(Node):
         index = after + 1
         self.asked.append(index)
         if index >= self.stale_from:
-            raise RefusedError(409, "stale", "The attempt token is not the run's present one.")
+            raise CallRefusedError(409, "stale", "The attempt token is not the run's present one.")
         data = json.dumps({f"v{index}": "x" * SIZE}).encode()
         entry = StoredCheckpoint(f"c{index}", index, data, [f"v{index}"])
         return StoredCheckpoints([entry], index if index + 1 < COUNT else None)

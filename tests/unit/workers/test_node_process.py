@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from apps.protocol import Problem, encode
 from apps.workers.node.config import ConfigError, read_config
-from apps.workers.protocol import Problem, encode
 
 ROOT = Path(__file__).resolve().parents[3]
 BARRED = ("django", "psycopg", "psycopg_pool", "ninja", "channels", "trigger_site", "apps.runs", "apps.workers.models")
@@ -35,14 +35,14 @@ def test_workers_program_imports_no_django_and_no_database() -> None:
     code = (
         "import sys, pkgutil, importlib, json; sys.path.insert(0, 'sdk/python')\n"
         "import apps.workers.node.__main__, apps.workers.node.executors as executors\n"
-        "for found in pkgutil.iter_modules(executors.__path__):\n"
-        "    importlib.import_module(f'apps.workers.node.executors.{found.name}')\n"
+        "for found in pkgutil.walk_packages(executors.__path__, 'apps.workers.node.executors.'):\n"
+        "    importlib.import_module(found.name)\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
 
     loaded = set(json.loads(run_python(code)))
 
-    assert "apps.workers.node.worker" in loaded
+    assert {"apps.workers.node.worker", "apps.workers.node.executors.docker.images"} <= loaded
     assert loaded.isdisjoint(BARRED)
 
 

@@ -14,9 +14,9 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from apps.protocol import DeploymentReply, TaskOptions
 from apps.workers.node.executors.base import ExecutorUnavailableError
 from apps.workers.node.executors.process import ProcessExecutor
-from apps.workers.protocol import DeploymentReply, TaskOptions
 
 TASK = "from trigger_sdk import task\n\n@task(id='t')\ndef t():\n    return 1\n"
 

@@ -8,15 +8,18 @@ from uuid import uuid4
 import pytest
 from trigger_sdk.wire import Frame
 
-from apps.workers.node import runs
-from apps.workers.node.attempts import Attempt, ProcessEnd
+from apps.protocol import Claim, DeploymentReply, Finish, Result, TaskOptions
+from apps.workers.node.attempts import reads
+from apps.workers.node.attempts import run as runs
+from apps.workers.node.attempts.attempt import Attempt
+from apps.workers.node.attempts.run import AttemptRun
+from apps.workers.node.attempts.tools import Tools
 from apps.workers.node.coordinator import UnreachableError
 from apps.workers.node.deployments import Deployments
-from apps.workers.node.executors.base import Place, StartFailedError
-from apps.workers.node.hosts import Host
-from apps.workers.node.outbox import Sender
-from apps.workers.node.runs import AttemptRun, Tools
-from apps.workers.protocol import Claim, DeploymentReply, Finish, Result, TaskOptions
+from apps.workers.node.executors.base import RunPlace, StartFailedError
+from apps.workers.node.hosts.ends import ProcessEnd
+from apps.workers.node.hosts.host import Host
+from tests.unit.workers.outboxes import outbox_to
 
 
 class Node:
@@ -27,7 +30,7 @@ class Node:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.finishes: list[Finish] = []
-        self.released: list[Place] = []
+        self.released: list[RunPlace] = []
         self.stops: list[str] = []
         self.is_deaf = False
         self.absences = 0
@@ -39,12 +42,12 @@ class Node:
             raise UnreachableError("no coordinator")
         return DeploymentReply(deployment_id, "set", 1, "folder", b"hash", {"t": TaskOptions()})
 
-    async def acquire(self, *_: Any) -> Place:
+    async def acquire(self, *_: Any) -> RunPlace:
         if self.error is not None:
             raise self.error
-        return Place(StubHost(self), "c1", "cold")
+        return RunPlace(StubHost(self), "c1", "cold")
 
-    async def release(self, place: Place) -> None:
+    async def release(self, place: RunPlace) -> None:
         self.released.append(place)
 
     async def finish(self, items: list[Finish]) -> list[Result]:
@@ -55,14 +58,11 @@ class Node:
         return [Result(200) for _ in items]
 
     def run(self) -> AttemptRun:
-        def sender(send: Any) -> "Sender[Any]":
-            return Sender("test", send, lambda _: 1)
-
         tools = Tools(
             deployments=Deployments(self),  # type: ignore[arg-type]
             executor=self,  # type: ignore[arg-type]
-            starts=sender(self.other), checkpoints=sender(self.other), logs=sender(self.other),
-            finishes=sender(self.finish), load_checkpoints=self.other, load_data=self.other,
+            outbox=outbox_to(starts=self.other, checkpoints=self.other, logs=self.other, finishes=self.finish),
+            load_checkpoints=self.other, load_data=self.other,
         )  # fmt: skip
         return AttemptRun(Attempt(Claim(uuid4(), "run_1", 1, b"token", "t", uuid4(), b"{}", 3)), tools)
 
@@ -146,7 +146,7 @@ async def test_process_that_could_not_be_forked_is_a_start_that_failed() -> None
 
 @pytest.mark.asyncio
 async def test_deployment_is_asked_for_again_while_no_coordinator_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "BACKOFF_SECONDS", (0.001, 0.001))
+    monkeypatch.setattr(reads, "BACKOFF_SECONDS", (0.001, 0.001))
     node = Node(StartFailedError("as far as a host"))
     node.absences = 3
 
@@ -158,7 +158,7 @@ async def test_deployment_is_asked_for_again_while_no_coordinator_answers(monkey
 
 @pytest.mark.asyncio
 async def test_attempt_whose_lease_has_ended_asks_for_no_deployment_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "BACKOFF_SECONDS", (0.001, 0.001))
+    monkeypatch.setattr(reads, "BACKOFF_SECONDS", (0.001, 0.001))
     node = Node()
     node.absences = 1000
     run = node.run()

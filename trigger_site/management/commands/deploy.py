@@ -8,9 +8,9 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError
 
 from apps.access.permissions import Actor
-from apps.runs.archives import build_archive
-from apps.runs.deployments import Registration, register
 from apps.runs.errors import DeploymentRefused
+from apps.runs.tasks.archives import build_archive
+from apps.runs.tasks.deployments import Registration, register
 from trigger_site.inspection import InspectionError, inspect_archive
 
 

@@ -1,7 +1,6 @@
 """`manage.py dev`: everything on this machine, under one supervisor; what `make run` starts."""
 
 import os
-import shlex
 import sys
 import webbrowser
 from pathlib import Path
@@ -9,12 +8,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 
+from apps.runs.tasks.first_run import trigger_command
 from apps.workers.models import Worker
-from trigger_site.development import USERNAME, Development, DevelopmentError, Options, seconds_since_start
-from trigger_site.local import LocalStateError
-from trigger_site.postgres_binaries import PostgresError
-from trigger_site.supervisor import ChildDiedError, StopRequestedError
+from trigger_site.development.binaries import PostgresError
+from trigger_site.development.local import LocalStateError
+from trigger_site.development.run import USERNAME, Development, DevelopmentError, Options, seconds_since_start
+from trigger_site.development.supervisor import ChildDiedError, StopRequestedError
 
 
 class Command(BaseCommand):
@@ -55,8 +56,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error.strerror}: {error.filename or settings.VAR_DIR}") from error
 
     def announce(self, development: Development, worker: Worker) -> None:
-        trigger = short_path(Path(sys.executable).parent / "trigger")
-        payload = shlex.quote('{"order_id": "A1"}')
+        command = trigger_command()
+        connection.close()
         info = short_path(settings.VAR_DIR / "dev.json")
         self.stdout.write(
             f"\n  Ready in {seconds_since_start():.1f} s\n\n"
@@ -64,8 +65,8 @@ class Command(BaseCommand):
             f"             (signs you in once; afterwards {development.url}, user {USERNAME}, password in {info})\n"
             f"  Executor   {worker.executor}: {worker.executor_note}\n"
             f"  API key    in {info}\n"
-            f"  Try        {trigger} run process-order --payload {payload} --follow\n\n"
-            f"  Ctrl-C stops everything; your data stays in {short_path(settings.VAR_DIR)}\n"
+            + (f"  Try        {command}\n" if command else "")
+            + f"\n  Ctrl-C stops everything; your data stays in {short_path(settings.VAR_DIR)}\n"
         )
         for name in development.failed_deployments():
             self.stdout.write(f"  `{name}` failed, see above; what was deployed before stays as it is.\n")

@@ -5,9 +5,9 @@ import logging
 import uvloop
 from django.core.management.base import BaseCommand, CommandParser
 
+from trigger_site.coordinator.runner import Runner
 from trigger_site.coordinator.server import serve
 from trigger_site.edge.limits import is_every_network
-from trigger_site.runner import Runner
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from trigger_site.edge.server import guarded
-from trigger_site.static_files import uncollected_file
+from trigger_site.web.static_files import uncollected_file
 
 # Long-polling answers and open sockets are cut after this long when the process is asked to stop.
 STOP_SECONDS = 2

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from apps.workers.node.hosts import Host
-from apps.workers.protocol import DeploymentReply, TaskOptions
+from apps.protocol import DeploymentReply, TaskOptions
+from apps.workers.node.hosts.host import Host
 
 
 class StartFailedError(Exception):
@@ -30,7 +30,7 @@ def pool_key(deployment: DeploymentReply, task: str, options: TaskOptions) -> Po
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class RunPlace:
     """Where one attempt runs: a ready host, the run's folder as its process sees it, and the name that people see."""
 
     host: Host
@@ -57,10 +57,12 @@ class Executor(Protocol):
     async def open(self) -> None:
         """Makes the node ready and removes what an earlier worker of this node left behind."""
 
-    async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
+    async def acquire(
+        self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
+    ) -> RunPlace:
         """A place for one attempt; raises StartFailedError. `attempt_name` is unique per attempt."""
 
-    async def release(self, place: Place) -> None:
+    async def release(self, place: RunPlace) -> None:
         """The attempt has ended: its files are removed when this returns, and its processes are gone or wait warm."""
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from trigger_sdk.agent import processes
+from trigger_sdk.agent.system import processes
 
 END_SECONDS = 5.0
 

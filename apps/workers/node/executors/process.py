@@ -10,18 +10,18 @@ import logging
 import os
 import secrets
 import shutil
-import sys
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from apps.protocol import DeploymentReply, TaskOptions
 from apps.workers.node.deployments import DeploymentError, unpack
-from apps.workers.node.executors.base import Place, StartFailedError, lock_folder, pool_key, socket_folder
+from apps.workers.node.executors.base import RunPlace, StartFailedError, lock_folder, pool_key, socket_folder
+from apps.workers.node.executors.environments import prepare_environment
 from apps.workers.node.executors.orphans import Orphans
-from apps.workers.node.executors.warm import WarmPool
-from apps.workers.node.hosts import Host, HostError
-from apps.workers.protocol import DeploymentReply, TaskOptions
+from apps.workers.node.executors.pool import WarmPool
+from apps.workers.node.hosts.host import Host, HostError
 
 READY_SECONDS = 60.0
 IDLE_SECONDS = 300.0
@@ -78,7 +78,9 @@ class ProcessExecutor:
         self._sweeping = asyncio.create_task(self._end_idle(), name="end-idle-agents")
         self._warm.open()
 
-    async def acquire(self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str) -> Place:
+    async def acquire(
+        self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
+    ) -> RunPlace:
         key = pool_key(deployment, task, options)
         if (waiting := self._warm.take(key)) is not None:
             waiting.folder = self._new_folder(attempt_name)
@@ -98,9 +100,9 @@ class ProcessExecutor:
         # A process of its own has the code, but nothing that an earlier run has put into its modules.
         kind = "warm" if is_warm and key is None else "cold"
         folder = self._new_folder(attempt_name)
-        return Place(zygote.host, f"process {zygote.process.pid}", kind, folder, pool_key=key)
+        return RunPlace(zygote.host, f"process {zygote.process.pid}", kind, folder, pool_key=key)
 
-    async def release(self, place: Place) -> None:
+    async def release(self, place: RunPlace) -> None:
         folder, place.folder = place.folder, None
         if not self._warm.put(place):
             place.host.retire(place.ticket)
@@ -118,7 +120,7 @@ class ProcessExecutor:
         os.mkdir(folder, mode=0o700)
         return folder
 
-    async def _retire(self, place: Place) -> None:
+    async def _retire(self, place: RunPlace) -> None:
         place.host.retire(place.ticket)
 
     async def close(self) -> None:
@@ -199,39 +201,6 @@ class ProcessExecutor:
                 if is_idle or not zygote.host.is_alive:
                     del self._zygotes[deployment_id]
                     await self._end(zygote)
-
-
-def prepare_environment(folder: Path, tasks: Path, orphans: Orphans | None = None) -> Path:
-    """The interpreter of a virtual environment with the SDK and the folder's requirements; made once per content.
-
-    Raises DeploymentError with the installer's words.
-    """
-    import hashlib
-    import venv
-
-    import trigger_sdk
-
-    requirements = tasks / "requirements.txt"
-    text = requirements.read_bytes() if requirements.is_file() else b""
-    sdk = Path(trigger_sdk.__file__).parent.parent
-    key = hashlib.sha256(b"\x00".join([sys.version.encode(), str(sdk).encode(), text])).hexdigest()[:16]
-    target = folder / key
-    python = target / "bin" / "python"
-    if (target / ".complete").exists():
-        return python
-    shutil.rmtree(target, ignore_errors=True)
-    venv.create(target, with_pip=False, symlinks=True)
-    packages = next((target / "lib").glob("python3*")) / "site-packages"
-    (packages / "trigger_sdk.pth").write_text(f"{sdk}\n")
-    if text.strip():
-        import uv
-
-        command = [uv.find_uv_bin(), "pip", "install", "--python", str(python), "--requirement", str(requirements)]
-        done = (orphans or Orphans()).run(command)
-        if done.returncode:
-            raise DeploymentError(f"requirements.txt could not be installed:\n{done.stderr[-2000:]}")
-    (target / ".complete").touch()
-    return python
 
 
 async def _start_agent(python: Path, socket_dir: Path, tasks: Path) -> asyncio.subprocess.Process:

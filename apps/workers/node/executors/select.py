@@ -5,9 +5,10 @@ import os
 
 from apps.workers.node.config import Config
 from apps.workers.node.executors.base import Executor, ExecutorUnavailableError
-from apps.workers.node.executors.docker import DockerExecutor
-from apps.workers.node.executors.docker_engine import Engine, EngineError
-from apps.workers.node.executors.docker_probe import Probe, ProbeError
+from apps.workers.node.executors.docker.answers import EngineError
+from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.docker.executor import DockerExecutor
+from apps.workers.node.executors.docker.probe import Probe, ProbeError
 from apps.workers.node.executors.process import ProcessExecutor
 
 PROBE_SECONDS = 10.0

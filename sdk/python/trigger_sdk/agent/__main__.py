@@ -1,4 +1,4 @@
-"""`python -I -m trigger_sdk.agent serve|inspect|child`: picks the command, and imports no more than that one needs."""
+"""`python -I -m trigger_sdk.agent serve|inspect|child`: picks the command and imports only what it needs."""
 
 import os
 import sys
@@ -19,10 +19,10 @@ def main(arguments: list[str]) -> int:
 
             code = inspect(folder, files)
             sys.stderr.flush()
-            # A thread that a module of the tasks has started would keep the process.
+            # A thread started by a task module would keep the process alive.
             os._exit(code)
         case ["child"]:
-            from trigger_sdk.agent.child import run_spawned
+            from trigger_sdk.agent.child.process import run_spawned
 
             run_spawned()
     sys.stderr.write(USAGE + "\n")

@@ -1,4 +1,4 @@
-"""The agent's control connection: frames to and from the worker, kept over a short loss of it.
+"""The agent's control connection: frames to and from the worker, kept across a short loss of the connection.
 
 The caller's loop says when the socket is readable or writable; nothing here blocks.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from trigger_sdk.wire import PROTOCOL_VERSION, Frame, FrameBuffer, WireError, encode_frame
 
 CROWDED_BYTES = 1024 * 1024
-"""With more than this unsent, the agent stops reading what its runs print until the worker has caught up."""
+"""With more than this unsent, the agent stops reading its runs' output until the worker has caught up."""
 
 SENT_AT_ONCE_BYTES = 64 * 1024
 
@@ -39,7 +39,7 @@ class Control:
         return self._outbox_bytes > CROWDED_BYTES
 
     def connect(self) -> socket.socket | None:
-        """Connects and says hello, with the secret if one was given before; None if nobody listens."""
+        """Connects and says hello, with the secret if it already has one; None if nobody is listening."""
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(self.path)
@@ -59,7 +59,7 @@ class Control:
         connection.setblocking(False)
         self.socket = connection
         self._buffer = FrameBuffer()
-        self._sent_of_first = 0  # a frame that was cut by the loss is sent again whole
+        self._sent_of_first = 0  # a frame cut short by the loss is sent again in full
         return connection
 
     def welcome(self, secret: str) -> None:
@@ -67,7 +67,7 @@ class Control:
         self.is_welcome = True
 
     def send(self, type: str, body: bytes = b"", **header: Any) -> None:  # noqa: A002 - the frame's own field
-        """Goes out with the next `flush`: the other side wakes up once for what belongs together."""
+        """Queues a frame for the next `flush`, so that the other side wakes up once for what belongs together."""
         data = encode_frame(type, body, **header)
         self._outbox.append(data)
         self._outbox_bytes += len(data)
@@ -75,7 +75,7 @@ class Control:
             self.flush()
 
     def flush(self) -> None:
-        """Sends as much as the socket takes; a broken one is found by the next `receive`."""
+        """Sends as much as the socket takes; the next `receive` notices a broken one."""
         while self.socket is not None and self.is_welcome and self._outbox:
             try:
                 sent = self.socket.send(self._next_piece())
@@ -98,7 +98,7 @@ class Control:
         return memoryview(b"".join(frames))[self._sent_of_first :]
 
     def flush_for(self, seconds: float) -> None:
-        """Waits until everything is sent, the connection breaks, or the time is over."""
+        """Waits until everything is sent, the connection breaks, or the time is up."""
         deadline = time.monotonic() + seconds
         while self.socket is not None and self.is_welcome and self._outbox and time.monotonic() < deadline:
             before = (len(self._outbox), self._sent_of_first)

@@ -19,7 +19,7 @@ from trigger_sdk.errors import Problem, RegistrationError
 
 
 def inspect(path: str, files: Sequence[str] = ()) -> int:
-    """Prints the manifest; 1 if it has errors. What the task code prints goes to stderr."""
+    """Prints the manifest; returns 1 if it has errors. What the task code prints goes to stderr."""
     answer = os.dup(1)
     os.dup2(2, 1)
     manifest = manifest_of(path, files)
@@ -31,7 +31,7 @@ def inspect(path: str, files: Sequence[str] = ()) -> int:
 
 
 def manifest_of(path: str, files: Sequence[str] = ()) -> dict[str, Any]:
-    """`{name, tasks, errors, hints}` of the folder, or of some of its files, as `docs/protocol.md` describes it."""
+    """`{name, tasks, errors, hints}` of the folder, or of some of its files, as described in `docs/protocol.md`."""
     try:
         folder = read_files(path, files) if files else read_folder(path)
     except FolderError as error:
@@ -66,7 +66,7 @@ def _import_all(folder: TaskFolder) -> list[Problem]:
         for module in folder.modules:
             try:
                 import_module(folder, module)
-            except (Exception, SystemExit) as error:  # task code may raise anything when it is imported
+            except (Exception, SystemExit) as error:  # task code may raise anything on import
                 problems += problems_of(folder, module, error)
     return problems + _relative(folder, collected)
 
@@ -77,5 +77,5 @@ def _relative(folder: TaskFolder, problems: Sequence[Problem]) -> list[Problem]:
 
 def _no_tasks(folder: TaskFolder) -> str:
     if not folder.modules:
-        return "no file here mentions trigger_sdk: write a function with @task(...), or name its file in trigger.toml"
-    return f"no function with @task(id=...) in {', '.join(folder.modules)}: write one, or name its file in trigger.toml"
+        return "no file here mentions trigger_sdk: write a function with @task(...), or list its file in trigger.toml"
+    return f"no function with @task(id=...) in {', '.join(folder.modules)}: write one, or list its file in trigger.toml"

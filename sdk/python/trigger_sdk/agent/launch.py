@@ -1,6 +1,6 @@
-"""Starts the process of a run: a fork of the agent where that is safe, else a fresh interpreter.
+"""Starts the process of a run: a fork of the agent if that is safe, else a fresh interpreter.
 
-Owns the pipes between agent and child; what a child does once it exists is `child.py`.
+Owns the pipes between agent and child; what a child does once it exists is in `child/process.py`.
 """
 
 import json
@@ -10,16 +10,16 @@ import sys
 from collections.abc import Collection
 from dataclasses import asdict
 
-from trigger_sdk.agent.child import SETUP_DESCRIPTOR, Setup
-from trigger_sdk.agent.output import LineSplitter, LogCap
-from trigger_sdk.agent.processes import IS_LINUX
-from trigger_sdk.agent.reuse import ReadCount
+from trigger_sdk.agent.child.process import SETUP_DESCRIPTOR, Setup
+from trigger_sdk.agent.child.reuse import ReadCount
+from trigger_sdk.agent.reports.output import LineSplitter, LogCap
+from trigger_sdk.agent.system.processes import IS_LINUX
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
 class InChild(BaseException):
-    """Unwinds the forked child out of the agent's frames, so that task code finds none of the agent's objects there."""
+    """Unwinds the agent's frames in the forked child, so that task code finds none of the agent's objects there."""
 
     def __init__(self, setup: Setup, orders: int, outputs: tuple[int, int], reads: ReadCount | None) -> None:
         super().__init__()
@@ -47,15 +47,15 @@ class Child:
         self.is_killed = False
 
     def ask_to_stop(self, reason: str) -> None:
-        """The reason goes first, so that the signal's handler finds it."""
+        """Sends the reason, then the signal, so that the signal handler finds the reason."""
         try:
             os.write(self.orders, reason.encode() + b"\n")
             os.kill(self.pid, signal.SIGTERM)
         except (BrokenPipeError, ProcessLookupError):
-            return  # it ended by itself in the meantime
+            return  # it has ended by itself in the meantime
 
     def kill(self) -> None:
-        """The child is not reaped yet, so its number is still its own."""
+        """Kills the child. It is not reaped yet, so its process id cannot be another's."""
         self.is_killed = True
         self.kill_at = None
         os.kill(self.pid, signal.SIGKILL)
@@ -69,7 +69,7 @@ class Child:
 
 
 def start_child(setup: Setup, *, is_fork: bool) -> Child:
-    """The new child; raises OSError where the system refuses one, and InChild in the forked child itself."""
+    """The new child; raises OSError if the system refuses one, and InChild in the forked child itself."""
     ends = [os.pipe() for _ in range(3)]
     (out, out_write), (err, err_write), (orders_read, orders) = ends
     reads = ReadCount() if setup.is_kept and is_fork else None
@@ -94,7 +94,7 @@ def start_child(setup: Setup, *, is_fork: bool) -> Child:
 
 
 def enter_child(orders: int, outputs: tuple[int, int]) -> None:
-    """In the forked child: output into the pipes, signals as in a fresh process (SIGTERM stays blocked for `run`)."""
+    """In the forked child: sends output to the pipes and resets signals (SIGTERM stays blocked for `run`)."""
     for descriptor, target in zip(outputs, (1, 2), strict=True):
         os.dup2(descriptor, target)
         os.close(descriptor)
@@ -105,7 +105,7 @@ def enter_child(orders: int, outputs: tuple[int, int]) -> None:
 
 
 def open_sockets() -> set[str]:
-    """The sockets of this process, by inode; empty where the system does not tell."""
+    """The sockets of this process, by inode; empty if the system does not tell."""
     if not IS_LINUX:
         return set()
     found = set()
@@ -125,15 +125,15 @@ def fork_refusal(known_sockets: Collection[str]) -> str | None:
         return f"forking is unsafe on {sys.platform}"
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
-        return f"the task code started {threads - 1} threads when it was imported"
+        return f"the task code started {threads - 1} threads on import"
     opened = len(open_sockets() - set(known_sockets))
     if opened:
-        return f"the task code opened {opened} sockets when it was imported"
+        return f"the task code opened {opened} sockets on import"
     return None
 
 
 def _fork(setup: Setup, orders: int, outputs: tuple[int, int], reads: ReadCount | None) -> int:
-    # A stop that arrived between fork and handler would run the agent's handler in the child.
+    # A stop arriving between the fork and the child's own handler would run the agent's handler in the child.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
         pid = os.fork()

@@ -1,6 +1,6 @@
 """Finds and imports the modules of a task folder, and says where in the user's code an import failed.
 
-A folder's modules are those that `trigger.toml` names, else its top-level files that mention `trigger_sdk`.
+A folder's modules are those listed in `trigger.toml`, else its top-level files that mention `trigger_sdk`.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from trigger_sdk.agent.failures import show_relative_to
+from trigger_sdk.agent.reports.failures import show_relative_to
 from trigger_sdk.errors import Problem, RegistrationError, TaskOptionError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TaskFolder:
 
 
 def read_folder(path: str) -> TaskFolder:
-    """What the folder says about itself, without importing anything; raises FolderError."""
+    """Reads what the folder says about itself, without importing anything; raises FolderError."""
     path = os.path.realpath(path)
     if not os.path.isdir(path):
         raise FolderError(Problem(path, 1, 1, "no_folder", "there is no such folder"))
@@ -59,15 +59,15 @@ def read_folder(path: str) -> TaskFolder:
 
 
 def read_files(root: str, files: Sequence[str]) -> TaskFolder:
-    """Some files below a folder in place of all of its modules; raises FolderError."""
+    """Reads some files of a folder instead of all its modules; raises FolderError."""
     folder = read_folder(root)
     names = [os.path.relpath(os.path.realpath(file), folder.path).removesuffix(".py") for file in files]
     return replace(folder, modules=tuple(name.replace(os.sep, ".").removesuffix(".__init__") for name in names))
 
 
 def root_of(file: str) -> str:
-    """The folder from which a file's module is named: the nearest above it that has a `trigger.toml`, else the one
-    that holds its outermost package."""
+    """The folder that a file's module name is relative to: the nearest one above it with a `trigger.toml`, else the
+    one that contains its outermost package."""
     parent = os.path.dirname(os.path.realpath(file))
     above = parent
     while True:
@@ -95,7 +95,7 @@ def import_module(folder: TaskFolder, name: str) -> ModuleType:
 
 
 def load_tasks(path: str) -> list[str]:
-    """Imports the whole folder for running; the ids of its tasks. Raises what the first failing import raises."""
+    """Imports the whole folder for running; returns its task ids. Raises what the first failing import raises."""
     folder = read_folder(path)
     show_relative_to(folder.path)
     for name in folder.modules:
@@ -103,19 +103,19 @@ def load_tasks(path: str) -> list[str]:
     from trigger_sdk.tasks import registry
 
     if not registry:
-        raise LookupError(f"no task is registered by this folder's modules ({', '.join(folder.modules) or 'none'})")
+        raise LookupError(f"this folder's modules ({', '.join(folder.modules) or 'none'}) register no task")
     _prepare(list(registry.values()))
     return sorted(registry)
 
 
 def _prepare(tasks: "list[Task]") -> None:
-    """Does once, before any child exists, what each of them would do again for its run."""
-    from trigger_sdk import codec
-    from trigger_sdk.schema import annotations_of, extra_name, parameters_of
+    """Does once, before any child exists, what each child would otherwise repeat for its run."""
+    from trigger_sdk.values import codec
+    from trigger_sdk.values.schema import annotations_of, extra_name, parameters_of
 
     if any(task.is_async for task in tasks):
         importlib.import_module("asyncio")
-    for name in ("trigger_sdk.lowering", "_signal"):
+    for name in ("trigger_sdk.values.lowering", "_signal", "hashlib"):
         importlib.import_module(name)
     for task in tasks:
         parameters_of(task.function)
@@ -133,14 +133,14 @@ def problems_of(folder: TaskFolder, module: str, error: BaseException) -> list[P
         file = relative(folder, error.filename)
         return [Problem(file, error.lineno or 1, error.offset or 1, "syntax_error", error.msg)]
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-        message = f"the module {module!r} is named here, but there is no such file in the folder: mend the name"
+        message = f"the module {module!r} is listed here, but the folder has no such file: correct the name"
         return [Problem(CONFIG_NAME, 1, 1, "missing_module", message)]
     place = _place(folder, module, error)
     if isinstance(error, ModuleNotFoundError) and error.name and not _is_in_folder(folder, error.name):
         return [Problem(*place, "missing_dependency", _missing(folder, error.name))]
     if isinstance(error, TaskOptionError):
         return [Problem(*place, "task_option", str(error))]
-    # What is indented belongs to a SyntaxError's excerpt; what follows are notes.
+    # Indented lines belong to a SyntaxError's excerpt; the lines after the first are notes.
     lines = [line for line in traceback.format_exception_only(error) if not line.startswith(" ")]
     return [Problem(*place, "import_error", lines[0].strip())]
 
@@ -170,7 +170,7 @@ def _mentions_sdk(path: str, file: str) -> bool:
 
 
 def _place(folder: TaskFolder, module: str, error: BaseException) -> tuple[str, int, int]:
-    """The innermost place in the user's own code in the traceback, else the module's first line."""
+    """The innermost place in the traceback that is the user's own code, else the module's first line."""
     from trigger_sdk.compiler.places import column_of_instruction
 
     found: TracebackType | None = None
@@ -200,9 +200,9 @@ def _missing(folder: TaskFolder, module: str) -> str:
     package = module.partition(".")[0]
     requirements = os.path.join(folder.path, "requirements.txt")
     if not os.path.isfile(requirements):
-        return f"no module named {module!r}: name its package in a requirements.txt beside the tasks"
+        return f"no module named {module!r}: list its package in a requirements.txt next to the tasks"
     with open(requirements, errors="replace") as file:
         is_named = any(line.strip().lower().replace("-", "_").startswith(package.lower()) for line in file)
     if is_named:
-        return f"no module named {module!r}: requirements.txt names it, but it is not installed in this environment"
-    return f"no module named {module!r}: requirements.txt does not name its package"
+        return f"no module named {module!r}: requirements.txt lists it, but it is not installed in this environment"
+    return f"no module named {module!r}: requirements.txt does not list its package"

@@ -1,14 +1,14 @@
-"""The runs that this agent has under way: starting and stopping their processes, passing on output, reporting ends."""
+"""The agent's current runs: starts and stops their processes, passes on their output, and reports how they end."""
 
 import selectors
 import time
 
-from trigger_sdk.agent import cleanup
-from trigger_sdk.agent.child import Setup
+from trigger_sdk.agent.child.process import Setup
 from trigger_sdk.agent.control import Control
 from trigger_sdk.agent.launch import Child, start_child
-from trigger_sdk.agent.memory import OutOfMemoryCounter
-from trigger_sdk.agent.output import LogCap, drain, now_text
+from trigger_sdk.agent.reports.output import LogCap, drain, now_text
+from trigger_sdk.agent.system import cleanup
+from trigger_sdk.agent.system.memory import OutOfMemoryCounter
 
 LEVELS = {"stdout": "info", "stderr": "warning", "system": "warning"}
 
@@ -43,7 +43,7 @@ class Runs:
         self._send_started(child)
 
     def announce(self) -> None:
-        """Tells a worker that has come back what is still running."""
+        """Tells a reconnected worker what is still running."""
         for child in self._children.values():
             self._send_started(child)
 
@@ -59,10 +59,10 @@ class Runs:
         child.kill_at = min(kill_at, child.kill_at or kill_at)
 
     def settle(self, ticket: str) -> None:
-        """A kept process has ended a run: sends what its pipes still hold, and counts the next run's output anew."""
+        """When a kept process has ended a run: sends what is left in its pipes, and resets the output count."""
         child = self._children.get(ticket)
         if child is None:
-            return  # it has died meanwhile, and `exited` says so
+            return  # it has died in the meantime, and `exited` says so
         self._pass_on_rest(child)
         child.cap = LogCap()
         self._control.send("settled", ticket=ticket)
@@ -76,7 +76,7 @@ class Runs:
         return min((child.kill_at for child in self._children.values() if child.kill_at is not None), default=None)
 
     def pause_output(self, *, is_paused: bool) -> None:
-        """While the worker does not keep up, runs that print wait for it, as they would at any full pipe."""
+        """While the worker falls behind, runs that print wait for it, as on any full pipe."""
         if is_paused == self._is_output_paused:
             return
         self._is_output_paused = is_paused
@@ -93,7 +93,7 @@ class Runs:
                 self._finish(child, ending)
 
     def end_all(self) -> None:
-        """Kills every run and reports each; for the agent's own end."""
+        """Kills and reports every run, because the agent itself is ending."""
         for child in self._children.values():
             child.kill()
         deadline = time.monotonic() + cleanup.END_SECONDS
@@ -109,7 +109,7 @@ class Runs:
 
     def _finish(self, child: Child, ending: cleanup.Ending) -> None:
         del self._children[child.ticket]
-        # The verdict first: the clean-up kills too, but only what the counter does not count.
+        # The verdict comes first: the clean-up kills too, but the counter does not count those kills.
         is_killed_by_other = ending.signal == 9 and not child.is_killed
         is_out_of_memory = is_killed_by_other and self._memory.take()
         others = {other.pid for other in self._children.values()}
@@ -117,7 +117,7 @@ class Runs:
         remaining = cleanup.end_leftovers(self.kept | others, owns_container=owns_container)
         self._read_rest(child)
         if remaining:
-            self._log(child.ticket, "system", f"processes {remaining} of this run could not be ended")
+            self._log(child.ticket, "system", f"processes {remaining} of this run could not be killed")
         if owns_container and (failed := cleanup.wipe_folders()):
             self._log(child.ticket, "system", f"not removed after the run: {', '.join(failed[:20])}")
         self._send_exited(child.ticket, ending, is_out_of_memory=is_out_of_memory)
@@ -146,7 +146,7 @@ class Runs:
 
     def _read(self, child: Child, descriptor: int) -> None:
         if descriptor not in child.outputs:
-            return  # an earlier event of the same select has ended this child and closed its pipes
+            return  # an earlier event of the same select ended this child and closed its pipes
         if child.reads is not None:
             child.reads.add()
         data = drain(descriptor)

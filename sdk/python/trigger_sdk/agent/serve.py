@@ -1,6 +1,6 @@
 """The agent's loop: one thread that loads the task folder once and does what its worker says.
 
-It decides nothing about runs, and ends them all when the worker is gone. The processes themselves are `runs.py`'s.
+It decides nothing about runs, and ends them all when the worker is gone. `runs.py` owns the processes.
 """
 
 import gc
@@ -11,30 +11,31 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from trigger_sdk.agent import child, processes
+from trigger_sdk.agent.child.process import Setup, run
 from trigger_sdk.agent.control import Control
-from trigger_sdk.agent.failures import describe
 from trigger_sdk.agent.launch import InChild, enter_child, fork_refusal, open_sockets
 from trigger_sdk.agent.loader import load_tasks
+from trigger_sdk.agent.reports.failures import describe
 from trigger_sdk.agent.runs import Runs
+from trigger_sdk.agent.system import processes
 from trigger_sdk.wire import SOCKET_NAME, Frame
 
 PING_SECONDS = 10.0
 SILENCE_SECONDS = 45.0
-"""A worker that says nothing for this long is taken for dead, though its connection stands."""
+"""A worker that is silent for this long counts as dead, even if its connection is open."""
 RECONNECT_SECONDS = 3.0
 RETRY_SECONDS = 0.1
 FAREWELL_SECONDS = 1.0
-"""How long the last frames may take to be sent before the agent ends anyway."""
+"""How long sending the last frames may take before the agent ends anyway."""
 REAP_SECONDS = 1.0
-"""How often children are looked at without a signal, in case task code has taken SIGCHLD for itself."""
+"""How often children are checked without a signal, in case task code has taken over SIGCHLD."""
 
 EXIT_NOT_LOADED = 1
 EXIT_LOST_WORKER = 3
 
 
 def serve(directory: str, folder: str) -> NoReturn:
-    """Runs until the worker is gone or SIGTERM comes; the exit code says which."""
+    """Runs until the worker is gone or SIGTERM arrives; the exit code says which."""
     agent = Agent(os.path.join(directory, SOCKET_NAME), folder)
     try:
         sys.exit(agent.run())
@@ -43,7 +44,7 @@ def serve(directory: str, folder: str) -> NoReturn:
     agent.forget()
     del agent
     enter_child(orders, outputs)
-    child.run(setup, orders, reads, is_loaded=True)
+    run(setup, orders, reads, is_loaded=True)
 
 
 class Agent:
@@ -69,7 +70,7 @@ class Agent:
                 key.data(key.fd, events)
             now = time.monotonic()
             self.runs.kill_overdue(now)
-            # After all events, because it closes pipes that later ones of the same batch may speak of.
+            # After all events, because it closes pipes that later events of the same batch may refer to.
             if now >= self._reap_at:
                 self._reap_at = now + REAP_SECONDS
                 self.runs.reap_ended()
@@ -136,7 +137,7 @@ class Agent:
             self.runs.announce()
             return
         self._is_container = header["isolation"] == "container"
-        # Without a process table of its own, "everything else" would be the whole machine.
+        # Without its own process table, "everything else" would be the whole machine.
         self.runs.owns_container = self._is_container and os.getpid() == 1
         os.environ.update(header["variables"])
         self._load()
@@ -146,25 +147,25 @@ class Agent:
         sockets = open_sockets()
         try:
             tasks = load_tasks(self.folder)
-        except (Exception, SystemExit) as error:  # task code may raise anything when it is imported
+        except (Exception, SystemExit) as error:  # task code may raise anything on import
             self.control.send("load_failed", error=describe(error))
             self._exit_code = EXIT_NOT_LOADED
             return
         self._fork_refusal = fork_refusal(sockets)
         self.runs.kept = frozenset(processes.children())
         gc.collect()
-        gc.freeze()  # a collection in a child would otherwise copy every page that it looks at
+        gc.freeze()  # otherwise a collection in a child would copy every page it looks at
         self._ready = {
             "tasks": tasks,
             "can_fork": self._fork_refusal is None,
             "fork_refusal": self._fork_refusal,
             "load_seconds": round(time.monotonic() - started, 6),
         }
-        self._heard_at = time.monotonic()  # nobody listened while the code was loading
+        self._heard_at = time.monotonic()  # nobody was listening while the code was loading
         self.control.send("ready", **self._ready)
 
     def _start(self, header: dict[str, Any]) -> None:
-        setup = child.Setup(
+        setup = Setup(
             socket_path=self.control.path,
             tasks=self.folder,
             ticket=header["ticket"],
@@ -185,7 +186,7 @@ class Agent:
             self._reap_at = 0.0
 
     def _keep_connected(self, now: float) -> None:
-        """Connects again where the connection is lost, pings where it stands, and gives up when the time is over."""
+        """Reconnects if the connection is lost, pings if it is open, and gives up when the time is up."""
         if self.control.socket is None and now >= self._retry_at:
             self._retry_at = now + RETRY_SECONDS
             connection = self.control.connect()

@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from trigger_sdk.cli import checking, commands, dead_letters, queues, triggering
 from trigger_sdk.cli.display import Display
 from trigger_sdk.cli.errors import UsageError
-from trigger_sdk.http_api import ApiError, NotConfigured, Unreachable
+from trigger_sdk.client.http_api import ApiError, NotConfigured, Unreachable
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -20,8 +20,8 @@ EXIT_SERVER_ERROR = 5
 EPILOG = """exit codes: 0 done · 1 the run did not complete, or the check found errors · 2 wrong usage ·
 3 refused by the server (4xx) · 4 the server does not answer · 5 the server failed (5xx)
 
-The server is TRIGGER_URL with TRIGGER_API_KEY, else the development server whose var/dev.json is found in this folder
-or one above."""
+The server is TRIGGER_URL with TRIGGER_API_KEY, else the development server whose var/dev.json is in this folder or one
+above."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -71,15 +71,29 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print JSON, one value per line")
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    _add_run(choices, shared)
+    _add_reading(choices, shared)
+    _add_moves(choices, shared)
+    _add_replay(choices, shared)
+    queues.add_parsers(choices, shared)
+    dead_letters.add_parsers(choices, shared)
+    _add_check(choices, shared)
+    return parser
+
+
+def _add_run(choices: Any, shared: argparse.ArgumentParser) -> None:
     run = choices.add_parser("run", parents=[shared], help="start a run of a task")
     triggering.add_arguments(run)
     _add_follow(run)
     run.set_defaults(command=commands.run)
 
+
+def _add_reading(
+    choices: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
     runs = choices.add_parser("runs", parents=[shared], help="list runs, newest first")
-    runs.add_argument("--state")
-    runs.add_argument("--task")
-    runs.add_argument("--tag")
+    for flag, help_text in commands.RUN_FILTERS.items():
+        runs.add_argument(flag, help=help_text)
     runs.add_argument("--limit", type=_positive, default=20, help="default 20")
     runs.set_defaults(command=commands.runs)
 
@@ -89,10 +103,12 @@ def _parser() -> argparse.ArgumentParser:
 
     logs = choices.add_parser("logs", parents=[shared], help="the log lines of a run")
     logs.add_argument("run")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on until the run is final")
+    logs.add_argument("-f", "--follow", action="store_true", help="continue until the run is final")
     logs.set_defaults(command=commands.logs)
 
-    bump = choices.add_parser("bump", parents=[shared], help="put a pending run before all others of its queue")
+
+def _add_moves(choices: Any, shared: argparse.ArgumentParser) -> None:
+    bump = choices.add_parser("bump", parents=[shared], help="move a pending run to the front of its queue")
     bump.add_argument("run")
     bump.set_defaults(command=commands.bump)
 
@@ -100,38 +116,40 @@ def _parser() -> argparse.ArgumentParser:
     cancel.add_argument("run")
     cancel.set_defaults(command=commands.cancel)
 
-    replay = choices.add_parser("replay", parents=[shared], help="a new run from a checkpoint of an old one")
-    replay.add_argument("run")
-    replay.add_argument(
-        "--from", dest="from_checkpoint", metavar="KEY", help="the checkpoint or step; default: from the start"
-    )
-    replay.add_argument("--payload", help="another payload: JSON, @FILE, or - for standard input")
-    replay.add_argument(
-        "--data",
-        action="append",
-        default=[],
-        metavar="KEY=JSON",
-        help="new data of a reused checkpoint, whole: JSON or @FILE; may stand several times",
-    )
-    replay.add_argument("--deployment", default="original", help="original (default), latest or an id")
-    replay.add_argument("--new-keys", action="store_true", help="never use the original's idempotency keys")
-    replay.add_argument("--preview", action="store_true", help="say what it would do, and do nothing")
-    _add_follow(replay)
-    replay.set_defaults(command=commands.replay)
-
-    requeue = choices.add_parser("requeue", parents=[shared], help="let a dead letter go on from its last checkpoint")
+    requeue = choices.add_parser("requeue", parents=[shared], help="continue a dead letter from its last checkpoint")
     requeue.add_argument("run")
     requeue.add_argument("--deployment", default="original", help="original (default), latest or an id")
     _add_follow(requeue)
     requeue.set_defaults(command=commands.requeue)
 
-    queues.add_parsers(choices, shared)
-    dead_letters.add_parsers(choices, shared)
 
+def _add_replay(
+    choices: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
+    replay = choices.add_parser("replay", parents=[shared], help="start a new run from a checkpoint of an old one")
+    replay.add_argument("run")
+    replay.add_argument(
+        "--from", dest="from_checkpoint", metavar="KEY", help="the checkpoint or step; default: from the start"
+    )
+    replay.add_argument("--payload", help="a different payload: JSON, @FILE, or - for standard input")
+    replay.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="complete new data for a reused checkpoint: JSON or @FILE; may be repeated",
+    )
+    replay.add_argument("--deployment", default="original", help="original (default), latest or an id")
+    replay.add_argument("--new-keys", action="store_true", help="never use the original's idempotency keys")
+    replay.add_argument("--preview", action="store_true", help="show what it would do, and do nothing")
+    _add_follow(replay)
+    replay.set_defaults(command=commands.replay)
+
+
+def _add_check(choices: Any, shared: argparse.ArgumentParser) -> None:
     check = choices.add_parser("check", parents=[shared], help="check that tasks can resume; needs no server")
     check.add_argument("paths", nargs="+", metavar="PATH", help="a task folder or a Python file")
     check.set_defaults(command=checking.check)
-    return parser
 
 
 def _add_follow(parser: argparse.ArgumentParser) -> None:
@@ -141,5 +159,5 @@ def _add_follow(parser: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("a number from 1 on is needed")
+        raise argparse.ArgumentTypeError("must be a number from 1 up")
     return number

@@ -1,4 +1,4 @@
-"""`trigger replay` and `trigger requeue`: reads the edits, asks the server, shows what a replay would do."""
+"""`trigger replay` and `trigger requeue`: read the edits, ask the server, and show what a replay would do."""
 
 import argparse
 from typing import Any
@@ -10,7 +10,7 @@ from trigger_sdk.client import Client
 
 
 def replay_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The edits and choices as `Client.replay` takes them; UsageError names the argument that is wrong."""
+    """The edits and choices as `Client.replay` takes them; UsageError names the wrong argument."""
     given: dict[str, Any] = {
         "checkpoint_data": _data(options.data),
         "deployment": options.deployment,
@@ -34,7 +34,7 @@ def _data(arguments: list[str]) -> dict[str, Any]:
 
 
 def _edit(argument: str) -> tuple[str, Any]:
-    """Keys may hold `=`: meant is the first one behind which there is JSON."""
+    """Splits at the first `=` that is followed by JSON, because keys may contain `=`."""
     refusal = None
     for place in (place for place, letter in enumerate(argument) if letter == "=" and place > 0):
         key = argument[:place]
@@ -42,11 +42,11 @@ def _edit(argument: str) -> tuple[str, Any]:
             return key, read_json(argument[place + 1 :], f"--data {key}", is_input_allowed=False)
         except UsageError as error:
             refusal = refusal or error
-    raise refusal or UsageError(f"--data {argument}: it must be KEY=JSON, as order-fetched='{{\"order\": 1}}'")
+    raise refusal or UsageError(f"--data {argument}: must be KEY=JSON, such as order-fetched='{{\"order\": 1}}'")
 
 
 def show_preview(options: argparse.Namespace, display: Display) -> int:
-    """Prints what the replay would do; 1 where it would be refused."""
+    """Prints what the replay would do; returns 1 if it would be refused."""
     shown = Client().preview_replay(options.run, options.from_checkpoint, **replay_options(options))
     if display.is_json:
         display.value(shown)
@@ -57,7 +57,7 @@ def show_preview(options: argparse.Namespace, display: Display) -> int:
 
 def _print(shown: dict[str, Any], display: Display) -> None:
     deployment = shown["deployment"]
-    other = "another than the original's" if shown["is_other_deployment"] else "the original's"
+    other = "not the original's" if shown["is_other_deployment"] else "the original's"
     key = shown["concurrency_key"]
     display.table(
         [

@@ -1,6 +1,6 @@
-"""`trigger check`: what the check at registration says of task folders and files, printed as a compiler would.
+"""`trigger check`: runs the check at registration on task folders and files, and prints as a compiler would.
 
-Each folder is imported in a process of its own, as a worker would import it. The codes are described in docs/check.md.
+Each folder is imported in its own process, as a worker would import it. docs/check.md describes the codes.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _COLOURS = {"error": "red", "hint": "yellow"}
 
 
 def check(options: argparse.Namespace, display: Display) -> int:
-    """Prints every problem of every task; 1 if there is an error among them, 0 if there are at most hints."""
+    """Prints every problem of every task; returns 1 if any is an error, 0 if there are only hints or none."""
     problems: list[Problem] = []
     tasks: list[dict[str, Any]] = []
     for folder, files in _targets(options.paths):
@@ -38,7 +38,7 @@ def check(options: argparse.Namespace, display: Display) -> int:
 
 
 def _targets(paths: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """The folders to import, each with the files that were named; none means all of its modules."""
+    """The folders to import, each with the files that were named; no files means all its modules."""
     found: dict[str, tuple[str, list[str]]] = {}
     files: list[str] = []
     for path in paths:
@@ -47,7 +47,7 @@ def _targets(paths: Iterable[str]) -> list[tuple[str, list[str]]]:
         elif not os.path.isfile(path):
             raise UsageError(f"{path}: there is no such file or folder")
         elif not path.endswith(".py"):
-            raise UsageError(f"{path}: a folder or a file that ends with .py is needed")
+            raise UsageError(f"{path}: must be a folder or a .py file")
         else:
             files.append(path)
     whole = set(found)
@@ -59,7 +59,7 @@ def _targets(paths: Iterable[str]) -> list[tuple[str, list[str]]]:
 
 
 def _near(root: str, path: str) -> str:
-    """A file's root as a person would write it: what they typed for a folder above the file, else relative to here."""
+    """A file's root as a person would write it: as typed if that is above the file, else relative to here."""
     for above in Path(path).parents:
         if os.path.realpath(above) == root:
             return str(above)
@@ -87,7 +87,7 @@ def _problem(folder: str, row: dict[str, Any]) -> Problem:
 
 
 def _shown(folder: str, file: str) -> str:
-    """The path of a file as seen from the current folder where it lies below that, else as it was typed."""
+    """The path of a file relative to the current folder if it is below that, else as it was typed."""
     path = os.path.normpath(os.path.join(folder, file))
     from_here = os.path.relpath(path)
     return path if from_here.startswith(os.pardir) else from_here

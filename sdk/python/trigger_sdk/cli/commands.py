@@ -1,4 +1,4 @@
-"""The commands behind `trigger`: each takes parsed options, prints by a `Display`, and returns its exit code."""
+"""The commands of `trigger`: each takes parsed options, prints through a `Display`, and returns its exit code."""
 
 import argparse
 import json
@@ -11,6 +11,16 @@ from trigger_sdk.cli.triggering import trigger_options
 from trigger_sdk.cli.values import read_json
 from trigger_sdk.client import Client, Run
 
+RUN_FILTERS = {
+    "--state": "in this state",
+    "--task": "of this task",
+    "--queue": "of this queue",
+    "--tag": "with this tag",
+    "--since": "created since this time (RFC 3339)",
+    "--until": "created before this time",
+    "--replay-of": "replays of this run",
+}
+
 
 def run(options: argparse.Namespace, display: Display) -> int:
     payload = read_json(options.payload, "--payload")
@@ -20,7 +30,9 @@ def run(options: argparse.Namespace, display: Display) -> int:
 
 
 def runs(options: argparse.Namespace, display: Display) -> int:
-    found = Client().runs(state=options.state, task=options.task, tag=options.tag, limit=options.limit)
+    names = (flag.removeprefix("--").replace("-", "_") for flag in RUN_FILTERS)
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
+    found = Client().runs(limit=options.limit, **chosen)
     if display.is_json:
         for item in found:
             display.value(item.data)

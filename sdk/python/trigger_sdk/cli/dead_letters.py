@@ -1,4 +1,4 @@
-"""`trigger dead-letters` and `trigger discard`: which runs failed for good, and what becomes of them."""
+"""`trigger dead-letters` and `trigger discard`: which runs failed for good, and what to do with them."""
 
 import argparse
 from typing import Any
@@ -14,7 +14,7 @@ FILTERS = {
     "--tag": "with this tag",
     "--since": "dead since this time (RFC 3339)",
     "--until": "dead before this time",
-    "--search": "with this in the error's message",
+    "--search": "with this text in the error's message",
 }
 REFUSED_SHOWN = 20
 
@@ -30,16 +30,16 @@ def add_parsers(choices: Any, shared: argparse.ArgumentParser) -> None:
     listed.add_argument("--limit", type=int, default=20, help="default 20")
     listed.set_defaults(command=list_dead_letters)
 
-    groups = verbs.add_parser("groups", parents=[shared, filters], help="how many by task and type of error")
+    groups = verbs.add_parser("groups", parents=[shared, filters], help="count them by task and type of error")
     groups.set_defaults(command=show_groups)
 
-    requeue = verbs.add_parser("requeue", parents=[shared, filters], help="let them go on from their checkpoints")
+    requeue = verbs.add_parser("requeue", parents=[shared, filters], help="continue them from their checkpoints")
     _add_choice(requeue)
     requeue.add_argument("--deployment", default="original", help="original (default), latest or an id")
-    requeue.add_argument("--rate", help="one after the other, as 10/s; default: all at once")
+    requeue.add_argument("--rate", help="one after another at this rate, such as 10/s; default: all at once")
     requeue.set_defaults(command=requeue_many)
 
-    discard = verbs.add_parser("discard", parents=[shared, filters], help="close them with one note")
+    discard = verbs.add_parser("discard", parents=[shared, filters], help="close them, all with the same note")
     _add_choice(discard)
     discard.add_argument("--note", required=True)
     discard.set_defaults(command=discard_many)
@@ -51,8 +51,8 @@ def add_parsers(choices: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="these; else all that fit the filters")
-    parser.add_argument("--all", action="store_true", help="needed where neither runs nor filters are given")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="only these; default: all that match the filters")
+    parser.add_argument("--all", action="store_true", help="required if neither runs nor filters are given")
 
 
 def list_dead_letters(options: argparse.Namespace, display: Display) -> int:
@@ -134,7 +134,7 @@ def _filters(options: argparse.Namespace) -> Any:
 
 
 def _report(outcome: dict[str, Any], done: str, display: Display) -> int:
-    """1 where some were refused."""
+    """Prints the outcome; returns 1 if some were refused."""
     if display.is_json:
         display.value(outcome)
     else:

@@ -36,7 +36,7 @@ class Display:
         self._write(text)
 
     def state(self, run: dict[str, Any], *, note: str = "") -> None:
-        """One line about where the run stands."""
+        """One line about the run's current state."""
         self._write(f"{self.mark(run['state'])}  {note}".rstrip())
 
     def mark(self, state: str, width: int = 0) -> str:
@@ -49,14 +49,14 @@ class Display:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
     def log_line(self, line: dict[str, Any]) -> None:
-        """Time, level, message and fields; what was printed without a logger has no level worth showing."""
+        """Time, level, message and fields; a line printed without a logger has no level worth showing."""
         clock = self.paint(clock_of(line["logged_at"]), "grey")
         level = self.paint(f"{line['level']:<7}", _LEVELS.get(line["level"], "grey"))
         fields = " ".join(f"{name}={_short(value)}" for name, value in (line["fields"] or {}).items())
         self._write(f"{clock} {level} {printable(line['message'])} {self.paint(fields, 'grey')}".rstrip())
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
-        """Left-aligned columns; a cell may hold colours."""
+        """Left-aligned columns; cells may contain colours."""
         widths = [max(len(_bare(cell)) for cell in column) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = [cell + " " * (width - len(_bare(cell))) for cell, width in zip(row, widths, strict=True)]
@@ -95,7 +95,7 @@ def duration_text(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Text of a task without the control characters that would take over the terminal."""
+    """A task's text without control characters, which could take over the terminal."""
     return "".join(char if char in "\n\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

@@ -1,5 +1,5 @@
-"""What a command raises where its arguments are wrong."""
+"""What a command raises if its arguments are wrong."""
 
 
 class UsageError(Exception):
-    """An argument is wrong; the text says which and how."""
+    """An argument is wrong; the text says which one and why."""

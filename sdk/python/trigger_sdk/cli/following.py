@@ -1,4 +1,4 @@
-"""Watching a run live: its log lines, attempts and states in the order in which the server tells of them."""
+"""Watches a run live: its log lines, attempts and states in the order that the server reports them."""
 
 import time
 from typing import Any
@@ -7,19 +7,19 @@ from trigger_sdk.cli.display import Display, clock_of
 from trigger_sdk.client import Run
 
 STEP_SECONDS = 0.5
-"""How long one wait at the server takes, and so how late a log line may be shown."""
+"""How long one wait at the server takes, and therefore how late a log line may appear."""
 LAST_LINES_SECONDS = 0.5
-"""Lines may reach the server a little later than the outcome."""
+"""How long to wait for lines that reach the server after the outcome."""
 
 
 def follow(run: Run, display: Display) -> None:
-    """Prints until the run is final, and its state last."""
+    """Prints until the run is final; its state comes last."""
     watched = _Watched(run, display)
     watched.show_state()
     while not run.is_final:
         run.data = run.client.read(run.id, wait_seconds=STEP_SECONDS)
         if run.state == "running":
-            watched.show_state()  # before its lines; any other state comes after the lines that led to it
+            watched.show_state()  # comes before its lines; any other state comes after the lines that led to it
         watched.show_lines()
         if not run.is_final:
             watched.show_state()
@@ -63,7 +63,7 @@ class _Watched:
                 return
 
     def show_state(self) -> None:
-        """A line for each change of state or attempt; nothing while nothing changes."""
+        """Prints a line for each change of state or attempt; nothing while nothing changes."""
         now = (self.run.state, self.run.attempt_count)
         if now == self._shown:
             return
@@ -75,7 +75,7 @@ class _Watched:
         self.display.state(self.run.data, note=self._note())
 
     def show_attempts(self, before: int | None = None) -> None:
-        """A line for each attempt that has ended since the last call, or for those before a number."""
+        """Prints a line for each attempt that has ended since the last call, or for those before a number."""
         if self.run.attempt_count == 0 and before is None:
             return
         ended = [a for a in self.run.attempts() if a["outcome"] and (before is None or a["number"] < before)]

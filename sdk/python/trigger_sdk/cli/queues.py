@@ -1,4 +1,4 @@
-"""`trigger queues`, `trigger queue …` and `trigger task …`: what waits where, and what is set by hand."""
+"""`trigger queues`, `trigger queue …` and `trigger task …`: what is waiting where, and what is set by hand."""
 
 import argparse
 from typing import Any
@@ -9,18 +9,18 @@ from trigger_sdk.client import Client
 
 NONE = "none"
 LIMITS = {
-    "--max-concurrency": "runs at the same time (of one key, where the task has keys)",
-    "--max-concurrency-total": "runs at the same time over all keys",
+    "--max-concurrency": "runs at the same time (per key, if the task has keys)",
+    "--max-concurrency-total": "runs at the same time across all keys",
     "--rate-limit": "starts, as 100/m",
-    "--rate-limit-per-key": "starts of one key, as 5/s",
-    "--max-depth": "pending and delayed runs; a trigger beyond is refused",
+    "--rate-limit-per-key": "starts per key, such as 5/s",
+    "--max-depth": "pending and delayed runs; further triggers are refused",
 }
 QUEUE_LIMITS = ("--max-concurrency", "--rate-limit", "--max-depth")
 TASK_LIMITS = ("--max-concurrency", "--max-concurrency-total", "--rate-limit", "--rate-limit-per-key")
 
 
 def add_parsers(choices: Any, shared: argparse.ArgumentParser) -> None:
-    listed = choices.add_parser("queues", parents=[shared], help="queues with what waits and runs in them")
+    listed = choices.add_parser("queues", parents=[shared], help="queues with their waiting and running runs")
     listed.set_defaults(command=queues)
     queue = choices.add_parser("queue", help="show, pause, resume or limit a queue")
     task = choices.add_parser("task", help="show, pause, resume or limit a task, or lift its cool-down")
@@ -33,7 +33,12 @@ def add_parsers(choices: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _add_verbs(verbs: Any, shared: argparse.ArgumentParser, kind: str, limits: tuple[str, ...]) -> None:
-    words = {"show": "what is set", "pause": "start nothing new of it", "resume": "go on", "set": "change its limits"}
+    words = {
+        "show": "show what is set",
+        "pause": "start no more runs",
+        "resume": "start runs again",
+        "set": "change its limits",
+    }
     for verb, help_text in words.items():
         parser = verbs.add_parser(verb, parents=[shared], help=help_text)
         parser.add_argument("name", metavar=kind.upper())
@@ -112,7 +117,7 @@ def _whole(option: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise UsageError(f"{option} {text}: a whole number or {NONE!r} is needed") from None
+        raise UsageError(f"{option} {text}: must be a whole number or {NONE!r}") from None
 
 
 def _show(kind: str, found: dict[str, Any], display: Display) -> None:

@@ -9,7 +9,7 @@ from trigger_sdk.cli.errors import UsageError
 
 
 def read_json(argument: str, option: str, *, is_input_allowed: bool = True) -> Any:
-    """The value; UsageError opens with the option's name."""
+    """The value; UsageError begins with the option's name."""
     if argument == "-" and is_input_allowed:
         text = sys.stdin.read()
     elif argument.startswith("@"):
@@ -26,4 +26,4 @@ def read_json(argument: str, option: str, *, is_input_allowed: bool = True) -> A
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is Python's, not JSON's")
+    raise ValueError(f"{name} is Python, not JSON")

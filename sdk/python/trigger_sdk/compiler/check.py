@@ -1,6 +1,6 @@
 """The check at registration: would every resume point find what the code after it reads? Pure; it reports problems.
 
-A task that passes resumes correctly or refuses loudly. Where the check cannot tell, it refuses.
+A task that passes resumes correctly or refuses loudly. If the check cannot tell, it refuses.
 """
 
 import ast
@@ -50,7 +50,7 @@ class Check:
                 yield self._problem(
                     point.statement,
                     "unreachable",
-                    "this checkpoint can never be reached: remove it, or what ends the task before it",
+                    "this checkpoint can never be reached: remove it, or whatever ends the task before it",
                 )
                 continue
             reruns = Reruns(self.source, self.graph, point, self.set_inside)
@@ -66,7 +66,7 @@ class Check:
         assert node.before is not None
         others = {name: origins for name, origins in node.before.items() if name not in point.binds}
         kept = {name for name, origins in others.items() if origins & {SAVED, PARAMETER}}
-        # What some path leaves unsaved is read nowhere behind this point, or the check has refused it.
+        # A name that some path leaves unsaved is not read after this point, or the check has refused it.
         point.carries = tuple(sorted(n for n in kept if others[n] <= {SAVED, PARAMETER, UNBOUND}))
         point.needs = tuple(sorted(n for n in reruns.needed if facts.get(n) == frozenset({SAVED})))
 
@@ -78,18 +78,18 @@ class Check:
             if lost is not None:
                 yield self._lost_problem(point, name, line, lost)
             elif name in self.set_inside and not origins <= {SAVED, PARAMETER}:
-                # A nested function may have set it: the flow does not show when.
+                # A nested function may have set it, and the flow does not show when.
                 yield self._lost_problem(point, name, line, None)
         for rerun in reruns.nodes:
             for name in sorted(reruns.evaluated(rerun)):
-                # What runs again behind it may bind the name for what follows, and comes too late for this one.
+                # A later rerun may bind the name for the code that follows, but too late for this one.
                 lost = self._lost((rerun.before or {}).get(name, frozenset()), point.reruns)
                 if lost is not None and not facts.get(name, frozenset()) & {SAVED, PARAMETER}:
                     yield self._lost_problem(point, name, rerun.names.reads.get(name, rerun.line), lost)
 
     @staticmethod
     def _lost(origins: frozenset[Origin], repeated: Sequence[ast.AST]) -> Node | None:
-        """The first binding among the origins that a resume does not repeat."""
+        """The first binding, among the origins, that a resume does not repeat."""
         for origin in sorted((o for o in origins if isinstance(o, Node)), key=lambda node: node.position):
             if origin.origin not in repeated:
                 return origin
@@ -99,7 +99,7 @@ class Check:
         where = f"after resuming from '{point.key}' (line {point.line})"
         if lost is not None and name in self.parameters:
             message = (
-                f"`{name}` is used on line {line} but what line {lost.line} bound to it would be lost {where}: "
+                f"`{name}` is used on line {line} but its value from line {lost.line} would be lost {where}: "
                 "save it, or bind it after the checkpoint"
             )
         else:
@@ -132,11 +132,11 @@ class Check:
         return self._problem(
             node,
             "hidden_names",
-            f"`{name}` hides which names are used, so a task with checkpoints cannot use it: write the names out",
+            f"`{name}` hides which names are used, so a task with checkpoints cannot use it: write out the names",
         )
 
     def _outer_assignments(self) -> Iterator[Problem]:
-        """Global and nonlocal names that are set, here or by a nested function, where a resume point follows."""
+        """Global and nonlocal names that are set, here or by a nested function, before a resume point."""
         declared = outer_names(self.source.node.body)
         free = set(self.source.function.__code__.co_freevars)
         for node in self.graph.nodes:
@@ -168,7 +168,7 @@ class Check:
 
 
 def check_defaults(source: Source) -> Iterator[Problem]:
-    """Mutable defaults of the task and of its nested functions, and parameters that Python gives another name."""
+    """Mutable defaults of the task and of its nested functions, and parameters that Python renames."""
     message = (
         "a mutable default is shared between runs and lost between attempts: use None and create it in the function"
     )
@@ -180,12 +180,12 @@ def check_defaults(source: Source) -> Iterator[Problem]:
                     yield source.problem(default, "mutable_default", message)
     for argument, name in zip(parameters(source.node.args), source.function.__code__.co_varnames, strict=False):
         if argument.arg != name:
-            renamed = f"Python calls the parameter `{argument.arg}` `{name}` inside a class: use one underscore"
+            renamed = f"inside a class Python renames the parameter `{argument.arg}` to `{name}`: use one underscore"
             yield source.problem(argument, "private_parameter", renamed)
 
 
 def _shared_defaults(source: Source) -> set[ast.expr]:
-    """The defaults of the task whose value can be changed in place, whatever expression made it."""
+    """The task's defaults whose value can be changed in place, whatever expression made it."""
     function, arguments = source.function, source.node.args
     given = [*zip(arguments.defaults, function.__defaults__ or (), strict=False)]
     by_name = function.__kwdefaults__ or {}

@@ -1,8 +1,8 @@
 """The control flow of a function as a graph, and two facts at each of its nodes: which names are read later, and where
-what a name holds comes from.
+a name's value comes from.
 
-The graph has more edges than the code (any statement may raise, `finally` may leave anywhere), never fewer: a fact that
-is wrong by this refuses good code, and never lets bad code pass.
+The graph may have more edges than the code (any statement may raise, `finally` may leave anywhere), never fewer: a fact
+made wrong by this refuses good code, but never lets bad code pass.
 """
 
 import ast
@@ -21,7 +21,7 @@ Facts = dict[str, frozenset[Origin]]
 class Node:
     """One step of the code. `after` follows in order, `raised` when it raises; `origin` is the piece of syntax.
 
-    `outer` are the names that it sets and that are not the function's own.
+    `outer` are the names it sets that are not the function's own.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class _Exits(NamedTuple):
     continued: Node | None = None
 
     def through(self, node: Node) -> "_Exits":
-        """The exits of what a `finally` encloses: all pass through it."""
+        """The exits of the code inside a `try … finally`: all pass through the `finally`."""
         return _Exits(node, node, node if self.broken else None, node if self.continued else None)
 
     def targets(self) -> list[Node]:
@@ -77,7 +77,7 @@ class Graph:
         self._find_origins({name: frozenset({PARAMETER if name in parameters else UNBOUND}) for name in local})
 
     def live_after(self, node: Node) -> dict[str, int]:
-        """Names that may be read after the node before they are bound again, each with the first line that does."""
+        """Names that may be read after the node before they are bound again, each with the first line that reads it."""
         live: dict[str, int] = {}
         for following in node.after:
             _merge_lines(live, following.live)
@@ -97,7 +97,7 @@ class Graph:
     def facts_after(self, node: Node) -> Facts:
         return _apply(node, node.before or {})
 
-    # Building, from the end to the start: what follows a statement is known when it is built.
+    # Built from the end to the start: when a statement is built, what follows it is known.
 
     def _node(
         self, origin: ast.AST, after: list[Node], exits: _Exits, *parts: ast.AST | None, at: ast.AST | None = None
@@ -160,7 +160,7 @@ class Graph:
         return self._node(statement, [head], exits, statement.iter)
 
     def _with(self, statement: ast.With | ast.AsyncWith, after: Node, exits: _Exits) -> Node:
-        # A context manager may swallow what was raised inside it, and may raise itself when it is left.
+        # A context manager may swallow what was raised inside it, and may itself raise on exit.
         leave = self._node(statement, [after], exits)
         inner = self._block(statement.body, leave, exits._replace(raised=leave))
         for item in reversed(statement.items):
@@ -194,7 +194,7 @@ class Graph:
             body = self._block(case.body, after, exits)
             if case.guard is not None:
                 body = self._node(case, [body, following], exits, case.guard, at=case.guard)
-            # The captures are bound before the guard is asked, and not at all where the pattern does not fit.
+            # The captures are bound before the guard is evaluated, and not at all if the pattern does not match.
             captures = self._node(case, [body], exits, case.pattern, at=case.pattern)
             following = self._node(case, [captures, following], exits, *_values_of(case.pattern), at=case.pattern)
         return self._node(statement, [following], exits, statement.subject)
@@ -224,7 +224,7 @@ class Graph:
             for node in reversed(self.nodes):
                 live = dict(node.names.all_reads)
                 kept = self.live_after(node)
-                # A checkpoint gives its names their decoded copies: it needs the names themselves.
+                # A checkpoint replaces its names with their decoded copies, so it needs the names themselves.
                 bound = node.names.binds - node.names.maybe - set(live)
                 _merge_lines(live, {name: line for name, line in kept.items() if name not in bound})
                 for handler in node.raised:
@@ -244,7 +244,7 @@ class Graph:
                 if _join(target, after):
                     waiting.append(target)
             for target in node.raised:
-                # It may raise before or after it binds.
+                # A statement may raise before or after it binds.
                 if _join(target, before) | _join(target, after):
                     waiting.append(target)
 

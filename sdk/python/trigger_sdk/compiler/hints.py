@@ -1,4 +1,4 @@
-"""Hints about checkpoints: what works and only costs. They never refuse, and nothing depends on them."""
+"""Hints about checkpoints: code that works but costs more than needed. They never refuse; nothing depends on them."""
 
 import ast
 import itertools
@@ -21,7 +21,7 @@ def hints_of(source: Source, finder: Finder) -> Iterator[Problem]:
 def _unused_values(source: Source, finder: Finder) -> Iterator[Problem]:
     given = {argument.arg for argument in parameters(source.node.args)}
     graph = Graph(source.node.body, finder.local_names, given, finder.points)
-    # What runs again on the way to a point reads what is saved, and when a nested function is called nobody knows.
+    # Code that runs again on the way to a point reads what is saved, and nobody knows when a nested function is called.
     used = {name for node in graph.nodes for name in node.names.later}
     used |= {name for p in finder.points for rerun in p.reruns for name in graph.node_of[rerun].names.all_reads}
     for point in finder.points:
@@ -35,7 +35,7 @@ def _unused_values(source: Source, finder: Finder) -> Iterator[Problem]:
 
 
 def _is_read_behind(point: Node, name: str) -> bool:
-    """Whether a path from the point meets a read of the name before a new value; saving it again is no read."""
+    """Whether a path from the point reads the name before it gets a new value; saving it again is not a read."""
     waiting, seen = list(point.after), {point}
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""Which local names a piece of code reads, binds and unbinds, nested scopes included. Knows nothing of control flow."""
+"""Finds the local names that code reads, binds and unbinds, nested scopes included. Knows nothing of control flow."""
 
 import ast
 import functools
@@ -12,7 +12,7 @@ _SCOPES = (*Function, ast.Lambda, ast.ClassDef)
 class Names:
     """`reads` maps a name to the first line that reads it; `later` holds what a nested function reads when called.
 
-    `maybe` are those of `binds` that may also stay as they were, as in `a and (b := 1)`.
+    `maybe` are those of `binds` that may also keep their old value, as in `a and (b := 1)`.
     """
 
     __slots__ = ("binds", "later", "maybe", "reads", "unbinds")
@@ -41,7 +41,7 @@ class Names:
 
 
 def names_in(*nodes: ast.AST | None) -> Names:
-    """The names of expressions and simple statements, seen from the scope that they stand in."""
+    """The names of expressions and simple statements, seen from the scope they are in."""
     names = Names()
     for node in nodes:
         if node is not None:
@@ -55,7 +55,7 @@ def parameters(arguments: ast.arguments) -> list[ast.arg]:
 
 
 def children(node: ast.AST) -> list[ast.AST]:
-    """The nodes right below one, without those that only name an operator or a context; faster than `ast`'s own."""
+    """The direct children of a node, without those that only name an operator or a context; faster than `ast`'s."""
     found: list[ast.AST] = []
     for field in node._fields:
         if field not in _NO_NODES:
@@ -77,7 +77,7 @@ def own_scope(body: Iterable[ast.AST]) -> Iterable[ast.AST]:
 
 @functools.lru_cache(maxsize=64)
 def _own_scope(body: tuple[ast.AST, ...]) -> list[ast.AST]:
-    # Half a dozen questions are asked of the same body.
+    # Cached because half a dozen questions are asked about the same body.
     found: list[ast.AST] = []
     waiting = list(body)
     while waiting:
@@ -98,7 +98,7 @@ def outer_names(body: Iterable[ast.AST]) -> set[str]:
 
 
 def deleting(body: Iterable[ast.AST]) -> Iterator[ast.Name | ast.ExceptHandler]:
-    """What deletes a name of the scope: `del` and `except … as`, also in nested functions that declare it nonlocal."""
+    """What deletes a name of the scope: `del` and `except … as`, even in nested functions that declare it nonlocal."""
     for node in own_scope(body):
         if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)) or (
             isinstance(node, ast.ExceptHandler) and node.name
@@ -112,7 +112,7 @@ def deleting(body: Iterable[ast.AST]) -> Iterator[ast.Name | ast.ExceptHandler]:
 
 
 def set_outside(node: ast.AST) -> tuple[set[str], set[str]]:
-    """The names that functions and classes nested in a statement set, as `global` and as `nonlocal`."""
+    """The names that functions and classes nested in a statement set as `global` or as `nonlocal`."""
     outside: tuple[set[str], set[str]] = set(), set()
     for inner in ast.walk(node):
         if isinstance(inner, (*Function, ast.ClassDef)):
@@ -127,7 +127,7 @@ def set_outside(node: ast.AST) -> tuple[set[str], set[str]]:
 def set_by_nested_functions(body: Iterable[ast.AST]) -> set[str]:
     """The names that functions nested in the scope declare `nonlocal`, and those that generator expressions bind.
 
-    When either runs does not show in the flow of the scope.
+    The flow of the scope does not show when either of them runs.
     """
     found: set[str] = set()
     for node in own_scope(body):
@@ -177,21 +177,21 @@ def _visit(node: ast.AST, names: Names) -> None:
 
 
 _LAZY = frozenset({"TypeAlias", "TypeVar", "ParamSpec", "TypeVarTuple"})
-"""Syntax of Python 3.12 and later whose names are read at the first use of what it makes."""
+"""Syntax of Python 3.12 and later whose names are read at the first use of its result."""
 
 
 def _visit_name(node: ast.Name, names: Names) -> None:
     if isinstance(node.ctx, ast.Store):
         names.bind(node.id)
     else:
-        # What is to be deleted must be there.
+        # A name must exist to be deleted.
         names.read(node.id, node.lineno)
     if isinstance(node.ctx, ast.Del):
         names.unbinds.add(node.id)
 
 
 def _visit_branching(node: ast.BoolOp | ast.IfExp | ast.Compare | ast.Assert, names: Names) -> None:
-    """Expressions whose later parts may be skipped: what these bind may stay as it was."""
+    """Expressions whose later parts may be skipped, so names bound there may keep their old value."""
     always: list[ast.AST]
     sometimes: list[ast.AST | None]
     if isinstance(node, ast.BoolOp):
@@ -253,7 +253,7 @@ def _visit_comprehension(node: ast.AST, names: Names) -> None:
         # Its parts run when it is consumed.
         _keep_first(inner.later, inner.reads)
     _visit(node.generators[0].iter, names)
-    # A walrus in a comprehension binds in the scope around it, if the comprehension has an item.
+    # A walrus in a comprehension binds in the scope around it, provided the comprehension has an item.
     _visit_maybe(inner, names)
 
 

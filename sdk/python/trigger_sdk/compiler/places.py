@@ -1,4 +1,4 @@
-"""Where things stand in a file, as people count: lines and characters from 1. Syntax nodes count bytes from 0."""
+"""Positions in a file as people count them: lines and characters from 1. Syntax nodes count bytes from 0."""
 
 import ast
 import functools
@@ -11,7 +11,7 @@ from trigger_sdk.errors import Problem
 
 
 def in_characters(source: Source, problem: Problem) -> Problem:
-    """The problem with its byte column turned into one that an editor shows."""
+    """The problem with its byte column converted to the column an editor shows."""
     line = source.lines[problem.line - 1] if 0 < problem.line <= len(source.lines) else ""
     if line.isascii():
         return problem
@@ -20,7 +20,7 @@ def in_characters(source: Source, problem: Problem) -> Problem:
 
 
 def column_of(source: Source, name: str, line: int) -> int:
-    """The byte column, from 1, of the first read of a name on a line of the function; 1 where it is not to be seen."""
+    """The byte column, from 1, of the first read of a name on a line of the function; 1 if it is not found."""
     return _columns(source.node).get((name, line), (False, 0))[1] + 1
 
 
@@ -30,7 +30,7 @@ def _columns(node: ast.AST) -> dict[tuple[str, int], tuple[bool, int]]:
     columns: dict[tuple[str, int], tuple[bool, int]] = {}
     for name in ast.walk(node):
         if isinstance(name, ast.Name):
-            # `total += 1` reads a name that it shows only as a target.
+            # `total += 1` reads a name that appears only as a target.
             place = (not isinstance(name.ctx, ast.Load), name.col_offset)
             columns[name.id, name.lineno] = min(place, columns.get((name.id, name.lineno), place))
     return columns
@@ -40,7 +40,7 @@ def column_of_instruction(code: types.CodeType, offset: int) -> int:
     """The column in characters, from 1, of the expression that an instruction belongs to."""
     line, _, column, _ = next(itertools.islice(code.co_positions(), offset // 2, None), (None,) * 4)
     if line is None or column is None:
-        # Python was told to leave columns out (-X no_debug_ranges).
+        # Python was told to omit columns (-X no_debug_ranges).
         return 1
     before = linecache.getline(code.co_filename, line).encode()[:column]
     return len(before.decode(errors="ignore")) + 1

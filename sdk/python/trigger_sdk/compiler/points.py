@@ -1,4 +1,4 @@
-"""Finds the resume points of a function, and refuses checkpoints that stand where none can be.
+"""Finds the resume points of a function, and refuses checkpoints where none can be.
 
 Owns what a checkpoint statement may look like. Whether the names around it survive is `check.py`'s question.
 """
@@ -13,19 +13,20 @@ from typing import Any
 from trigger_sdk.compiler.names import Comprehension, Function, children, names_in, outer_names, own_scope, parameters
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.errors import Problem
-from trigger_sdk.strict_json import text_problem
+from trigger_sdk.values.strict_json import text_problem
 
-MAX_KEY_LENGTH = 200
+KEY_MAX_LENGTH = 200
+"""For checkpoints and steps alike, because they share their keys; in characters."""
 
 _PLACES = {
-    "loop": "a checkpoint cannot stand in a loop: save once after the loop, with what it gathered",
-    "handler": "a checkpoint cannot stand in `except`: the exception in flight would be gone after resuming; "
-    "note what happened in a name and save after the `try`",
-    "finally": "a checkpoint cannot stand in `finally`: the exception in flight would be gone after resuming; "
+    "loop": "a checkpoint cannot be in a loop: save once after the loop, with what it gathered",
+    "handler": "a checkpoint cannot be in `except`: the exception in flight would be gone after resuming; "
+    "record what happened in a variable and save after the `try`",
+    "finally": "a checkpoint cannot be in `finally`: the exception in flight would be gone after resuming; "
     "save after the `try`",
-    "nested": "a checkpoint cannot stand in a nested function, lambda or class: save in the task's own body",
-    "comprehension": "a checkpoint cannot stand in a comprehension: save once after it, with what it gathered",
-    "expression": 'a checkpoint must be a statement of its own, such as `checkpoint("fetched", order=order)`',
+    "nested": "a checkpoint cannot be in a nested function, lambda or class: save in the task's own body",
+    "comprehension": "a checkpoint cannot be in a comprehension: save once after it, with what it gathered",
+    "expression": 'a checkpoint must be its own statement, such as `checkpoint("fetched", order=order)`',
 }
 
 
@@ -75,7 +76,7 @@ class Finder:
             first = seen.setdefault(point.key, point)
             if first is not point:
                 message = (
-                    f"the key {point.key!r} is used on line {first.line} already, and keys are unique in a run: "
+                    f"the key {point.key!r} is already used on line {first.line}, and keys are unique in a run: "
                     "give it another"
                 )
                 self._problem(point.statement, "duplicate_key", message)
@@ -132,7 +133,7 @@ class Finder:
                 self._refuse_in(children(node), place)
 
     def _checkpoint_call(self, statement: ast.stmt) -> ast.Call | None:
-        """The call where the statement is one checkpoint, awaited or not."""
+        """The call if the statement is a single checkpoint, awaited or not."""
         if not isinstance(statement, ast.Expr):
             return None
         value = statement.value.value if isinstance(statement.value, ast.Await) else statement.value
@@ -187,8 +188,8 @@ class Finder:
                 'the first argument of a checkpoint is its key, a literal text such as "order-fetched"',
             )
             return ""
-        if not 0 < len(node.value) <= MAX_KEY_LENGTH:
-            message = f"a checkpoint's key has 1 to {MAX_KEY_LENGTH} characters, not {len(node.value)}: give it another"
+        if not 0 < len(node.value) <= KEY_MAX_LENGTH:
+            message = f"a checkpoint's key must have 1 to {KEY_MAX_LENGTH} characters, not {len(node.value)}: change it"
             self._problem(node, "key_length", message)
         elif problem := text_problem(node.value):
             self._problem(node, "key_text", f"the key {node.value!r}: {problem}; give it another")
@@ -212,7 +213,7 @@ class Finder:
             pairs = [*zip(data.keys, data.values, strict=True), *pairs]
         for name_node, value in pairs:
             if name_node is None:
-                self._problem(value, "unpacked_data", "`**` hides which names are saved: write them out")
+                self._problem(value, "unpacked_data", "`**` hides which names are saved: write out the names")
             elif not isinstance(name_node, ast.Constant) or not isinstance(name_node.value, str):
                 self._problem(name_node, "computed_data", "a key of a checkpoint's data must be a literal text")
             elif name_node.value in entries:
@@ -240,7 +241,7 @@ class Finder:
 
 
 def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    """The names that live in the function's own frame."""
+    """The names in the function's own frame."""
     return set(_local_names(node))
 
 

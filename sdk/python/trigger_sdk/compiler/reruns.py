@@ -1,5 +1,5 @@
 """What runs again on the way to a resume point (`with` items, imports, nested functions): what it needs, and whether
-running it again gives what there was. Lost names are `check.py`'s; this says which names are needed.
+running it again restores what was there. Says which names are needed; `check.py` finds those that are lost.
 """
 
 import ast
@@ -20,12 +20,12 @@ _GATHERING = frozenset({
     "TemporaryDirectory", "TemporaryFile", "ThreadPoolExecutor", "catch_warnings", "create_task_group", "open",
     "open_nursery",
 })  # fmt: skip
-"""Context managers whose object holds work or data of the block so far: entered again, it would be empty."""
+"""Context managers whose object collects the block's work or data: entered again, it would be empty."""
 
 
 class Reruns:
-    """The statements that run again for one point. `needed` maps every name that is read after resuming from it, by
-    them or by what follows, to the first line that does."""
+    """The statements that run again for one point. `needed` maps every name that they or the code after the point
+    read to the first line that reads it."""
 
     def __init__(self, source: Source, graph: Graph, point: Point, set_inside: set[str]) -> None:
         self.source = source
@@ -54,7 +54,7 @@ class Reruns:
         for rerun in self.nodes:
             _merge(needed, rerun.names.reads)
             if not self._is_plain_function(rerun):
-                # Whoever got the function or lambda may call it.
+                # Any code that was given the function or lambda may call it.
                 _merge(needed, rerun.names.later)
                 waiting.remove(rerun)
         is_changed = True
@@ -73,8 +73,8 @@ class Reruns:
         return isinstance(node.origin, Function) and not node.origin.decorator_list
 
     def evaluated(self, rerun: Node) -> set[str]:
-        """The names whose values decide what the statement does when it runs: also those that functions read which it
-        may call."""
+        """The names whose values decide what the statement does when it runs, including names read by functions it may
+        call."""
         found = set(rerun.names.reads)
         if not self._is_plain_function(rerun):
             found |= set(rerun.names.later)
@@ -91,7 +91,7 @@ class Reruns:
     def _conflict(self, rerun: Node, name: str) -> Problem:
         message = (
             f"`{name}` is bound on line {rerun.line}, which runs again when resuming from '{self.point.key}' "
-            f"(line {self.point.line}), and is saved too: give the saved value a name of its own"
+            f"(line {self.point.line}), and is saved too: give the saved value its own name"
         )
         return self._at(rerun, "rerun_saved", message)
 
@@ -105,7 +105,7 @@ class Reruns:
         if where is not None:
             message = (
                 f"line {rerun.line} runs again when resuming from '{self.point.key}' (line {self.point.line}) and "
-                f"reads `{name}`, which {where} binds anew: use another name there"
+                f"reads `{name}`, which {where} binds again: use another name there"
             )
             yield self._at(rerun, "rerun_rebound", message)
 
@@ -121,15 +121,15 @@ class Reruns:
         for target in ast.walk(item.optional_vars) if item.optional_vars is not None else ():
             if isinstance(target, (ast.Attribute, ast.Subscript)):
                 message = (
-                    f"`{ast.unparse(target)}` is set anew when resuming from '{self.point.key}' enters the `with` "
-                    "again: use a plain name behind `as`"
+                    f"`{ast.unparse(target)}` is set again when resuming from '{self.point.key}' re-enters the `with`: "
+                    "use a plain name after `as`"
                 )
                 yield self.source.problem(target, "with_target", message)
 
     def _with_item(self, item: ast.withitem) -> Iterator[Problem]:
         words = words_of(item.context_expr)
         key = self.point.key
-        escape = "or mark the `with` with `# trigger: re-enter` if entering it anew is right"
+        escape = "or mark the `with` with `# trigger: re-enter` if re-entering it is right"
         if _is_transaction(words):
             message = (
                 f"`with {ast.unparse(item.context_expr)}` looks like a transaction around the checkpoint "
@@ -139,7 +139,7 @@ class Reruns:
             yield self.source.problem(item.context_expr, "transaction", message)
         elif words and words[-1] in _GATHERING:
             message = (
-                f"`with {ast.unparse(item.context_expr)}` is entered anew when resuming from '{key}', without "
+                f"`with {ast.unparse(item.context_expr)}` is re-entered when resuming from '{key}', without "
                 f"what its block has done so far; end it before the checkpoint, {escape}"
             )
             yield self.source.problem(item.context_expr, "gathering_with", message)
@@ -150,12 +150,12 @@ class Reruns:
         bound = self.graph.node_of[item]
         for name in sorted(bound.names.binds & set(self.needed)):
             used = [n.line for n in self._between(bound) if name in n.names.all_reads]
-            # A nested function that stands before the `with` may be called inside it.
+            # A nested function defined before the `with` may be called inside it.
             used += [n.line for n in self.graph.nodes if n.position < bound.position and name in n.names.later]
             if used:
                 message = (
                     f"`{name}` is used on line {used[0]} before the checkpoint '{self.point.key}' and on line "
-                    f"{self.needed[name]} after it; resuming enters the `with` anew, so what it gathered would be "
+                    f"{self.needed[name]} after it; resuming re-enters the `with`, so what it gathered would be "
                     f"gone: use a `with` on each side of the checkpoint, {escape}"
                 )
                 yield self.source.problem(item.context_expr, "with_state", message)

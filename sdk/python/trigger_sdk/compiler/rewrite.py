@@ -1,9 +1,9 @@
-"""Rewrites a function's body so that it can start behind any of its resume points. Pure: syntax in, syntax out.
+"""Rewrites a function's body so that it can start after any of its resume points. Pure: syntax in, syntax out.
 
 The new body begins by asking the plan (a constant in the code) where to start: 0, or the index of the resume point.
-Statements before point k stand under `if start < k`; the branches, `with` and `try` on the way to it are entered. The
-names that this adds are no identifiers, so they meet no name of the user's. Nothing of the given tree is changed.
-What this adds has no line, so that debuggers and coverage see the user's lines alone; only a save has the checkpoint's.
+Statements before point k are under `if start < k`; the branches, `with` and `try` on the way to it are entered. The
+added names are not identifiers, so they cannot clash with the user's names. The given tree is not changed. Added code
+has no line, so that debuggers and coverage see only the user's lines; only a save has its checkpoint's line.
 """
 
 import ast
@@ -14,7 +14,7 @@ from trigger_sdk.compiler.names import Function
 from trigger_sdk.compiler.points import Point
 
 PLAN: Any = ("trigger_sdk", frozenset({"plan"}))
-"""Stands in the compiled constants where the plan is put. No source makes a constant of this form."""
+"""Marks the place of the plan in the compiled constants. No source makes a constant of this form."""
 ENTRY, START, NAMES, CASE = ".trigger_entry", ".trigger_start", ".trigger_names", ".trigger_case"
 _Node = TypeVar("_Node", bound=ast.AST)
 
@@ -29,7 +29,7 @@ class Rewriter:
         self._passed = 0
 
     def body(self, statements: list[ast.stmt]) -> list[ast.stmt]:
-        """The whole body; the docstring stays first."""
+        """The whole body, with the docstring still first."""
         has_docstring = (
             isinstance(statements[0], ast.Expr)
             and isinstance(statements[0].value, ast.Constant)
@@ -46,7 +46,7 @@ class Rewriter:
         return [_nowhere(statement) for statement in prologue]
 
     def _block(self, statements: Iterable[ast.stmt]) -> list[ast.stmt]:
-        """Statements without points are gathered under one guard; what runs again stands outside it."""
+        """Gathers statements without points under one guard; statements that run again are outside it."""
         result: list[ast.stmt] = []
         gathered: list[ast.stmt] = []
         for statement in statements:
@@ -85,7 +85,7 @@ class Rewriter:
             inside = self._passed
             orelse = self._block(statement.orelse)
             if self._passed > inside:
-                # On the way to the `else` the body is over: what runs again in front of its own points does not here.
+                # On the way to the `else` the body is finished, so what runs again for its own points is skipped.
                 body = [self._until(inside, inner) for inner in body]
             new = type(statement)(body=body, handlers=statement.handlers, orelse=orelse, finalbody=statement.finalbody)
             return [_like(statement, new)]
@@ -103,7 +103,7 @@ class Rewriter:
         body = self._block(statement.body)
         inside = self._passed
         orelse = self._block(statement.orelse)
-        # Before the branch's points the condition decides; at them the branch is entered without asking again.
+        # Before the branch's points the condition decides; at them the branch is entered without testing it again.
         test: ast.expr = ast.BoolOp(ast.And(), [_compare(ast.LtE, first), statement.test])
         if inside > first:
             entered = ast.BoolOp(ast.And(), [_compare(ast.Gt, first), _compare(ast.LtE, inside)])
@@ -111,7 +111,7 @@ class Rewriter:
         return _like(statement, ast.If(test=_nowhere(test), body=body, orelse=orelse))
 
     def _match(self, statement: ast.Match) -> list[ast.stmt]:
-        """The choice of the case, then the bodies: a resume makes the choice by itself."""
+        """The choice of the case, then the bodies: a resume needs no choice."""
         first = self._passed
         chosen = [
             ast.match_case(case.pattern, case.guard, [_nowhere(_assign(CASE, ast.Constant(number)))])
@@ -140,7 +140,7 @@ class Rewriter:
         if self._is_async:
             saved = ast.Await(saved)
         names = [*point.binds, *point.carries]
-        # Across lines, Python takes the last one of a method's object for the line of the call.
+        # If a call spans lines, Python uses the last line of the method's object as the line of the call.
         place = point.statement if point.statement.end_lineno == point.line else point.call.func
         body = [_at(statement, place) for statement in [_assign(NAMES, saved), *_rebind(names)]]
         return _nowhere(_if(_compare(ast.Lt, point.index), body))
@@ -150,13 +150,13 @@ class Rewriter:
 
 
 def _if_held(name: str) -> ast.expr:
-    """`name` where the run holds a stored value for it (then it is bound), else the mark for nothing."""
+    """`name` if the run holds a stored value for it (then it is bound), else the mark for nothing."""
     holds = _call(_attribute(_load(ENTRY), "holds"), ast.Constant(name))
     return ast.IfExp(holds, _load(name), _attribute(_load(ENTRY), "nothing"))
 
 
 def _rebind(names: Iterable[str]) -> list[ast.stmt]:
-    """`if "order" in names: order = names["order"]` for each, then the dict is let go."""
+    """`if "order" in names: order = names["order"]` for each, then releases the dict."""
     statements: list[ast.stmt] = []
     for name in names:
         is_given = ast.Compare(ast.Constant(name), [ast.In()], [_load(NAMES)])
@@ -193,13 +193,13 @@ def _like(old: ast.AST, new: _Node) -> _Node:
 
 
 def _nowhere(node: _Node) -> _Node:
-    """Gives every new node below `node` no line; nodes that have a place keep it."""
+    """Marks every new node below `node` as having no line; nodes that have a place keep it."""
     return _at(node, _NOWHERE)
 
 
 def _at(node: _Node, place: ast.AST) -> _Node:
     """Gives every new node below `node` the place of an old one; nodes that have a place keep it."""
-    # `ast.copy_location` asks for each attribute, and would take a tenth of the whole check.
+    # `ast.copy_location` looks up each attribute, and would take a tenth of the whole check.
     where = {name: getattr(place, name) for name in ("lineno", "col_offset", "end_lineno", "end_col_offset")}
     waiting: list[ast.AST] = [node]
     while waiting:

@@ -1,11 +1,10 @@
 """Hashes of a function's source, one for each segment between its resume points; they tell whether code has changed.
 
-A segment ends with its checkpoint; the first begins with the parameters, the last one is what follows all points. Only
-what runs counts: no comment, no layout, no docstring, no decorator, and nothing of the functions that the task calls.
+A segment ends with its checkpoint; the first begins with the parameters, the last is what follows all points. Only
+what runs counts: no comments, layout, docstring or decorators, and not the functions that the task calls.
 """
 
 import ast
-import hashlib
 from collections.abc import Iterable, Sequence
 
 from trigger_sdk.compiler.points import Point
@@ -16,17 +15,20 @@ HASH_LENGTH = 16
 
 
 def segments_of(source: Source, points: Sequence[Point]) -> list[str]:
-    """One hash more than there are points, in source order. A change of any expression changes exactly one."""
+    """One more hash than there are points, in source order. Changing any expression changes exactly one hash."""
     cutter = _Cutter(points)
     node = source.node
     returned = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
     cutter.add(f"{_prefix(node)}def ({ast.unparse(node.args)}){returned}:")
     cutter.block(node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body)
+    # Imported here because it is used once, when a task is deployed, and every container imports this package.
+    import hashlib
+
     return [hashlib.sha256("\n".join(texts).encode()).hexdigest()[:HASH_LENGTH] for texts in cutter.segments]
 
 
 class _Cutter:
-    """Gathers the text of statements; a compound statement with points inside gives its headers where they stand."""
+    """Gathers the text of statements; a compound statement with points inside adds each header at its place."""
 
     def __init__(self, points: Iterable[Point]) -> None:
         self.segments: list[list[str]] = [[]]

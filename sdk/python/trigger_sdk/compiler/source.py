@@ -48,12 +48,12 @@ class Source:
         return Problem(self.file, node.lineno, node.col_offset + 1, code, message)
 
     def comment_on(self, first: int, last: int) -> str:
-        """The text of the lines, for the escapes that stand in comments."""
+        """The text of the lines, for the escapes in comments."""
         return "\n".join(self.lines[first - 1 : last])
 
 
 def source_of(function: Callable[..., Any]) -> Source:
-    """The source of a function, decorators that keep `__wrapped__` aside. SourceError where there is none."""
+    """The source of a function, below decorators that keep `__wrapped__`. SourceError if there is none."""
     inner = inspect.unwrap(function)
     if not isinstance(inner, types.FunctionType):
         raise SourceError("not_a_function", f"a task must be a function, not {type(inner).__name__}: use def")
@@ -65,7 +65,7 @@ def source_of(function: Callable[..., Any]) -> Source:
     if not text:
         raise SourceError(
             "no_source",
-            f"the source of {code.co_qualname} is not at hand ({code.co_filename}): write the task in a file",
+            f"the source of {code.co_qualname} is not available ({code.co_filename}): write the task in a file",
         )
     for top in _parse(text).body:
         if top.lineno <= code.co_firstlineno or isinstance(top, (*Function, ast.ClassDef)):
@@ -82,7 +82,7 @@ def source_of(function: Callable[..., Any]) -> Source:
 
 
 def compile_node(source: Source, body: list[ast.stmt]) -> types.CodeType:
-    """The code of the function with another body, compiled inside the scopes that it really stands in."""
+    """The code of the function with another body, compiled inside its real enclosing scopes."""
     original = source.function.__code__
     kept = source.node.body
     source.node.body = body
@@ -102,10 +102,10 @@ def compile_node(source: Source, body: list[ast.stmt]) -> types.CodeType:
 
 
 def _without_line(code: types.CodeType) -> types.CodeType:
-    """The code without a line for what stands before its first statement: the compiler gives that the line of `def`.
+    """Removes the line of the code before the first statement: the compiler gives it the line of `def`.
 
-    The table has an entry for each run of instructions, whose first byte alone has its high bit set: 4 bits of kind, 3
-    of length (Objects/locations.md in CPython).
+    The table has an entry for each run of instructions. Only an entry's first byte has its high bit set: 4 bits of
+    kind, 3 of length (Objects/locations.md in CPython).
     """
     table = code.co_linetable
     starts = [index for index, byte in enumerate(table) if byte & 0x80]

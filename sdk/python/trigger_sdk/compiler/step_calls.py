@@ -1,7 +1,8 @@
-"""Finds the calls of `step` in a task and its nested functions, with the loops around each. Judges nothing."""
+"""Finds the calls of `step` in a task and its nested functions, with the loops around each. Does not judge them."""
 
 import ast
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ Loop = ast.For | ast.AsyncFor | ast.While | ast.ListComp | ast.SetComp | ast.Dic
 
 @dataclass(frozen=True)
 class Scope:
-    """A function with what its names mean: its own and those around it, and where `step` was imported to inside."""
+    """A function with what its names mean: its own, those around it, and the names `step` was imported as inside."""
 
     node: FunctionNode
     local: frozenset[str]
@@ -52,12 +53,9 @@ class Use:
 
 
 class StepCalls:
-    """One walk over a task's syntax that knows the scope, the statement and the loops of where it is."""
+    """One walk over a task's syntax that knows the current scope, statement and loops."""
 
-    def __init__(self, source: Source) -> None:
-        # Loaded only here: tasks are registered while the package itself is being imported.
-        from trigger_sdk.steps import step
-
+    def __init__(self, source: Source, step: Callable[..., Any]) -> None:
         self._source = source
         self._step = step
         self._found: list[Use] = []
@@ -104,7 +102,7 @@ class StepCalls:
 
 
 def _parts(node: ast.AST) -> tuple[list[Any], list[Any]]:
-    """The children of a node: what runs once with it, and what each round of it runs again."""
+    """The children of a node: those that run once with it, and those that run again in each round."""
     if isinstance(node, (ast.For, ast.AsyncFor)):
         return [node.iter, *node.orelse], [node.target, *node.body]
     if isinstance(node, ast.While):
@@ -117,7 +115,7 @@ def _parts(node: ast.AST) -> tuple[list[Any], list[Any]]:
 
 
 def value_of(source: Source, scope: Scope, node: ast.expr) -> Any:
-    """The object that a name outside the task or an attribute of a module stands for, None where it is not known."""
+    """The object that a name outside the task, or a module's attribute, refers to; None if it is not known."""
     if isinstance(node, ast.Attribute):
         owner = value_of(source, scope, node.value)
         return getattr(owner, node.attr, None) if isinstance(owner, types.ModuleType) else None
@@ -134,7 +132,7 @@ def value_of(source: Source, scope: Scope, node: ast.expr) -> Any:
 
 
 def literal(node: ast.expr) -> object:
-    """The value of a constant, also of an f-string without braces; None for what is computed."""
+    """The value of a constant, or of an f-string without braces; None if it is computed."""
     if isinstance(node, ast.JoinedStr):
         parts = [str(part.value) for part in node.values if isinstance(part, ast.Constant)]
         return "".join(parts) if len(parts) == len(node.values) else None

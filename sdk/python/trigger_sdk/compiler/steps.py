@@ -1,24 +1,25 @@
-"""What can be said of steps before a task runs: keys that cannot be unique, and steps that nobody awaits.
+"""Checks steps before a task runs: keys that cannot be unique, and steps that nobody awaits.
 
-Owns the rules; where the steps stand is `step_calls.py`'s. Keys that are computed show at run time.
+Owns the rules; `step_calls.py` finds the steps. Computed keys are only known at run time.
 """
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from trigger_sdk.compiler.flow import Graph, Node
 from trigger_sdk.compiler.names import Comprehension, Function, own_scope
-from trigger_sdk.compiler.points import MAX_KEY_LENGTH, Finder, local_names
+from trigger_sdk.compiler.points import KEY_MAX_LENGTH, Finder, local_names
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.compiler.step_calls import Loop, Scope, StepCalls, Use, literal, value_of
 from trigger_sdk.errors import Problem
-from trigger_sdk.strict_json import text_problem
+from trigger_sdk.values.strict_json import text_problem
 
 
-def check_steps(source: Source, finder: Finder) -> Iterator[Problem]:
-    """The problems of a task's steps; `finder` has its checkpoints, which share the keys."""
-    uses = StepCalls(source).find()
+def check_steps(source: Source, finder: Finder, step: Callable[..., Any]) -> Iterator[Problem]:
+    """The problems of a task's uses of `step`; `finder` has its checkpoints, which share the keys."""
+    uses = StepCalls(source, step).find()
     for use in uses:
         yield from _key_problems(source, use)
         if _is_lost_coroutine(source, use):
@@ -31,28 +32,28 @@ def _key_problems(source: Source, use: Use) -> Iterator[Problem]:
     if key is None:
         return
     if not isinstance(key, str):
-        yield source.problem(node, "key_text", f"a step's key is a text, not {key!r}: write {str(key)!r}")
-    elif not 0 < len(key) <= MAX_KEY_LENGTH:
-        message = f"a step's key has 1 to {MAX_KEY_LENGTH} characters, not {len(key)}: give it another"
+        yield source.problem(node, "key_text", f"a step's key must be a text, not {key!r}: write {str(key)!r}")
+    elif not 0 < len(key) <= KEY_MAX_LENGTH:
+        message = f"a step's key must have 1 to {KEY_MAX_LENGTH} characters, not {len(key)}: change it"
         yield source.problem(node, "key_length", message)
     elif problem := text_problem(key):
         yield source.problem(node, "key_text", f"the key {key!r}: {problem}; give the step another")
     elif use.loops and _is_repeated(use):
         message = (
-            f"the step key {key!r} is the same in each round of the loop on line {use.loops[-1].lineno}, and a key is "
-            f"used once in a run: write `{step_form(key, use.loops)}`"
+            f"the step key {key!r} is the same in each round of the loop on line {use.loops[-1].lineno}, and a key can "
+            f"be used only once in a run: write `{step_form(key, use.loops)}`"
         )
         yield source.problem(node, "step_key_in_loop", message)
 
 
 def _is_repeated(use: Use) -> bool:
-    """Whether the step can come again after it has returned; where the loop is left then, it cannot."""
+    """Whether the step can run again after it has returned; if the loop is left then, it cannot."""
     if isinstance(use.loops[-1], Comprehension):
         return True
     graph = Graph(use.scope.node.body, set(), set(), ())
     start = graph.node_of.get(use.statement)
     if start is None:
-        # In the body of a class, which the graph takes as a whole, or in the header of a handler.
+        # In a class body, which the graph treats as a whole, or in the header of a handler.
         return True
     waiting: list[Node] = list(start.after)
     seen: set[Node] = set()
@@ -74,11 +75,11 @@ def _duplicates(source: Source, uses: list[Use], finder: Finder) -> Iterator[Pro
     first_of: dict[str, ast.expr] = {}
     for key, node in sorted(places, key=lambda place: (place[1].lineno, place[1].col_offset)):
         first = first_of.setdefault(key, node)
-        # Two checkpoints of one key are the finder's to refuse.
+        # The finder refuses two checkpoints with the same key.
         if first is not node and (first in step_nodes or node in step_nodes):
             message = (
-                f"the key {key!r} is used on line {first.lineno} already, and keys are unique in a run: "
-                "give each step and each checkpoint a key of its own"
+                f"the key {key!r} is already used on line {first.lineno}, and keys are unique in a run: "
+                "give each step and each checkpoint its own key"
             )
             yield source.problem(node, "duplicate_key", message)
 
@@ -107,13 +108,13 @@ def _not_awaited(source: Source, use: Use) -> str:
     function = ast.unparse(use.call.args[1])
     where = "" if isinstance(use.scope.node, ast.AsyncFunctionDef) else f"make `{use.scope.node.name}` `async def` and "
     return (
-        f"`{function}` is `async def`, so this step gives a coroutine, and it never runs because nothing awaits it: "
+        f"`{function}` is `async def`, so this step returns a coroutine that never runs, because nothing awaits it: "
         f"{where}write `await {ast.unparse(use.call.func)}(…)`"
     )
 
 
 def with_step_form(source: Source, problem: Problem) -> Problem:
-    """A refused checkpoint in a loop, with the step that does the same shown with the loop's own names."""
+    """Adds to the problem of a checkpoint in a loop the step that does the same, with the loop's own names."""
     if problem.code not in ("checkpoint_in_loop", "checkpoint_in_comprehension"):
         return problem
     found = _loops_around(source.node, (problem.line, problem.column - 1), ())
@@ -127,7 +128,7 @@ def with_step_form(source: Source, problem: Problem) -> Problem:
     where = "loop" if problem.code == "checkpoint_in_loop" else "comprehension"
     after = "after the loop" if where == "loop" else "after it"
     message = (
-        f"a checkpoint cannot stand in a {where}: make what each round does a step, such as `{form}`, "
+        f"a checkpoint cannot be in a {where}: make what each round does a step, such as `{form}`, "
         f"or save once {after}, with what it gathered"
     )
     return problem._replace(message=message)

@@ -23,10 +23,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from trigger_sdk import codec
-from trigger_sdk.context import StoredCheckpoint, run_task
 from trigger_sdk.errors import RegistrationError, TriggerError
+from trigger_sdk.run.attempt import run_task
+from trigger_sdk.run.stored import StoredCheckpoint
 from trigger_sdk.tasks import Task, registry
+from trigger_sdk.values import codec
 
 from tests.unit.sdk.generated import surroundings
 from tests.unit.sdk.generated.statements import SAVEABLE

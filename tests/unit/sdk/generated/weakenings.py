@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from trigger_sdk.compiler import check, flow, names, plan, points, reruns, rewrite
+from trigger_sdk.compiler import check, flow, names, points, reruns, rewrite
+from trigger_sdk.run import plan
 
 THEMES = {
     "nested functions read nothing": "functions", "handlers are never entered": "leaving",

@@ -1,0 +1,27 @@
+"""A deployment as a worker fetches it."""
+
+from uuid import UUID
+
+from apps.protocol.messages import Message
+
+
+class TaskOptions(Message):
+    """What a worker needs of a task's options, under the names that the deployment stores them by."""
+
+    max_duration_seconds: float = 3600.0
+    memory_bytes: int = 512 * 1024 * 1024
+    disk_bytes: int = 2 * 1024 * 1024 * 1024
+    warm_start: str = "fork"
+    retry_out_of_memory_bytes: int | None = None
+    """The memory limit of attempts after one that ran out of memory; None: `memory_bytes` as before."""
+
+
+class DeploymentReply(Message):
+    deployment_id: UUID
+    task_set: str
+    version: int
+    kind: str
+    content_hash: bytes
+    tasks: dict[str, TaskOptions]
+    image: str = ""
+    archive: bytes | None = None

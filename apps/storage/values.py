@@ -1,0 +1,107 @@
+"""The one check of values on their way into the database: JSON text that can be stored, restored and shown.
+
+The rules are those of `trigger_sdk.values.strict_json`, which names the path of what is refused. Most values pass a
+scan in C; that module is asked about the others alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import accumulate
+
+import msgspec
+from trigger_sdk.values import codec
+
+MAX_BYTES = codec.MAX_VALUE_BYTES
+MAX_DEPTH = codec.MAX_DEPTH
+
+# Possessive, and content with the end of the text: a string that never ends must not cost quadratic time.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEPS = bytes(1 if byte in b"[{" else 255 for byte in range(256))
+"""One level up or, as a signed byte, one down."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ValueRefused(Exception):
+    """`code` is too_large or invalid; `message` goes on after the name of what is refused."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def check_value(raw: bytes, *, max_bytes: int = MAX_BYTES) -> None:
+    """Raises ValueRefused for text that is no JSON, over `max_bytes`, nested over 64 levels deep, or that holds NUL,
+    lone surrogates, NaN, a key twice in an object or an integer of over 4,300 digits."""
+    if len(raw) > max_bytes:
+        raise ValueRefused("too_large", f"has {len(raw):,} bytes; the limit is {max_bytes:,}")
+    if nesting(raw) > MAX_DEPTH:
+        raise ValueRefused("invalid", f"is nested deeper than {MAX_DEPTH} levels")
+    if b"\\u0000" not in raw and _is_written_again(raw):
+        return
+    try:
+        codec.parse_payload(raw, max_bytes=max_bytes)
+    except codec.MalformedJson as error:
+        raise ValueRefused("invalid", f"is not JSON: {error}") from None
+    except codec.CodecError as error:
+        raise ValueRefused("invalid", f"cannot be stored: {error}") from None
+
+
+def nesting(raw: bytes) -> int:
+    """How deep the value is nested; at most `MAX_DEPTH` may mean less. 1 for a list of numbers, 0 for a number."""
+    # Without that many brackets it cannot be too deep, and most values have few.
+    if (count := raw.count(b"[") + raw.count(b"{")) <= MAX_DEPTH:
+        return count
+    brackets = _STRING.sub(b"", raw).translate(_STEPS, _NOT_BRACKETS)
+    return max(accumulate(memoryview(brackets).cast("b")), default=0)
+
+
+def _is_written_again(raw: bytes) -> bool:
+    """Whether a reader and a writer in C give back the very same text: a key that stands twice would be missing, and a
+    long integer or half a surrogate pair changed. Other spellings (`1e5`, blanks) say nothing."""
+    try:
+        return _encode(_decode(raw)) == raw
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+
+
+def readable(text: str) -> str:
+    """The text with what is nested deeper than `MAX_DEPTH` cut out and written as NaN, which no stored value holds.
+
+    Older versions stored deeper values; Python's parser and a page's drawing would end in an error.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    return text if nesting(raw) <= MAX_DEPTH else _cut(text)
+
+
+def _cut(text: str) -> str:
+    parts: list[str] = []
+    depth = kept_from = 0
+    for token in _STRUCTURE.finditer(text):
+        mark = token.group()
+        if mark in ("[", "{"):
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                parts += [text[kept_from : token.start()], "NaN"]
+        elif mark in ("]", "}"):
+            depth -= 1
+            if depth == MAX_DEPTH:
+                kept_from = token.end()
+    return "".join([*parts, text[kept_from:]])
+
+
+def storable_fields(raw: bytes | None) -> str | None:
+    """The fields of a log line as JSON text, or the reason why they cannot be stored, so that the line is kept."""
+    if raw is None:
+        return None
+    try:
+        check_value(raw)
+    except ValueRefused as refused:
+        return json.dumps({"unreadable": f"A value of this line was left out: it {refused.message}."})
+    return raw.decode()

@@ -1,0 +1,20 @@
+"""What every attempt of this node shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from apps.workers.node.deployments import Deployments
+from apps.workers.node.executors.base import Executor
+from apps.workers.node.outbox import Outbox
+
+
+@dataclass(slots=True)
+class Tools:
+    """The node's parts, as an attempt uses them."""
+
+    deployments: Deployments
+    executor: Executor
+    outbox: Outbox
+    load_checkpoints: Callable[..., Any]
+    load_data: Callable[..., Any]

@@ -1,0 +1,202 @@
+"""Images of deployments: the user's own image, or one built from the task folder, under a thin layer of the platform.
+
+An image is built on the node at its first use, once per content, however many attempts wait for it. It decides nothing
+about containers.
+"""
+
+import asyncio
+import hashlib
+import io
+import re
+import tarfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import trigger_sdk
+
+from apps.protocol import DeploymentReply
+from apps.workers.node.deployments import inner_name
+from apps.workers.node.executors.base import StartFailedError
+from apps.workers.node.executors.docker import image_setup
+from apps.workers.node.executors.docker.answers import EngineAwayError, EngineError
+from apps.workers.node.executors.docker.engine import Engine
+
+TASKS_FOLDER = "/trigger/tasks"
+LABEL_LAYER = "trigger-site.layer"
+LABEL_TASKS = "trigger-site.tasks"
+LABEL_TASK_SET = "trigger-site.task-set"
+
+DEFAULT_DOCKERFILE = b"""\
+ARG BASE_IMAGE=python:3.12-slim
+FROM ${BASE_IMAGE}
+COPY requirements.txt /trigger/requirements.txt
+RUN PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir --disable-pip-version-check \
+    -r /trigger/requirements.txt
+"""
+
+LAYER_DOCKERFILE = f"""\
+ARG BELOW
+FROM ${{BELOW}}
+USER 0:0
+COPY sdk {image_setup.SDK_FOLDER}
+COPY image_setup.py /trigger/image_setup.py
+RUN ["python3", "-I", "/trigger/image_setup.py", "settle"]
+"""
+LAYER_OF_TASKS = f"""\
+COPY tasks {TASKS_FOLDER}
+RUN ["python3", "-I", "/trigger/image_setup.py", "compile", "{TASKS_FOLDER}"]
+"""
+LAYER_END = f"""\
+WORKDIR {image_setup.WORK_FOLDER}
+HEALTHCHECK NONE
+USER {image_setup.USER_ID}:{image_setup.USER_ID}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskImage:
+    """An image that is ready for containers."""
+
+    id: str
+    tasks: str
+    """The folder of the task code inside it."""
+
+
+class Images:
+    """The images of this node's deployments."""
+
+    def __init__(self, engine: Engine, base_image: str) -> None:
+        self._engine = engine
+        self._base_image = base_image
+        self._known: dict[str, asyncio.Task[TaskImage]] = {}
+
+    async def get(self, deployment: DeploymentReply) -> TaskImage:
+        """The deployment's image, built if need be; raises StartFailedError with the last lines of the build's log."""
+        tag = tag_of(deployment)
+        task = self._known.get(tag)
+        if task is None:
+            task = asyncio.create_task(self._find_or_build(deployment, tag), name=f"image-{tag}")
+            self._known[tag] = task
+        try:
+            # An attempt that is given up must not take the build from the others.
+            return await asyncio.shield(task)
+        except EngineAwayError as error:
+            self.forget(deployment)
+            raise StartFailedError(f"The image could not be had: {error}") from error
+        except (EngineError, tarfile.TarError) as error:
+            self.forget(deployment)
+            raise StartFailedError(
+                f"The image of {deployment.task_set} v{deployment.version} could not be built:\n{error}"
+            ) from error
+
+    def forget(self, deployment: DeploymentReply) -> None:
+        """The image failed to build, or is gone from the engine: the next `get` looks and builds again."""
+        task = self._known.get(tag_of(deployment))
+        if task is not None and task.done():
+            del self._known[tag_of(deployment)]
+
+    async def _find_or_build(self, deployment: DeploymentReply, tag: str) -> TaskImage:
+        layer = layer_hash(deployment.image or self._base_image)
+        found = await self._engine.image(tag)
+        labels = (found or {}).get("Config", {}).get("Labels") or {}
+        if found is not None and labels.get(LABEL_LAYER) == layer:
+            return TaskImage(found["Id"], labels[LABEL_TASKS])
+        below = deployment.image or await self._build_own(deployment)
+        tasks = TASKS_FOLDER if deployment.archive is not None else await self._working_folder(below)
+        context = await asyncio.to_thread(layer_context, deployment.archive)
+        image_id = await self._engine.build(
+            context, tag=tag, network="none", build_args={"BELOW": below},
+            labels={LABEL_LAYER: layer, LABEL_TASKS: tasks, LABEL_TASK_SET: deployment.task_set},
+        )  # fmt: skip
+        return TaskImage(image_id, tasks)
+
+    async def _build_own(self, deployment: DeploymentReply) -> str:
+        """What lies below the layer: the folder's own Dockerfile, its requirements, or the base image as it is."""
+        if deployment.archive is None:
+            raise EngineError("The deployment has neither an image nor a folder.")
+        context = await asyncio.to_thread(own_context, deployment.archive)
+        if context is None:
+            return self._base_image
+        return await self._engine.build(
+            context,
+            build_args={"BASE_IMAGE": self._base_image},
+            labels={LABEL_TASK_SET: deployment.task_set},
+        )
+
+    async def _working_folder(self, reference: str) -> str:
+        found = await self._engine.image(reference)
+        if found is None:
+            await self._engine.pull(reference)
+            found = await self._engine.image(reference)
+        return str(((found or {}).get("Config") or {}).get("WorkingDir") or "/")
+
+
+def tag_of(deployment: DeploymentReply) -> str:
+    """The image's name. A task set's name may hold what an image's may not; the hash tells such sets apart."""
+    name = re.sub(r"[^a-z0-9]+", "-", deployment.task_set.lower()).strip("-") or "tasks"
+    return f"trigger-site/{name}:{deployment.content_hash.hex()[:12]}"
+
+
+@cache
+def layer_hash(below: str) -> str:
+    """Names what the platform adds, and to what: an image of another SDK or base image is built again."""
+    digest = hashlib.sha256("\0".join([below, LAYER_DOCKERFILE, LAYER_OF_TASKS, LAYER_END]).encode())
+    for name, content in sorted(_platform_files().items()):
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def own_context(archive: bytes) -> bytes | None:
+    """The folder as the context of its own build; None where it asks for nothing beyond the base image."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as source:
+        names = {member.name.removeprefix("./") for member in source.getmembers()}
+    if "Dockerfile" in names:
+        return archive
+    return _tar({"Dockerfile": DEFAULT_DOCKERFILE}, archive, "") if "requirements.txt" in names else None
+
+
+def layer_context(archive: bytes | None) -> bytes:
+    """The context of the platform's layer, with the folder as `tasks` where there is one."""
+    steps = [LAYER_DOCKERFILE, LAYER_OF_TASKS if archive is not None else "", LAYER_END]
+    files = {"Dockerfile": "".join(steps).encode(), **_platform_files()}
+    return _tar(files, archive, "tasks/")
+
+
+def _platform_files() -> dict[str, bytes]:
+    setup = Path(image_setup.__file__)
+    sdk = Path(trigger_sdk.__file__).parent
+    files = {
+        f"sdk/trigger_sdk/{path.relative_to(sdk).as_posix()}": path.read_bytes()
+        for path in sdk.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return {setup.name: setup.read_bytes(), **files}
+
+
+def _tar(files: dict[str, bytes], archive: bytes | None, prefix: str) -> bytes:
+    """A tar of the files and, under the prefix, of the archive; everything readable for every user."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as target:
+        for name in sorted(files):
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(files[name]), 0o644
+            target.addfile(info, io.BytesIO(files[name]))
+        if prefix:
+            folder = tarfile.TarInfo(prefix.rstrip("/"))
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            target.addfile(folder)
+        if archive is not None:
+            _add_archive(target, archive, prefix)
+    return buffer.getvalue()
+
+
+def _add_archive(target: tarfile.TarFile, archive: bytes, prefix: str) -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as source:
+        for member in source:
+            if not (member.isreg() or member.isdir() or member.issym()):
+                raise tarfile.TarError(f"{member.name} is neither a file nor a folder nor a symbolic link")
+            info = tarfile.TarInfo(prefix + inner_name(member.name))
+            info.type, info.size, info.linkname = member.type, member.size, member.linkname
+            info.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            target.addfile(info, source.extractfile(member) if member.isreg() else None)

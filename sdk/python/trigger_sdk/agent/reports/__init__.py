@@ -1,0 +1,1 @@
+"""What is reported about a run: the lines it prints, and what it raised."""

@@ -1,0 +1,63 @@
+"""After a requeue every count that makes a dead letter begins anew; after none of them it does."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from apps.protocol import Finish
+from apps.queues.dead_letters.one import requeue
+from apps.runs.lifecycle import fail_attempts
+from apps.runs.models import Run
+from apps.runs.states import Outcome, RunState
+from tests.factories import make_attempt, make_run, make_task
+
+pytestmark = pytest.mark.django_db
+
+CAUSES = [
+    pytest.param(Outcome.FAILED, 3, 3, id="budget"),
+    pytest.param(Outcome.CRASHED, 100, 3, id="poison"),
+    pytest.param(Outcome.LOST, 1, 3, id="lost"),
+    pytest.param(Outcome.START_FAILED, 1, 20, id="start"),
+]
+
+
+def end_one_more(run: Run, outcome: Outcome) -> str:
+    """Claims the run as the claim does, ends the attempt, and returns the run's next state."""
+    token = uuid4().bytes
+    Run.objects.filter(id=run.id).update(
+        state=RunState.RUNNING,
+        token=token,
+        worker_id=uuid4(),
+        lease_end=datetime.now(UTC) + timedelta(minutes=1),
+        due_at=None,
+    )
+    run.refresh_from_db()
+    make_attempt(run)
+    (answer,) = fail_attempts([Finish(run.id, token, outcome)])
+    run.refresh_from_db()
+    return answer.state
+
+
+@pytest.mark.parametrize(("outcome", "max_attempts", "count"), CAUSES)
+def test_each_count_begins_anew(outcome: Outcome, max_attempts: int, count: int) -> None:
+    run = make_run(make_task(), max_attempts=max_attempts)
+
+    for number in (1, 2):
+        states = [end_one_more(run, outcome) for _ in range(count)]
+        assert states[-1] == "dead_letter"
+        assert "dead_letter" not in states[:-1]
+        assert run.attempt_count == count * number
+        requeue(run_id=run.id)
+        run.refresh_from_db()
+
+    assert (run.state, run.budget_base) == ("pending", count * 2)
+
+
+def test_kills_on_both_sides_of_a_requeue_do_not_add_up() -> None:
+    run = make_run(make_task(), max_attempts=2)
+    assert [end_one_more(run, Outcome.LOST) for _ in range(2)] == ["pending", "pending"]
+    assert [end_one_more(run, Outcome.FAILED) for _ in range(2)] == ["retrying", "dead_letter"]
+    requeue(run_id=run.id)
+
+    assert [end_one_more(run, Outcome.LOST) for _ in range(3)] == ["pending", "pending", "dead_letter"]
