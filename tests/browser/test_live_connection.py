@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
-from tests.integration.runs.test_deployments import a_task, deploy
+from tests.integration.runs.tasks.test_deployments import a_task, deploy
 
 from apps.queues.controls import set_task
 from apps.runs.models import Run
