@@ -13,7 +13,7 @@ LOAD_DEPLOYMENT = statement(__file__, "load_deployment")
 
 
 async def load(database: AsyncConnection[Any], *, deployment_id: UUID) -> DeploymentReply | None:
-    """The deployment; None where there is none."""
+    """Loads a deployment; None if it does not exist."""
     rows = await LOAD_DEPLOYMENT.run_on(database, deployment_id=deployment_id)
     if not rows:
         return None

@@ -29,5 +29,5 @@ class WorkerFleet:
 
 
 def _isolation_note(notes: list[str]) -> str:
-    """The newest worker's own words, which say what runs the tasks and why."""
+    """Returns the newest worker's own note on what runs the tasks and why."""
     return next(filter(None, notes), "Tasks run as child processes, without isolation.")

@@ -1,4 +1,4 @@
-"""Leases: renewed in one batch per worker, ended when a worker is gone. Decides who; `runs.lifecycle` moves."""
+"""Renews leases, one batch per worker, and ends those of lost workers. Decides which; `runs.lifecycle` moves them."""
 
 import logging
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from apps.runs.states import Outcome
 from apps.storage.statements import is_held, statement
 
 PULSE_SILENCE_SECONDS = 15
-"""Coordinators stamp the pulse every 5 s; three missed ones mean that the database was away."""
+"""Coordinators stamp the pulse every 5 s; three missed beats mean that the database was away."""
 
 PULSE_GRACE_SECONDS = 60
-"""After an outage every worker gets one whole lease to renew in."""
+"""After an outage every worker has one full lease period in which to renew."""
 
 ABSENT_SECONDS = 25
-"""A worker keeps a poll open for at most 20 s; one that was silent for longer cannot say what it has begun."""
+"""A worker keeps a poll open for at most 20 s; one that has been silent longer cannot say what it has started."""
 
 RENEW_LEASES = statement(__file__, "renew_leases")
 EXPIRED_LEASES = statement(__file__, "expired_leases")
@@ -46,7 +46,7 @@ LOST_ERROR = {
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """`has_changed`: a suspicion ended, or the worker stopped or is there again."""
+    """`has_changed`: a suspicion ended, or the worker stopped or came back."""
 
     is_known: bool
     has_changed: bool
@@ -58,24 +58,24 @@ async def register(database: AsyncConnection[Any], registration: Registration) -
 
 
 async def touch(database: AsyncConnection[Any], *, worker_id: UUID, is_stopping: bool = False) -> Contact:
-    """Any contact clears a suspicion; an unknown worker has to register again."""
+    """Records a contact, which clears a suspicion; an unknown worker must register again."""
     rows = await TOUCH_WORKER.run_on(database, worker_id=worker_id, is_stopping=is_stopping)
     return Contact(is_known=bool(rows), has_changed=any(row.has_changed for row in rows))
 
 
 async def suspect(database: AsyncConnection[Any], *, worker_id: UUID) -> None:
-    """The worker's connection broke: its leases end unless it comes back within SUSPECT_SECONDS."""
+    """Marks a worker whose connection broke: its leases end unless it comes back within SUSPECT_SECONDS."""
     await SUSPECT_WORKER.run_on(database, worker_id=worker_id)
 
 
 async def clear_suspicions(database: AsyncConnection[Any], *, worker_ids: Sequence[UUID]) -> list[UUID]:
-    """These workers keep a poll open at a coordinator, whatever became of their other connections; returns those that
-    were suspected."""
+    """Clears workers that keep a poll open at a coordinator, whatever happened to their other connections; returns
+    those that were suspected."""
     return [row.id for row in await CLEAR_SUSPICIONS.run_on(database, worker_ids=list(worker_ids))]
 
 
 async def renew(database: AsyncConnection[Any], *, worker_id: UUID, leases: Sequence[Lease]) -> list[Any]:
-    """Renews what is still the worker's; rows of `renew_leases.sql`."""
+    """Renews the leases the worker still holds; returns rows of `renew_leases.sql`."""
     return await RENEW_LEASES.run_on(
         database,
         worker_id=worker_id,
@@ -86,18 +86,18 @@ async def renew(database: AsyncConnection[Any], *, worker_id: UUID, leases: Sequ
 
 
 async def hold(database: AsyncConnection[Any], *, worker_id: UUID) -> bool:
-    """Keeps the worker's leases for one lease's time although they could not be renewed; False where its own row is
-    held, too."""
+    """Keeps the worker's leases for one lease period although they could not be renewed; False if its own row is held
+    too."""
     return bool(await HOLD_LEASES.run_on(database, worker_id=worker_id, lease_seconds=LEASE_SECONDS))
 
 
 async def grant_grace(database: AsyncConnection[Any]) -> None:
-    """Keeps the leases of all workers for one lease's time, as after an outage."""
+    """Keeps the leases of all workers for one lease period, as after an outage."""
     await GRANT_GRACE.run_on(database)
 
 
 async def requested_cancels(database: AsyncConnection[Any], *, worker_ids: Sequence[UUID]) -> list[Any]:
-    """The running attempts of these workers that are to be canceled; rows of `requested_cancels.sql`."""
+    """Finds the running attempts of these workers that must be canceled; rows of `requested_cancels.sql`."""
     return await REQUESTED_CANCELS.run_on(database, worker_ids=list(worker_ids))
 
 
@@ -106,11 +106,10 @@ def stamp_pulse() -> None:
 
 
 def expire_leases(*, after: UUID | None = None, limit: int = 100) -> list[UUID]:
-    """Ends up to `limit` attempts whose lease has ended: `lost` where their code may have been executed, else
-    `released`.
+    """Ends up to `limit` attempts whose lease has expired: `lost` if their code may have run, otherwise `released`.
 
-    Returns the runs' ids in order, also of those that others hold, which stay as they are; a full page means "again,
-    after the last".
+    Returns the runs' ids in order, including runs that are held elsewhere, which stay as they are. A full page means
+    "again, after the last one".
     """
     found: list[Any] = []
     try:
@@ -120,14 +119,14 @@ def expire_leases(*, after: UUID | None = None, limit: int = 100) -> list[UUID]:
     except OperationalError as error:
         if not is_held(error) or not found:
             raise
-        # Somebody holds an attempt or a value of one of them: that one waits, the others do not.
+        # Another transaction holds an attempt or a value of one of them: only that one waits.
         for row in found:
             _expire_alone(row)
     return [row.run_id for row in found]
 
 
 def _expire_alone(row: Any) -> None:
-    """Asks anew whether the lease has ended: it was given up between the two."""
+    """Checks again that the lease has ended: its lock was released in between."""
     try:
         with transaction.atomic():
             still = _expired(after=UUID(int=row.run_id.int - 1), limit=1)

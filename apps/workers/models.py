@@ -1,4 +1,4 @@
-"""Worker nodes as the coordinators know them, and the pulse by which they notice that the database was away."""
+"""Worker nodes as the coordinators know them, and the pulse that tells them when the database was away."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -32,7 +32,7 @@ class Worker(models.Model):
 
 
 class Pulse(models.Model):
-    """One row that says when a coordinator last reached the database, so that an outage ends no lease."""
+    """One row recording when a coordinator last reached the database, so that an outage ends no lease."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     beat_at = models.DateTimeField(db_default=Now())

@@ -1,4 +1,4 @@
-"""What the coordinator does for leases by the clock; each step is safe to repeat and to run in two processes."""
+"""The coordinator's timed steps for leases; each is safe to repeat and to run in two processes."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ def stamp_pulse() -> bool:
 
 
 def expire_ended_leases() -> bool:
-    """One sweep over all ended leases, page by page: a page full of long, healthy runs must not hide the rest."""
+    """Sweeps all ended leases, page by page: a page full of long, healthy runs must not hide the rest."""
     after: UUID | None = None
     while True:
         ended = leases.expire_leases(after=after, limit=SWEEP_PAGE)

@@ -1,4 +1,4 @@
-"""`python -m apps.workers.node`: the worker's program, started by `manage.py runworker` with its own variables only."""
+"""`python -m apps.workers.node`: the worker's program, started by `manage.py runworker` with only its own variables."""
 
 import logging
 import os
@@ -28,14 +28,14 @@ def main() -> int:
 
 
 def _environment() -> Mapping[str, str]:
-    """The variables with the token; a process that was started with it in its environment is replaced by another."""
+    """Returns the variables with the token; a process started with it in its environment replaces itself first."""
     if TOKEN in os.environ:
         environment = hand_over(os.environ)
         if TOKEN_DESCRIPTOR in environment:
             arguments = [sys.executable, "-m", "apps.workers.node", *sys.argv[1:]]
             os.execve(sys.executable, arguments, environment)  # noqa: S606 - itself
     environment = take_over(os.environ)
-    os.environ.pop(TOKEN_DESCRIPTOR, None)  # what this process starts has no such pipe
+    os.environ.pop(TOKEN_DESCRIPTOR, None)  # child processes have no such pipe
     return environment
 
 

@@ -1,4 +1,4 @@
-"""What a worker reads from its arguments and its own environment variables; nothing else reaches it."""
+"""Reads a worker's configuration from its arguments and its own environment variables, and nothing else."""
 
 import argparse
 import os
@@ -32,16 +32,16 @@ class Config:
 
 
 def read_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """The worker's configuration; raises ConfigError. `--help` exits as argparse does."""
+    """Reads the worker's configuration; raises ConfigError. `--help` exits as argparse does."""
     parser = argparse.ArgumentParser(prog="manage.py runworker", description="Runs tasks on this node.")
-    parser.add_argument("--concurrency", type=int, help=f"runs at once (default {DEFAULT_CONCURRENCY})")
-    parser.add_argument("--executor", choices=EXECUTORS, help="default auto: docker where an engine is usable")
+    parser.add_argument("--concurrency", type=int, help=f"concurrent runs (default {DEFAULT_CONCURRENCY})")
+    parser.add_argument("--executor", choices=EXECUTORS, help="default auto: docker if an engine is usable")
     given = parser.parse_args(arguments)
     token = environment.get("TRIGGER_WORKER_TOKEN", "")
     if not token:
         raise ConfigError("TRIGGER_WORKER_TOKEN is not set; it must equal the coordinator's.")
     if not (token.isascii() and token.isprintable()):
-        raise ConfigError("TRIGGER_WORKER_TOKEN may hold printable ASCII characters only.")
+        raise ConfigError("TRIGGER_WORKER_TOKEN may contain only printable ASCII characters.")
     executor = given.executor or environment.get("TRIGGER_EXECUTOR") or "auto"
     if executor not in EXECUTORS:
         raise ConfigError(f"TRIGGER_EXECUTOR must be one of {', '.join(EXECUTORS)}, not {executor!r}.")
@@ -67,8 +67,8 @@ def _name(given: str | None) -> str:
             f"{origin} has {len(name)} characters, or only spaces; a worker's name (TRIGGER_WORKER_NAME) has 1 to "
             f"{NAME_MAX_LENGTH}."
         )
-    if not name.isprintable():  # a line feed, NUL, or half of a character that was no UTF-8
-        raise ConfigError(f"{origin} holds a character that cannot be printed: {name!r:.60}.")
+    if not name.isprintable():  # a line feed, NUL, or half of a character that was not UTF-8
+        raise ConfigError(f"{origin} contains a character that cannot be printed: {name!r:.60}.")
     return name
 
 
@@ -79,14 +79,14 @@ def _url(text: str) -> str:
     except ValueError:
         is_usable = False
     if not is_usable or not text.isprintable():
-        raise ConfigError(f"TRIGGER_COORDINATOR_URL must be an address as http://host:8001, not {text!r:.100}.")
+        raise ConfigError(f"TRIGGER_COORDINATOR_URL must be an address like http://host:8001, not {text!r:.100}.")
     return text.rstrip("/")
 
 
 def _concurrency(argument: int | None, variable: str | None) -> int:
     text = str(argument) if argument is not None else variable or str(DEFAULT_CONCURRENCY)
     if not text.isdecimal() or not 1 <= int(text) <= CONCURRENCY_MAX:
-        raise ConfigError(f"TRIGGER_CONCURRENCY (--concurrency) must be from 1 to {CONCURRENCY_MAX}, not {text!r}.")
+        raise ConfigError(f"TRIGGER_CONCURRENCY (--concurrency) must be between 1 and {CONCURRENCY_MAX}, not {text!r}.")
     return int(text)
 
 
@@ -98,5 +98,5 @@ def _seconds(name: str, text: str | None, default: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise ConfigError(f"{name} must be a number of seconds from 0, not {text!r}.")
+        raise ConfigError(f"{name} must be a number of seconds, 0 or more, not {text!r}.")
     return value

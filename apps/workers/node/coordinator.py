@@ -18,15 +18,15 @@ Item = TypeVar("Item", bound=wire.AttemptWrite)
 
 
 class CoordinatorError(Exception):
-    """Base of what a call to the coordinator can raise."""
+    """Base of the errors that a call to the coordinator can raise."""
 
 
 class UnreachableError(CoordinatorError):
-    """No answer that counts: refused, broken, timed out, failed. The call may or may not have been carried out."""
+    """No usable answer: refused, broken, timed out, failed. The call may or may not have been carried out."""
 
 
 class DatabaseUnavailableError(CoordinatorError):
-    """The coordinator lives and its database is away, or what is needed is held: a sign of life, and nothing was
+    """The coordinator is alive, but its database is away or a needed row is held: a sign of life, and nothing was
     written."""
 
 
@@ -40,7 +40,7 @@ class CallRefusedError(CoordinatorError):
 
 
 class Coordinator:
-    """Calls of one worker; keeps its connections open."""
+    """Makes one worker's calls; keeps its connections open."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
@@ -49,7 +49,7 @@ class Coordinator:
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-        # Cookies and proxies of the environment have no business between a worker and its coordinator.
+        # Cookies and the environment's proxies have no place between a worker and its coordinator.
         self._session = aiohttp.ClientSession(
             self._url, connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
         )
@@ -68,7 +68,7 @@ class Coordinator:
         return await self._call("POST", "heartbeats", wire.HeartbeatReply, wire.encode(heartbeat))
 
     async def write(self, kind: wire.WriteKind[Item], items: list[Item]) -> list[wire.Result]:
-        """One result per item, in order."""
+        """Sends items; returns one result per item, in order."""
         return (await self._call("POST", kind.name, wire.Results, kind.encode(items))).items
 
     async def deployment(self, deployment_id: UUID) -> wire.DeploymentReply:
@@ -77,7 +77,7 @@ class Coordinator:
         )
 
     async def stored_checkpoints(self, run_id: UUID, token: bytes, after: int = -1) -> wire.StoredCheckpoints:
-        """A page of what the run has saved, after that index; steps beyond the first megabyte are named only."""
+        """Returns a page of the run's entries after that index; steps beyond the first megabyte are only named."""
         address = f"runs/{run_id}/checkpoints" + (f"?after={after}" if after >= 0 else "")
         return await self._read(address, wire.StoredCheckpoints, token)
 
@@ -126,6 +126,6 @@ def _refusal(status: int, raw: bytes) -> CoordinatorError:
     if kind in ("database-away", "busy"):
         return DatabaseUnavailableError(problem.detail)
     if status >= SERVER_FAULT:
-        # A coordinator that failed, or a balancer without one: neither has judged the call.
+        # A failed coordinator, or a balancer without one: neither has judged the call.
         return UnreachableError(f"{problem.detail} ({status} {kind})")
     return CallRefusedError(status, kind, problem.detail)

@@ -1,4 +1,4 @@
-"""The node's copies of deployments: fetched once from the coordinator, unpacked into a folder of their own."""
+"""Keeps the node's copies of deployments: each fetched once from the coordinator, unpacked into its own folder."""
 
 import asyncio
 import io
@@ -12,7 +12,7 @@ from apps.workers.node.coordinator import CallRefusedError, Coordinator
 
 
 class DeploymentError(Exception):
-    """The deployment cannot be had on this node; the text says why."""
+    """The deployment is not available on this node; the text says why."""
 
 
 class Deployments:
@@ -23,7 +23,7 @@ class Deployments:
         self._fetched: dict[UUID, asyncio.Task[DeploymentReply]] = {}
 
     async def get(self, deployment_id: UUID) -> DeploymentReply:
-        """The deployment; raises DeploymentError, or the coordinator's error where it does not answer."""
+        """Returns the deployment; raises DeploymentError, or the coordinator's error if it does not answer."""
         task = self._fetched.get(deployment_id)
         if task is None or (task.done() and task.exception() is not None):
             task = asyncio.create_task(self._coordinator.deployment(deployment_id), name="fetch-deployment")
@@ -35,7 +35,7 @@ class Deployments:
 
 
 def unpack(deployment: DeploymentReply, folder: Path) -> Path:
-    """The deployment's files below `folder`, under its content hash; unpacked once, and whole or not at all."""
+    """Unpacks the deployment below `folder`, under its content hash: once, and completely or not at all."""
     target = folder / deployment.content_hash.hex()[:32]
     if target.is_dir():
         return target
@@ -56,9 +56,9 @@ def unpack(deployment: DeploymentReply, folder: Path) -> Path:
 
 
 def extract(archive: tarfile.TarFile, folder: Path) -> None:
-    """Writes files, folders and inner symbolic links; raises TarError for whatever else, or would leave the folder.
+    """Writes files, folders and inner symbolic links; raises TarError for anything else or outside the folder.
 
-    Stands for `tarfile.data_filter`, which Debian 12's Python 3.11.2 does not have.
+    Replaces `tarfile.data_filter`, which Debian 12's Python 3.11.2 lacks.
     """
     root = folder.resolve()
     links = []
@@ -73,7 +73,7 @@ def extract(archive: tarfile.TarFile, folder: Path) -> None:
             path.write_bytes(content.read())
             path.chmod(0o755 if member.mode & 0o100 else 0o644)
         else:
-            raise tarfile.TarError(f"{member.name} is neither a file nor a folder nor a symbolic link")
+            raise tarfile.TarError(f"{member.name} is not a file, folder or symbolic link")
     for path, target in links:  # last, so that no file is written through one
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
@@ -82,8 +82,8 @@ def extract(archive: tarfile.TarFile, folder: Path) -> None:
 
 
 def inner_name(name: str) -> str:
-    """A member's name below the folder; raises TarError for one outside."""
+    """Returns a member's path within the folder; raises TarError if it is outside."""
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts:
-        raise tarfile.TarError(f"{name} lies outside the folder")
+        raise tarfile.TarError(f"{name} is outside the folder")
     return "/".join(parts)

@@ -1,7 +1,7 @@
-"""Keeps the worker's token from the tasks of its own node: out of its environment, its memory out of their reach.
+"""Hides the worker's token from the tasks on its node: keeps it out of the environment and protects its memory.
 
-What a process is started with stays readable in `/proc/<pid>/environ` for its whole life, whatever it does to its
-variables. So the token is handed on in a pipe, to a program that is started without it.
+A process's initial environment stays readable in `/proc/<pid>/environ` for its whole life, whatever it does to its
+variables. So the token is passed through a pipe to a program that is started without it.
 """
 
 import os
@@ -15,15 +15,15 @@ TOKEN_MAX_BYTES = 4096
 
 
 def hide() -> None:
-    """From here on other processes of this user read neither memory nor environment of this one."""
+    """Prevents other processes of this user from reading this one's memory and environment."""
     processes.set_dumpable(is_dumpable=False)
 
 
 def hand_over(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for the program that replaces this one: the token waits in a pipe that it inherits."""
+    """Returns the environment for the program that replaces this one; the token waits in an inherited pipe."""
     kept = dict(environment)
     token = kept.pop(TOKEN, "").encode()
-    if not 0 < len(token) <= TOKEN_MAX_BYTES:  # none, or one that no coordinator has: the worker says so itself
+    if not 0 < len(token) <= TOKEN_MAX_BYTES:  # none, or one no coordinator has: the worker itself reports it
         return dict(environment)
     reading, writing = os.pipe()
     os.write(writing, token)
@@ -34,7 +34,7 @@ def hand_over(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def take_over(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the token that was handed over, if one was; its pipe is closed. For reading, not to set."""
+    """Returns the environment with the token handed over, if any, and closes its pipe. For reading only."""
     found = dict(environment)
     descriptor = found.pop(TOKEN_DESCRIPTOR, "")
     if descriptor.isdecimal():

@@ -1,4 +1,4 @@
-"""The worker's side of leases: renews them, and kills in time what could not be renewed."""
+"""The worker's side of leases: renews them, and kills in time the attempts it could not renew."""
 
 import asyncio
 import logging
@@ -17,14 +17,14 @@ from apps.workers.node.coordinator import (
 from apps.workers.node.running import Running
 
 CONFIRM_AFTER_SECONDS = 2.0
-"""A claim that still runs after this time is confirmed by an early heartbeat; a shorter one by its finish."""
+"""A claim still running after this time is confirmed by an early heartbeat; a shorter one by its finish."""
 WATCH_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Holds the leases of what is running."""
+    """Keeps the leases of running attempts."""
 
     def __init__(
         self, worker_id: UUID, coordinator: Coordinator, running: Running, *, register: Callable[[], Awaitable[None]]
@@ -35,9 +35,9 @@ class LeaseKeeper:
         self._register = register
         self._beat_now = asyncio.Event()
         self._away_since: float | None = None
-        """Since when coordinators say that only the database is away."""
+        """Since when coordinators have been saying that only the database is away."""
         self._away_heard_at = 0.0
-        """When they said so last: one that says nothing any more excuses nothing."""
+        """When they last said so: a coordinator that has gone silent is no excuse."""
 
     async def beat_forever(self) -> None:
         delay = wire.HEARTBEAT_SECONDS
@@ -50,13 +50,13 @@ class LeaseKeeper:
             delay = wire.HEARTBEAT_SECONDS if await self._beat() else wire.HEARTBEAT_RETRY_SECONDS
 
     async def watch_forever(self) -> None:
-        """Confirms claims that run for longer, and kills what could not be renewed in time."""
+        """Confirms claims that run longer, and kills what could not be renewed in time."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             self._watch(time.monotonic())
 
     async def say_goodbye(self) -> None:
-        """The last heartbeat of a worker that stops on purpose."""
+        """Sends the last heartbeat of a worker that stops on purpose."""
         try:
             await self._coordinator.beat(wire.Heartbeat(self._worker_id, [], is_stopping=True))
         except CoordinatorError as error:

@@ -1,4 +1,4 @@
-"""What the worker writes: one sender per kind of write, which batches what waits and repeats until it has an answer."""
+"""Sends the worker's writes: one sender per kind of write, which batches what waits and repeats until answered."""
 
 import asyncio
 import logging
@@ -13,15 +13,15 @@ from apps.workers.node.coordinator import CallRefusedError, CoordinatorError, Da
 BACKOFF_SECONDS = (0.1, 5.0)
 
 HELD_SECONDS = (0.1, 1.0)
-"""Pauses before an item is sent again that the coordinator could not write, because others hold its row."""
+"""Pauses before resending an item that the coordinator could not write because its row is held."""
 
 HELD = 503
 
 LOADED_SECONDS = 0.05
-"""For so long after a batch of several items a sender that may coalesce counts as under load."""
+"""How long a sender that may coalesce counts as under load after a batch of several items."""
 
 UNSENDABLE = (UnicodeError, OverflowError, TypeError)
-"""What encoding can raise where a task's process chose the values: a lone surrogate, a number beyond 64 bits."""
+"""What encoding values chosen by a task's process can raise: a lone surrogate, a number beyond 64 bits."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ Entry = tuple[Item, "asyncio.Future[Result]"]
 
 
 class Outbox:
-    """Takes items of any kind of write, and sends each kind apart from the others."""
+    """Takes items of any kind of write, and sends each kind separately."""
 
     def __init__(self, write: Callable[[WriteKind[Any], list[Any]], Awaitable[list[Result]]]) -> None:
         self._write = write
         self._senders: dict[str, Sender[Any]] = {}
 
     async def submit(self, kind: WriteKind[Written], item: Written) -> Result:
-        """The coordinator's result for the item; waits through its absence. Cancel it to give up."""
+        """Returns the coordinator's result for the item; waits while it is away. Cancel it to give up."""
         sender = self._senders.get(kind.name)
         if sender is None:
             sender = self._senders[kind.name] = Sender(
@@ -48,8 +48,8 @@ class Outbox:
 
 
 class Sender(Generic[Item]):
-    """Sends items at once when idle, together under load; repeats an unanswered batch, which the other side allows, and
-    an item that it could not write."""
+    """Sends items at once when idle, together under load. Repeats an unanswered batch, which the other side allows,
+    and an item that it could not write."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Sender(Generic[Item]):
         *,
         coalesce_seconds: float = 0.0,
     ) -> None:
-        """Under load each batch waits `coalesce_seconds` for more: a batch costs a commit, whatever its size."""
+        """Under load each batch waits `coalesce_seconds` for more items: a batch costs one commit at any size."""
         self._name = name
         self._coalesce_seconds = coalesce_seconds
         self._loaded_until = 0.0
@@ -70,7 +70,7 @@ class Sender(Generic[Item]):
         self._insisting: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: Item) -> Result:
-        """The coordinator's result for the item; waits through its absence. Cancel it to give up."""
+        """Returns the coordinator's result for the item; waits while it is away. Cancel it to give up."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._task is None:
@@ -88,7 +88,7 @@ class Sender(Generic[Item]):
                     continue
                 try:
                     results = await self._deliver(batch)
-                except Exception as error:  # whoever waits for one of them would wait for ever
+                except Exception as error:  # otherwise their waiters would wait for ever
                     logger.exception("worker.send kind=%s", self._name)
                     results = [Result(500, "not-sent", f"It could not be sent: {error}") for _ in batch]
                 if len(batch) > 1:
@@ -110,14 +110,14 @@ class Sender(Generic[Item]):
             future.set_result(result)
 
     async def _insist(self, entry: "Entry[Item]") -> None:
-        """Sends one item alone until it is judged: others hold what it needs, and nothing else shall wait for that."""
+        """Sends one item alone until it is judged: what it needs is held, and nothing else should wait for that."""
         _, future = entry
         delay, longest = HELD_SECONDS
         while not future.done():
             await asyncio.sleep(delay)
             try:
                 (result,) = await self._deliver([entry])
-            except Exception as error:  # whoever waits for it would wait for ever
+            except Exception as error:  # otherwise its waiter would wait for ever
                 logger.exception("worker.send kind=%s", self._name)
                 result = Result(500, "not-sent", f"It could not be sent: {error}")
             if result.status != HELD and not future.done():

@@ -1,4 +1,4 @@
-"""How a worker asks for runs: one open poll, which a newer one replaces as slots become free."""
+"""Asks for runs: one open poll, replaced by a newer one as slots become free."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Polls:
-    """The polls of one worker; takes up what their replies bring."""
+    """Keeps one worker's polls and starts the claims in their replies."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Polls:
         register: Callable[[], Awaitable[None]],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """`register` for a coordinator that does not know the worker; `fail` is told why no poll can be answered."""
+        """`register` is for a coordinator that does not know the worker; `fail` is told why no poll can be answered."""
         self._worker_id = worker_id
         self._coordinator = coordinator
         self._running = running
@@ -42,7 +42,7 @@ class Polls:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """The open poll is replaced by one that asks for no more runs."""
+        """Replaces the open poll by one that asks for no more runs."""
         self._is_stopping = True
         self._running.changed.set()
 
@@ -52,7 +52,7 @@ class Polls:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     async def keep_open(self) -> None:
-        """Keeps one poll open; slots that become free meanwhile go out with a newer poll, which ends the older one."""
+        """Keeps one poll open; slots that become free go out with a newer poll, which ends the older one."""
         while True:
             self._running.changed.clear()
             is_closing = self._is_stopping and self._polled_capacity > 0
@@ -65,7 +65,7 @@ class Polls:
                 task.add_done_callback(self._done)
             await self._running.changed.wait()
             if self._running:
-                # A busy worker's slots become free one after the other; one poll asks for several.
+                # A busy worker's slots become free one by one; a single poll asks for several.
                 await asyncio.sleep(COALESCE_SECONDS)
 
     @property
@@ -81,13 +81,13 @@ class Polls:
                 if error.kind != "unknown-worker":
                     raise
                 await self._register()
-                await asyncio.sleep(delay)  # a worker that drains does not register, and must not ask without a pause
+                await asyncio.sleep(delay)  # a draining worker does not register, and must not ask without a pause
             except CoordinatorError as error:
                 logger.warning("worker.poll: %s; again in %.1f s", error, delay)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 delay = min(longest, delay * 2)
-                # The reply may have been lost on its way, with claims in it. Beyond those it asks for no more than is
-                # free by now; a newer poll asks for itself.
+                # The reply, with claims in it, may have been lost. Beyond those, ask for no more than is free now;
+                # a newer poll asks for itself.
                 poll.is_repeat = True
                 poll.capacity = 0
                 if poll.poll_id == self._newest:
@@ -97,7 +97,7 @@ class Polls:
                 return
 
     def _take(self, reply: wire.PollReply, *, is_newest: bool) -> None:
-        # The answer to an older poll says that a newer one replaced it: that one still stands.
+        # The answer to an older poll means that a newer one replaced it, which is still open.
         if is_newest:
             self._polled_capacity = -1
         self._running.begin(reply.claims)

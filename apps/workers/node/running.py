@@ -1,4 +1,4 @@
-"""The attempts that a worker has taken up, from their claims to their ends."""
+"""Keeps the attempts that a worker has started, from claim to end."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Running:
-    """One `AttemptRun` for each run; a newer claim of the same run ends the older one."""
+    """Holds one `AttemptRun` per run; a newer claim of the same run ends the older one."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -25,7 +25,7 @@ class Running:
         self._tasks: set[asyncio.Task[None]] = set()
         self._unknown_cancels: set[UUID] = set()
         self.changed = asyncio.Event()
-        """Set when one has ended."""
+        """Set when an attempt has ended."""
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -34,7 +34,7 @@ class Running:
         return list(self._runs.values())
 
     def begin(self, claims: Iterable[Claim]) -> None:
-        """Takes up what is claimed; a claim that was taken up before, from another copy of the reply, is left."""
+        """Starts claimed runs; skips a claim already started from another copy of the reply."""
         for claim in claims:
             if claim.run_id not in self._runs or self._runs[claim.run_id].attempt.claim.token != claim.token:
                 self._begin(claim)
@@ -44,7 +44,7 @@ class Running:
             if run_id in self._runs:
                 self._runs[run_id].stop("canceled")
             else:
-                # Its claim was lost on its way: saying so keeps the next poll from being answered with it at once.
+                # Its claim was lost in transit: reporting it keeps the next poll from being answered with it at once.
                 self._unknown_cancels.add(run_id)
 
     @property
@@ -55,7 +55,7 @@ class Running:
         self._unknown_cancels.clear()
 
     async def drain(self, seconds: float) -> None:
-        """Lets attempts end by themselves for a while, then interrupts them and gives them back."""
+        """Lets attempts finish for a while, then interrupts them and gives them back."""
         if self._tasks:
             logger.info("worker.drain runs=%s", len(self._tasks))
             await asyncio.wait(self._tasks, timeout=seconds)
@@ -83,7 +83,7 @@ class Running:
         try:
             await run.run()
         except CoordinatorError as error:
-            # Nothing was started and nothing can be said: the claim is released when it is not confirmed.
+            # Nothing was started and nothing can be reported: the unconfirmed claim will be released.
             logger.warning("worker.give_up run.id=%s: %s", run.attempt.public_run_id, error)
         except Exception:
             logger.exception("worker.run run.id=%s", run.attempt.public_run_id)

@@ -1,4 +1,4 @@
-"""One node's worker: registers, polls for runs, keeps their leases, and drains on SIGTERM."""
+"""Runs one node's worker: registers, polls for runs, keeps their leases, and drains on SIGTERM."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """Puts the parts of a node together; `run` returns when it has drained."""
+    """Assembles a node's parts; `run` returns when it has drained."""
 
     def __init__(self, config: Config, coordinator: Coordinator, executor: Executor) -> None:
         self.id = uuid4()
@@ -55,10 +55,10 @@ class Worker:
         stopping = asyncio.create_task(self._stopping.wait())
         done, _ = await asyncio.wait({*loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {stopping}:
-            self._failure = task.exception()  # a loop ends by an error alone
+            self._failure = task.exception()  # a loop ends only by an error
             self.stop()
         await self._running.drain(self._config.drain_seconds)
-        for task in (*loops, stopping):  # a poll or a beat after the goodbye would take it back
+        for task in (*loops, stopping):  # a poll or beat after the goodbye would undo it
             task.cancel()
         await self._leases.say_goodbye()
         await self._polls.close()
@@ -67,7 +67,7 @@ class Worker:
             raise self._failure
 
     def stop(self) -> None:
-        """Begins the drain."""
+        """Begins to drain."""
         self._stopping.set()
         self._polls.stop()
 
@@ -76,7 +76,7 @@ class Worker:
         self.stop()
 
     async def _register(self) -> None:
-        """Tells the coordinator of this worker; waits for a coordinator that is not there yet."""
+        """Registers this worker; waits for a coordinator that is not up yet."""
         registration = wire.Registration(
             worker_id=self.id,
             name=self._config.name,
@@ -92,7 +92,7 @@ class Worker:
             except CallRefusedError:
                 raise
             except CoordinatorError as error:
-                # At the start of all processes together, the coordinator's absence is no news for a second or two.
+                # When all processes start together, a coordinator missing for a second or two is not worth a log line.
                 logger.log(
                     logging.INFO if delay > 0.5 else logging.DEBUG, "worker.register: %s; again in %.1f s", error, delay
                 )

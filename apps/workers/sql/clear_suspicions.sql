@@ -1,5 +1,5 @@
 -- Purpose: end the suspicion of workers whose poll is held open.
--- Parameters: worker_ids uuid[]. Returns: id. Locks: the workers, in id order; leaves out what others hold.
+-- Parameters: worker_ids uuid[]. Returns: id. Locks: the workers, in id order; skips held rows.
 -- Relies on: workers_worker_pkey.
 WITH found AS MATERIALIZED (
     SELECT id FROM workers_worker

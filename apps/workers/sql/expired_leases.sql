@@ -1,11 +1,10 @@
 -- Purpose: find attempts whose lease has ended, or whose worker has been suspected for too long.
--- Parameters: limit int, after uuid (keyset: runs with a greater id), suspect_seconds int, grace_seconds int (a lease
---   does not end until so long after the database came back), silence_seconds int (nor while the pulse is older than
---   this: the database is back and no coordinator has noted it yet), absent_seconds int (a worker that was silent for longer
---   is taken for gone).
--- Returns: run_id, token, has_begun (its code may have been executed: the worker confirmed it, or is gone and cannot say).
--- Locks: the runs, and the workers that are suspected; skips those that others hold: a worker whose sign of life cannot be
---   written at present is not gone.
+-- Parameters: limit int, after uuid (keyset: runs with a greater id), suspect_seconds int, grace_seconds int (no lease ends
+--   until this long after the database came back), silence_seconds int (nor while the pulse is older than this: the database
+--   is back but no coordinator has noted it yet), absent_seconds int (a worker silent for longer counts as gone).
+-- Returns: run_id, token, has_begun (its code may have run: the worker confirmed it, or is gone and cannot say).
+-- Locks: the runs, and the suspected workers; skips held rows: a worker whose sign of life cannot be written at present is
+--   not gone.
 -- The running set is small and scanned by its index; lease_end is in no index. Relies on: run_of_worker_idx.
 WITH pulse AS (
     SELECT coalesce(max(resumed_at) + make_interval(secs => %(grace_seconds)s), '-infinity') AS trusted_from,

@@ -1,7 +1,7 @@
--- Purpose: a worker has named its leases and some of them could not be renewed, because others hold what would be written:
---   none of its leases ends before the time that a renewal would have given it.
--- Parameters: worker_id uuid, lease_seconds int. Returns: id (no row: others hold the worker's row, or it is unknown).
--- Locks: the worker; leaves it out where others hold it. Relies on: workers_worker_pkey.
+-- Purpose: a worker has named its leases, and some could not be renewed because their rows are held: none of its leases ends
+--   before the time that a renewal would have given it.
+-- Parameters: worker_id uuid, lease_seconds int. Returns: id (no row: the worker's row is held, or unknown).
+-- Locks: the worker; skips it if held. Relies on: workers_worker_pkey.
 WITH found AS MATERIALIZED (
     SELECT id FROM workers_worker WHERE id = %(worker_id)s FOR NO KEY UPDATE SKIP LOCKED
 )

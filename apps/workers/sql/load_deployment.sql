@@ -1,4 +1,4 @@
--- Purpose: what a worker needs to run the tasks of a deployment that it does not have yet.
+-- Purpose: load what a worker needs to run the tasks of a deployment it does not have yet.
 -- Parameters: deployment_id uuid. Returns: one row with task_set, version, kind, image, content_hash, archive,
 --   options (JSON text: task id -> options). Locks: nothing.
 SELECT d.task_set, d.version, d.kind, d.image, d.content_hash, d.archive,

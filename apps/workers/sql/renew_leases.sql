@@ -1,12 +1,12 @@
--- Purpose: renew the leases that a worker says it holds, in one statement per heartbeat.
+-- Purpose: renew the leases that a worker reports, in one statement per heartbeat.
 -- Parameters: worker_id uuid, run_ids uuid[], tokens bytea[], lease_seconds int.
--- Returns: run_id, is_stale, is_held (others hold the run: it is the worker's, and its lease could not be renewed),
---   is_cancel_requested for each lease named. A worker may name a run's ended attempt beside its live one, so the answer is
---   joined by the token, too.
--- Locks: the runs, in id order, and the attempts that it confirms; leaves out what others hold, so that one held row keeps
---   no other lease from being renewed. Relies on: runs_run_pkey, attempt_number_is_unique.
--- The lock is taken inside LATERAL, item by item: as a plain join the planner may compare every running run, or every run
--- there is, with every item.
+-- Returns: run_id, is_stale, is_held (another transaction holds the run: it is the worker's, but its lease could not be
+--   renewed), is_cancel_requested for each lease named. A worker may name a run's ended attempt along with its live one, so the
+--   answer is joined by the token too.
+-- Locks: the runs, in id order, and the attempts that it confirms; skips held rows, so that one held row does not keep other
+--   leases from being renewed. Relies on: runs_run_pkey, attempt_number_is_unique.
+-- The lock is taken inside LATERAL, item by item: for a plain join the planner may compare every running run, or every run in
+-- the table, with every item.
 WITH input AS (
     SELECT DISTINCT i.run_id, i.token FROM unnest(%(run_ids)s::uuid[], %(tokens)s::bytea[]) AS i (run_id, token)
 ), known AS MATERIALIZED (
@@ -29,7 +29,7 @@ WITH input AS (
     UPDATE runs_run r SET lease_end = trigger_now() + make_interval(secs => %(lease_seconds)s)
     FROM ok WHERE r.id = ok.id
 ), unconfirmed AS MATERIALIZED (
-    -- Of held runs, too: what has begun must never be taken for a claim that was not heard of.
+    -- Held runs too: what has begun must never be mistaken for an unheard claim.
     SELECT a.id FROM known k
     CROSS JOIN LATERAL (
         SELECT a.id FROM runs_attempt a

@@ -1,4 +1,4 @@
--- Purpose: note that a coordinator reaches the database; notice when none did for a while.
+-- Purpose: record that a coordinator reaches the database; detect when none has for a while.
 -- Parameters: silence_seconds int (a pulse older than this means that the database was away).
 -- Returns: resumed_at. Locks: the one row.
 INSERT INTO workers_pulse AS p (id, beat_at) VALUES (1, trigger_now())

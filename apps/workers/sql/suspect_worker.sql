@@ -1,6 +1,6 @@
 -- Purpose: note that a worker's connection broke.
--- Parameters: worker_id uuid. Returns: nothing. Locks: the worker; where others hold it nothing is noted, and its leases end
---   by their own time.
+-- Parameters: worker_id uuid. Returns: nothing. Locks: the worker; if it is held nothing is noted, and its leases expire on
+--   their own.
 WITH found AS MATERIALIZED (
     SELECT id FROM workers_worker WHERE id = %(worker_id)s AND stopped_at IS NULL FOR NO KEY UPDATE SKIP LOCKED
 )

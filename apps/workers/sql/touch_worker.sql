@@ -1,7 +1,7 @@
 -- Purpose: note a sign of life, which ends a suspicion; or the last one of a worker that stops on purpose.
 -- Parameters: worker_id uuid, is_stopping bool. Returns: has_changed (a suspicion ended, or the worker stopped or
---   is there again; no row: unknown worker).
--- Locks: the worker; where others hold it nothing is noted. Relies on: workers_worker_pkey.
+--   came back; no row: unknown worker).
+-- Locks: the worker; if it is held nothing is noted. Relies on: workers_worker_pkey.
 WITH found AS MATERIALIZED (
     SELECT id, suspected_at IS NOT NULL OR %(is_stopping)s OR stopped_at IS NOT NULL AS has_changed
     FROM workers_worker WHERE id = %(worker_id)s FOR NO KEY UPDATE SKIP LOCKED

@@ -1,4 +1,4 @@
-"""One attempt as the worker sees it: its claim, what its process said, and the verdict when it has ended."""
+"""One attempt as the worker sees it: its claim, what its process reported, and the verdict once it has ended."""
 
 import time
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ SECONDS_MAX = 1e12
 
 @dataclass(slots=True)
 class Attempt:
-    """State of one claim between its receipt and its finish; times by the process's monotonic clock."""
+    """State of one claim between its receipt and its finish; times are by the process's monotonic clock."""
 
     claim: Claim
     options: TaskOptions = field(default_factory=TaskOptions)
@@ -39,10 +39,10 @@ class Attempt:
     container: str = ""
     start_kind: str = ""
     breach: str = ""
-    """What its process sent that is not of the protocol; the worker has ended it for that."""
+    """What its process sent that is not in the protocol; the worker ended the attempt for it."""
     stop_reason: str = ""
-    """canceled, timed_out, interrupted, stale (it is no longer this worker's) or expired (it may be no longer): why the
-    worker ends it."""
+    """Why the worker ends it: canceled, timed_out, interrupted, stale (no longer this worker's) or expired (it may
+    no longer be)."""
     output: bytes | None = None
     failure: dict[str, Any] | None = None
     """The `failed` frame's header."""
@@ -57,13 +57,13 @@ class Attempt:
 
     @property
     def lease_deadline(self) -> float:
-        """When the worker must have killed it, unless a renewal is acknowledged before."""
+        """When the worker must have killed it, unless a renewal is acknowledged first."""
         if self.renewed_at is None:
             return self.received_at + CONFIRM_SECONDS - CONFIRM_MARGIN_SECONDS
         return self.renewed_at + SELF_KILL_SECONDS
 
     def finish(self, end: ProcessEnd) -> Finish:
-        """The attempt's outcome (contract, section 2): what the code said, why it was stopped, or how it died."""
+        """Returns the outcome (contract, section 2): what the code reported, why it was stopped, or how it died."""
         common: dict[str, Any] = {
             "run_id": self.claim.run_id,
             "token": self.claim.token,
@@ -119,7 +119,7 @@ def _death_message(end: ProcessEnd) -> str:
     if end.signal is not None:
         return f"The task's process was killed by signal {end.signal}."
     if end.exit_code is not None:
-        return f"The task's process exited with code {end.exit_code} and without a result."
+        return f"The task's process exited with code {end.exit_code} without a result."
     return "The process that ran the task is gone."
 
 
@@ -130,10 +130,10 @@ def _storable_error(error: Any) -> dict[str, Any] | None:
 
 
 def storable(text: Any) -> str:
-    """The text without NUL and lone surrogates: it came from a task's process, and the database takes neither."""
+    """Strips NUL and lone surrogates: the text came from a task's process, and the database accepts neither."""
     return str(text).replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _seconds(value: Any) -> float | None:
-    # Compared before it is converted: an int of a hostile frame may be beyond every float.
+    # Compared before conversion: an int in a hostile frame may be too large for a float.
     return float(value) if isinstance(value, int | float) and 0 <= value < SECONDS_MAX else None

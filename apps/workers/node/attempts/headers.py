@@ -1,4 +1,4 @@
-"""What the frames of a task's process must carry where the worker acts on it: a hostile task writes what it likes."""
+"""Checks the frame headers that the worker acts on: a hostile task can send anything."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -10,7 +10,7 @@ Sequence = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 
 class CheckpointHeader(msgspec.Struct):
-    """Of a `checkpoint` frame; the first `data_bytes` of the body are the data, what follows is carried."""
+    """The header of a `checkpoint` frame; the first `data_bytes` of the body are the data, the rest is carried."""
 
     sequence: Sequence
     key: str
@@ -22,7 +22,7 @@ class CheckpointHeader(msgspec.Struct):
 
 
 class LoadHeader(msgspec.Struct):
-    """Of a `load` frame."""
+    """The header of a `load` frame."""
 
     sequence: Sequence
     index: Whole
@@ -32,7 +32,7 @@ Header = TypeVar("Header", bound=msgspec.Struct)
 
 
 def header_of(frame: Frame, kind: type[Header]) -> Header:
-    """The frame's header as that; raises WireError that names the field."""
+    """Parses the frame's header as `kind`; raises WireError naming the field."""
     header: dict[str, Any] = frame.header
     try:
         return msgspec.convert(header, kind)

@@ -1,4 +1,4 @@
-"""The lines of one attempt on their way to the coordinator: numbered, bounded, sent in batches."""
+"""Sends the log lines of one attempt to the coordinator: numbered, bounded, in batches."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ FLUSH_BYTES = 64 * 1024
 LINE_MAX_CHARACTERS = 64 * 1024
 CUT_NOTE_CHARACTERS = 40
 WORD_MAX_CHARACTERS = 40
-"""Of a level and a source: a line's size counts its message and fields only."""
+"""For level and source: a line's size counts only its message and fields."""
 ATTEMPT_MAX_BYTES = 10_000_000
 FIELDS_MAX_DEPTH = 16
 FIELDS_MAX_BYTES = 2 * 64 * 1024
@@ -27,7 +27,7 @@ ATTEMPT_MAX_LINES = 50_000
 
 
 class LogBuffer:
-    """Keeps what was written until the next flush; beyond the attempt's caps it counts and drops."""
+    """Buffers lines until the next flush; beyond the attempt's caps it counts and drops them."""
 
     def __init__(self, attempt: Attempt, outbox: Outbox) -> None:
         self._attempt = attempt
@@ -42,12 +42,12 @@ class LogBuffer:
         self._flushing: set[asyncio.Task[None]] = set()
 
     def add(self, header: dict[str, Any]) -> None:
-        """One line as a frame's header carries it, or the count of those that the writer itself has dropped."""
+        """Adds one line as a frame's header carries it, or the count of lines that the writer itself dropped."""
         if (dropped := header.get("dropped_lines")) is not None:
             self._count_cut(_count(dropped), _count(header.get("dropped_bytes")))
             return
         message = _message(header.get("message", ""))
-        if self._line_count >= ATTEMPT_MAX_LINES:  # nothing is spent on the fields of what is dropped anyway
+        if self._line_count >= ATTEMPT_MAX_LINES:  # do not parse fields that are dropped anyway
             self._count_cut(1, len(message))
             return
         fields = _encoded_fields(header.get("fields"))
@@ -69,7 +69,7 @@ class LogBuffer:
         self._cut_bytes += size
 
     async def flush(self) -> None:
-        """Sends everything, with a marker that counts what the caps cut; returns when it is stored or refused."""
+        """Sends everything, with a marker counting what the caps cut; returns when all is stored or refused."""
         if self._cut_lines:
             text = f"The log was cut here: {self._cut_lines:,} lines with {self._cut_bytes:,} characters were dropped."
             self._cut_lines = 0
@@ -108,12 +108,12 @@ def _message(value: Any) -> str:
     text = storable(value)
     if len(text) <= LINE_MAX_CHARACTERS:
         return text
-    kept = LINE_MAX_CHARACTERS - CUT_NOTE_CHARACTERS  # with the note the line is as long as any may be
+    kept = LINE_MAX_CHARACTERS - CUT_NOTE_CHARACTERS  # with the note, the line is exactly at the limit
     return f"{text[:kept]} … [{len(text) - kept:,} characters cut]"
 
 
 def _encoded_fields(fields: Any) -> bytes | None:
-    """The fields as `jsonb` takes them; None where there are none. What is too much is left out, and says so."""
+    """Encodes the fields for `jsonb`; None if there are none. Fields over the limit are replaced by a note."""
     if not fields:
         return None
     walk = _Walk()
@@ -125,7 +125,7 @@ def _encoded_fields(fields: Any) -> bytes | None:
 
 
 class _Walk:
-    """Makes values storable; stops at more items than an honest line can have, since each costs the worker's loop."""
+    """Makes values storable; stops beyond the item count of any honest line, since each item costs loop time."""
 
     def __init__(self) -> None:
         self._left = FIELDS_MAX_ITEMS
@@ -135,7 +135,7 @@ class _Walk:
         return self._left < 0
 
     def storable(self, value: Any, depth: int = 1) -> Any:
-        """The value as `jsonb` takes it; what it cannot hold becomes text, so that no line is lost for one field."""
+        """Converts a value for `jsonb`; what it cannot hold becomes text, so that no line is lost over one field."""
         self._left -= 1
         if self.is_over:
             return None
@@ -157,7 +157,7 @@ def _count(value: Any) -> int:
 
 
 def _time_of(at: Any) -> datetime | None:
-    """The time that the task's process gave, None for a bad one: a line must not be lost for it."""
+    """Parses the time given by the task's process; None if it is bad: no line may be lost over it."""
     try:
         return read_time(at)
     except TimeRefused:

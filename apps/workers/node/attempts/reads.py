@@ -1,4 +1,4 @@
-"""Reading from a coordinator for an attempt that cannot go on without the answer."""
+"""Reads from a coordinator for an attempt that cannot continue without the answer."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ Reply = TypeVar("Reply")
 
 
 async def read_for(attempt: Attempt, read: Callable[..., Awaitable[Reply]], *arguments: Any) -> Reply:
-    """What a coordinator answers; waits through its absence for as long as the lease can be held."""
+    """Returns a coordinator's answer; waits while it is away, for as long as the lease can be held."""
     delay, longest = BACKOFF_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What a task's process asks of the worker while it runs: saves and loads, each answered on its own connection."""
+"""Serves a running task's saves and loads, each answered on its own connection."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Requests:
-    """The requests of one attempt that are under way; `judge` is told of those that were refused."""
+    """Tracks the requests in progress of one attempt; `judge` is told about refused ones."""
 
     def __init__(
         self, attempt: Attempt, tools: Tools, *, judge: Callable[[Result], None], has_ended: Callable[[], bool]
@@ -31,23 +31,23 @@ class Requests:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def save(self, child: ChildConnection, header: CheckpointHeader, body: bytes) -> None:
-        # Counted before the work begins: whatever has arrived at once is heard no further than the bound.
+        # Counted before the work begins, so that frames that arrive together are not read beyond the bound.
         child.begin_answer(len(body))
         self.spawn(self._save(child, header, body))
 
     def load(self, child: ChildConnection, header: LoadHeader) -> None:
-        """The result of a step that was only named at the start."""
+        """Loads the result of a step that was only named at the start."""
         child.begin_answer()
         self.spawn(self._load(child, header))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Further work of this attempt that its end waits for."""
+        """Starts further work that the attempt's end waits for."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
 
     async def wait(self) -> None:
-        """Until all that is under way now is over."""
+        """Waits until everything now in progress is done."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -75,7 +75,7 @@ class Requests:
             self._judge(result)
 
     async def _load(self, child: ChildConnection, header: LoadHeader) -> None:
-        """Waits through the coordinator's absence."""
+        """Answers a load; waits while the coordinator is away."""
         sequence, index = header.sequence, header.index
         claim, (delay, longest) = self._attempt.claim, BACKOFF_SECONDS
         try:

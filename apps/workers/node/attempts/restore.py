@@ -1,4 +1,4 @@
-"""What a process is given before it begins: its options, and the frames of what its run has saved. Pure functions."""
+"""Builds what a process gets before it begins: its options and its run's saved values. Pure functions."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ CHECKPOINT = "checkpoint"
 
 
 def options_of(deployment: DeploymentReply, claim: Claim) -> TaskOptions:
-    """The task's options, with the larger memory limit for a run that has needed it."""
+    """Returns the task's options, with the larger memory limit for a run that has needed it."""
     options = deployment.tasks.get(claim.task, TaskOptions())
     larger = options.retry_out_of_memory_bytes
     if claim.has_run_out_of_memory and larger is not None and larger > options.memory_bytes:
@@ -47,5 +47,5 @@ def stored_frame(stored: StoredCheckpoint) -> bytes:
 
 
 def last_point(stored: Sequence[StoredCheckpoint], before: str | None) -> str | None:
-    """The key that the attempt resumes from, as far as is known with these."""
+    """Returns the key that the attempt resumes from, as far as these checkpoints tell."""
     return next((entry.key for entry in reversed(stored) if entry.kind == CHECKPOINT), before)

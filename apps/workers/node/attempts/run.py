@@ -27,12 +27,12 @@ STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0
 KEY_MAX_LENGTH = 200
 LEASE_REASONS = ("stale", "expired")
-"""For the task both are the same: it must not act any more."""
+"""To the task both are the same: it must stop acting."""
 
 GO = encode_frame("go")
 UNSTORABLE = (413, 422)
 TELL_START_SECONDS = 0.05
-"""A run that ends sooner tells its start with its finish."""
+"""A run that ends sooner reports its start with its finish."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,12 @@ class AttemptRun:
         self._is_overdue = False
         self._connecting: asyncio.TimerHandle | None = None
         self._next_page: int | None = None
-        """Behind which index the pages go on that the process is still to be given."""
+        """The index after which the remaining pages for the process start."""
         self._child: ChildConnection | None = None
         self._has_spoken = False
 
     async def run(self) -> None:
-        """Returns when the finish is acknowledged, or when the attempt turned out not to be this worker's any more."""
+        """Returns when the finish is acknowledged, or when the attempt proves to be no longer this worker's."""
         try:
             finish = await self._verdict()
             if self.attempt.stop_reason != "stale":
@@ -75,7 +75,7 @@ class AttemptRun:
         except (StartFailedError, DeploymentError, HostError) as error:
             return self._start_failure(str(error))
         except Exception as error:
-            # Without an end the run would be claimed and fail in the same way for ever, and its page would not say why.
+            # Without an end the run would be claimed and fail the same way for ever, and its page would not say why.
             logger.exception("worker.run run.id=%s", self.attempt.public_run_id)
             return self._start_failure(f"{type(error).__name__}: {error}")
         finally:
@@ -86,7 +86,7 @@ class AttemptRun:
         result = await self._tools.outbox.submit(wire.FINISHES, finish)
         if result.status in UNSTORABLE and finish.outcome == "completed":
             error = {"type": "OutputRefused", "message": f"The output cannot be stored: {result.message}", "stack": ""}
-            # No later attempt could end otherwise, and what the task does must not be done again.
+            # No later attempt could end differently, and the task's effects must not be repeated.
             failed = msgspec.structs.replace(finish, outcome="failed", output=None, error=error, is_abort=True)
             result = await self._tools.outbox.submit(wire.FINISHES, failed)
         if result.status != OK:
@@ -95,8 +95,8 @@ class AttemptRun:
             logger.warning("worker.finish_refused run.id=%s: %s", self.attempt.public_run_id, result.message)
 
     def stop(self, reason: str, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
-        """Ends the attempt, for one of the reasons of `Attempt.stop_reason`. The first one stands, but for a lost
-        lease."""
+        """Ends the attempt for one of the reasons in `Attempt.stop_reason`. The first reason wins, unless the lease is
+        lost later."""
         if self.attempt.stop_reason and reason not in LEASE_REASONS:
             return
         self.attempt.stop_reason = reason
@@ -112,7 +112,7 @@ class AttemptRun:
             self.attempt.stored, self._next_page = page.items, page.next_after
         end = await self._run_process(deployment)
         while self._place is not None and self._place.is_warm and self._is_unbegun(end):
-            # The kept process died between two runs, or as this one came: no fault of the run, and nothing of it ran.
+            # The kept process died between two runs, or as this one arrived: not the run's fault, none of its code ran.
             await self._give_back()
             self._forget_beginning()
             end = await self._run_process(deployment)
@@ -124,14 +124,14 @@ class AttemptRun:
         return self.attempt.finish(end)
 
     async def _run_process(self, deployment: wire.DeploymentReply) -> ProcessEnd:
-        """Gives the attempt a process and waits for its end."""
+        """Gives the attempt a process and waits for it to end."""
         claim, attempt = self.attempt.claim, self.attempt
         name = f"{attempt.public_run_id}-{claim.attempt}"
         place = await self._tools.executor.acquire(deployment, claim.task, attempt.options, name)
         self._place = place
         attempt.container, attempt.start_kind = place.container, place.start_kind
         if attempt.stop_reason:
-            return ProcessEnd(note="It was stopped before its process began.")
+            return ProcessEnd(note="It was stopped before its process started.")
         self._ended = asyncio.get_running_loop().create_future()
         if place.is_warm:
             self._ticket = place.ticket
@@ -146,18 +146,18 @@ class AttemptRun:
         finally:
             if self._connecting is not None:
                 self._connecting.cancel()
-        # A process that rests without a result has not done what it was asked to.
+        # A process that goes idle without a result has not done its job.
         place.is_reusable = end.is_kept and attempt.output is not None and not attempt.stop_reason
         return end
 
     def _expect_begin(self) -> None:
-        """From here on the process has so long to begin, or to come further on its way to that."""
+        """Restarts the time limit within which the process must begin, or at least make progress towards it."""
         if self._connecting is not None:
             self._connecting.cancel()
         self._connecting = asyncio.get_running_loop().call_later(CHILD_CONNECT_SECONDS, self._give_up_waiting)
 
     def _is_unbegun(self, end: ProcessEnd) -> bool:
-        """Whether a kept process was gone before it had read what it was to do."""
+        """Whether a kept process was gone before it had read its order."""
         is_read = self._has_spoken or self._child is None or not self._child.has_left_unread
         return not (end.is_kept or is_read or self.attempt.stop_reason)
 
@@ -185,17 +185,17 @@ class AttemptRun:
         if self.attempt.begun_at is None and self._place is not None:
             self._is_overdue = not self.attempt.stop_reason
             self._place.host.stop(self._ticket, "interrupted", 0.0)
-            # An agent that never got the order to start it will not tell its end either.
-            unheard = ProcessEnd(note="The agent told nothing of the task's process.")
+            # An agent that never got the order to start it will not report its end either.
+            unheard = ProcessEnd(note="The agent reported nothing about the task's process.")
             asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, self.ended, unheard)
 
-    # What the host tells (RunListener).
+    # Calls from the host (RunListener).
 
     def connected(self, child: ChildConnection) -> None:
-        """The process showed its ticket: it gets the payload and what it resumes from."""
+        """Sends the payload and the saved state to the process, which has shown its ticket."""
         assert self._place is not None
         claim, attempt, place = self.attempt.claim, self.attempt, self._place
-        # A process that has the code loaded has nothing to do before its run but to read: it need not say so.
+        # A process that has the code loaded only has to read before its run: it need not report its beginning.
         is_begun = place.is_warm or place.host.can_fork
         self._child = child
         first = [start_frame(claim, place.folder, is_begun=is_begun), *map(stored_frame, attempt.stored)]
@@ -208,17 +208,17 @@ class AttemptRun:
             child.tell(first)
             self._requests.spawn(self._send_pages(child, self._next_page, point, is_begun=is_begun))
         if not place.is_warm:
-            attempt.stored = []  # its process has them now; kept here they would cost the node the same again
+            attempt.stored = []  # the process has them now; a second copy here would double the memory
 
     async def _send_pages(self, child: ChildConnection, after: int, point: str | None, *, is_begun: bool) -> None:
-        """What is beyond the first page, each page asked for when the process has read most of the one before."""
+        """Sends the pages after the first, fetching each when the process has read most of the previous one."""
         claim = self.attempt.claim
         next_after: int | None = after
         while next_after is not None:
             await child.wait_read()
             if child.is_lost or self._ended.done():
                 return
-            self._expect_begin()  # a long way to go is no silence
+            self._expect_begin()  # a long restore is not silence
             try:
                 page = await read_for(self.attempt, self._tools.load_checkpoints, claim.run_id, claim.token, next_after)
             except CallRefusedError as error:
@@ -252,7 +252,7 @@ class AttemptRun:
             self.attempt.failure = frame.header
 
     def broke_off(self, reason: str) -> None:
-        """Its process sent what is no frame of the protocol: nothing that it sends can be relied on any more."""
+        """Ends a run whose process sent something that is not a frame: nothing it sends can be trusted now."""
         self.attempt.breach = self.attempt.breach or f"The task's process broke the worker's protocol: {reason}."
         if self._place is not None and self._ticket:
             self._place.host.stop(self._ticket, "stale", 0.0)
@@ -290,6 +290,6 @@ class AttemptRun:
         self._judge(result)
 
     def _judge(self, result: wire.Result) -> None:
-        """A stale token means that the run went on elsewhere: the process must not act any more."""
+        """Stops the process if the token is stale: the run has continued elsewhere."""
         if result.code == "stale" and not self._ended.done() and self.attempt.output is None:
             self.stop("stale", 0.0)

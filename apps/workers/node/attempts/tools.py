@@ -1,4 +1,4 @@
-"""What every attempt of this node shares."""
+"""The parts that all attempts of this node share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""How a node gives an attempt a process: one interface, one module per executor."""
+"""Executors give attempts their processes: one interface, one module per executor."""

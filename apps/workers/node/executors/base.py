@@ -1,4 +1,4 @@
-"""What every executor offers. Adding one is a module beside this one and a line in `select.py`."""
+"""The interface of every executor. To add one, write a module next to this one and add a line to `select.py`."""
 
 import fcntl
 import os
@@ -12,11 +12,11 @@ from apps.workers.node.hosts.host import Host
 
 
 class StartFailedError(Exception):
-    """No process could be started for an attempt; the text is the reason that the run's page shows."""
+    """No process could be started for an attempt; the text is the reason shown on the run's page."""
 
 
 class ExecutorUnavailableError(Exception):
-    """This node cannot run tasks in the way that was asked for; the text says why and what would mend it."""
+    """This node cannot run tasks in the requested way; the text says why and how to fix it."""
 
 
 PoolKey = tuple[UUID, str, int]
@@ -24,14 +24,14 @@ PoolKey = tuple[UUID, str, int]
 
 
 def pool_key(deployment: DeploymentReply, task: str, options: TaskOptions) -> PoolKey | None:
-    """None for a task whose processes serve one run only."""
+    """Returns None for a task whose processes serve only one run."""
     is_kept = options.warm_start == "same_process"
     return (deployment.deployment_id, task, options.memory_bytes) if is_kept else None
 
 
 @dataclass(slots=True, eq=False)
 class RunPlace:
-    """Where one attempt runs: a ready host, the run's folder as its process sees it, and the name that people see."""
+    """Where one attempt runs: a ready host, the run's folder as its process sees it, and the name shown to people."""
 
     host: Host
     container: str
@@ -39,12 +39,12 @@ class RunPlace:
     """cold or warm."""
     folder: str | None = None
     pool_key: PoolKey | None = None
-    """Set where the task wants its process kept for its next run."""
+    """Set if the task wants its process kept for its next run."""
     is_warm: bool = False
-    """The process that ran before in this place is to be taken; `ticket` names it to the host."""
+    """Reuse the process that ran in this place before; `ticket` identifies it to the host."""
     ticket: str = ""
     is_reusable: bool = False
-    """The run has completed and its process waits: `release` may keep both for the next one."""
+    """The run has completed and its process waits: `release` may keep both for the next run."""
 
 
 class Executor(Protocol):
@@ -52,43 +52,43 @@ class Executor(Protocol):
 
     name: str
     note: str
-    """Why this executor runs the tasks, in a sentence for people."""
+    """Why this executor was chosen, in a sentence for people."""
 
     async def open(self) -> None:
-        """Makes the node ready and removes what an earlier worker of this node left behind."""
+        """Prepares the node and removes what an earlier worker on it left behind."""
 
     async def acquire(
         self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
     ) -> RunPlace:
-        """A place for one attempt; raises StartFailedError. `attempt_name` is unique per attempt."""
+        """Returns a place for one attempt; raises StartFailedError. `attempt_name` is unique per attempt."""
 
     async def release(self, place: RunPlace) -> None:
-        """The attempt has ended: its files are removed when this returns, and its processes are gone or wait warm."""
+        """Takes back an ended attempt's place; on return its files are removed, its processes gone or kept warm."""
 
     async def close(self) -> None:
-        """Ends everything that this executor started."""
+        """Ends everything this executor started."""
 
 
 def socket_folder(root: Path, name: str) -> Path:
-    """A new private directory for one host's socket."""
+    """Creates a private directory for one host's socket."""
     folder = root / name
     folder.mkdir(mode=0o711, parents=True)
     return folder
 
 
 def lock_folder(folder: Path) -> int:
-    """Takes the folder for this process until it ends; raises ExecutorUnavailableError where another has it."""
+    """Locks the folder for this process's lifetime; raises ExecutorUnavailableError if another has it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Where everybody may write, another user may have made it first, and what lies in it is run.
+    # In a world-writable directory another user may have created it first, and what is in it gets executed.
     is_public = folder.parent.parent.stat().st_mode & 0o002
     if is_public and {folder.parent.lstat().st_uid, folder.stat().st_uid} != {os.getuid()}:
-        raise ExecutorUnavailableError(f"The folder {folder.parent} is another user's: set TRIGGER_WORKER_DIR.")
+        raise ExecutorUnavailableError(f"The folder {folder.parent} belongs to another user: set TRIGGER_WORKER_DIR.")
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise ExecutorUnavailableError(
-            f"Another worker uses the folder {folder.parent}: give each worker of a node its own TRIGGER_WORKER_DIR."
+            f"Another worker uses the folder {folder.parent}: give each worker on a node its own TRIGGER_WORKER_DIR."
         ) from None
     return descriptor

@@ -1,4 +1,4 @@
-"""Virtual environments of task folders: the SDK and what their `requirements.txt` asks for, made once per content."""
+"""Makes virtual environments for task folders: the SDK and their `requirements.txt`, once per content."""
 
 import hashlib
 import shutil
@@ -13,9 +13,9 @@ from apps.workers.node.executors.orphans import Orphans
 
 
 def prepare_environment(folder: Path, tasks: Path, orphans: Orphans | None = None) -> Path:
-    """The interpreter of a virtual environment with the SDK and the folder's requirements; made once per content.
+    """Returns the interpreter of an environment with the SDK and the folder's requirements; made once per content.
 
-    Raises DeploymentError with the installer's words.
+    Raises DeploymentError with the installer's output.
     """
     requirements = tasks / "requirements.txt"
     text = requirements.read_bytes() if requirements.is_file() else b""

@@ -1,8 +1,8 @@
-"""What a dead agent leaves behind: its runs' processes come to the worker, which ends them. Nothing else is touched.
+"""Ends what a dead agent leaves behind: its runs' processes, which the worker inherits. Touches nothing else.
 
-A process that has daemonised itself hangs from nobody that could be asked for it. So the worker is made the parent of
-all orphans below it; then whatever hangs from the worker and was not started by it is such a process. On Linux only:
-elsewhere there is nothing of the kind, and such a process outlives an agent that was killed.
+A daemonised process has no other parent that could be asked about it. So the worker makes itself the parent of all
+orphans below it; any child of the worker that it did not start is then such a process. Linux only: other systems have
+nothing like it, and there such a process outlives a killed agent.
 """
 
 import asyncio
@@ -21,23 +21,23 @@ logger = logging.getLogger(__name__)
 
 
 class Orphans:
-    """Knows what the worker itself has started. Does nothing until `adopt`: not every process owns its children."""
+    """Knows what the worker itself started. Does nothing until `adopt`: not every process owns its children."""
 
     def __init__(self) -> None:
         self._is_adopting = False
         self._own: set[int] = set()
         self._gate = threading.Lock()
-        """Held while a process is started, until it is known, and while unknown ones are ended."""
+        """Held from the start of a process until its id is known, and while unknown ones are ended."""
 
     def adopt(self) -> None:
-        """From here on this process is the worker's program: whatever hangs from it unknown may be ended."""
+        """Declares this process the worker's program: from here on, unknown children of it may be ended."""
         processes.adopt_orphans()
         self._own.update(processes.children())
         self._is_adopting = True
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[set[int]]:
-        """Inside, a process may be started whose id is then added to the set; `forget` it when it has been reaped."""
+        """Allows starting a process inside the block, whose id must be added to the set; `forget` it once reaped."""
         await asyncio.to_thread(self._gate.acquire)
         try:
             yield self._own
@@ -48,7 +48,7 @@ class Orphans:
         self._own.discard(pid)
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run`, with the output captured; blocks."""
+        """Like `subprocess.run` with captured output; blocks."""
         with self._gate:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             self._own.add(process.pid)
@@ -57,7 +57,7 @@ class Orphans:
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     async def end(self) -> None:
-        """Kills and reaps what has come to the worker; returns when it is gone, or would not go."""
+        """Kills and reaps the orphans the worker inherited; returns when they are gone or will not go."""
         if self._is_adopting:
             await asyncio.to_thread(self._end)
 

@@ -1,6 +1,6 @@
-"""Places whose process waits for the next run of its task: who gets them, how many may wait, and for how long.
+"""Keeps places whose process waits for its task's next run: who gets them, how many may wait, and how long.
 
-Knows nothing of processes or containers: what is to end is given back to the executor.
+Knows nothing of processes or containers: what must end is handed back to the executor.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ IDLE_SECONDS = 60.0
 TASK_MAX = 5
 NODE_MAX = 50
 SWEEP_SECONDS = 1.0
-"""How often the limits are looked at. Under load a process waits milliseconds between two runs: one that has waited
-for less than this counts neither as idle nor towards a limit."""
+"""How often the limits are checked. Under load a process waits milliseconds between two runs: one that has waited for
+less than this counts neither as idle nor towards a limit."""
 
 logger = logging.getLogger(__name__)
 
 
 class WarmPool:
-    """Idle places, the one that was used last going first."""
+    """Idle places; the most recently used is taken first."""
 
     def __init__(self, end: Callable[[RunPlace], Awaitable[None]]) -> None:
         """`end` ends the process of a place that leaves the pool without a run."""
         self._end = end
         self._idle: OrderedDict[int, tuple[float, PoolKey, RunPlace]] = OrderedDict()
-        """In the order of their last use, oldest first."""
+        """In order of last use, oldest first."""
         self._by_key: dict[PoolKey, list[RunPlace]] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -40,14 +40,14 @@ class WarmPool:
         self._sweeping = asyncio.create_task(self._sweep_forever(), name="end-idle-places")
 
     async def close(self) -> None:
-        """Stops looking; the executor itself ends what it started."""
+        """Stops the sweep; the executor itself ends what it started."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._idle.clear()
         self._by_key.clear()
 
     def take(self, key: PoolKey | None) -> RunPlace | None:
-        """A place whose process waits, the most recently used one; None if there is none."""
+        """Takes the most recently used place whose process waits; None if there is none."""
         places = self._by_key.get(key) if key is not None else None
         while places:
             place = places[-1]
@@ -59,7 +59,7 @@ class WarmPool:
         return None
 
     def put(self, place: RunPlace) -> bool:
-        """True if the place waits from now on; it stays the caller's otherwise."""
+        """Returns True if the pool keeps the place; otherwise it stays the caller's."""
         if place.pool_key is None or not place.is_reusable or not place.host.has_idle(place.ticket):
             return False
         self._idle[id(place)] = (asyncio.get_running_loop().time(), place.pool_key, place)
@@ -67,7 +67,7 @@ class WarmPool:
         return True
 
     def surplus(self, now: float) -> list[RunPlace]:
-        """What has waited for too long, is gone, or is more than may wait; the oldest first."""
+        """Returns places that waited too long, are gone, or exceed the limits; oldest first."""
         leaving: list[RunPlace] = []
         idle = [entry for entry in self._idle.values() if now - entry[0] >= SWEEP_SECONDS]
         count, counts = len(idle), _count_tasks(idle)
@@ -87,7 +87,7 @@ class WarmPool:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             for place in self.surplus(asyncio.get_running_loop().time()):
-                if id(place) in self._idle:  # else it was taken while another one ended
+                if id(place) in self._idle:  # otherwise it was taken while another one ended
                     self._remove(place)
                     await self._end_safely(place)
 
@@ -106,7 +106,7 @@ class WarmPool:
     async def _end_safely(self, place: RunPlace) -> None:
         try:
             await self._end(place)
-        except Exception:  # the others must not wait for ever for one that cannot be ended
+        except Exception:  # one that cannot be ended must not block the others for ever
             logger.exception("worker.end_place container=%s", place.container)
 
 

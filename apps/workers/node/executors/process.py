@@ -1,7 +1,7 @@
-"""Tasks as child processes of this node: the same agent, socket and semantics as in a container, without isolation.
+"""Runs tasks as child processes of this node: agent, socket and semantics as in a container, without isolation.
 
-One agent per deployment loads the code once and forks a child per run. Memory is not limited, and files, network and
-other processes are within reach of the task: for development, or for code that the node's owner trusts.
+One agent per deployment loads the code once and forks a child per run. Memory is not limited, and the task can reach
+files, network and other processes: for development, or for code that the node's owner trusts.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from apps.workers.node.hosts.host import Host, HostError
 
 READY_SECONDS = 60.0
 IDLE_SECONDS = 300.0
-"""An agent without runs is ended after this time; the next run of its deployment starts it again."""
+"""An agent without runs is ended after this time; its deployment's next run starts it again."""
 STOP_SECONDS = 5.0
 ERROR_LINES = 20
 READ_BYTES = 16 * 1024
@@ -57,7 +57,7 @@ class ProcessExecutor:
         self._zygotes: dict[UUID, Zygote] = {}
         self._starting: dict[UUID, asyncio.Lock] = {}
         self._preparing = asyncio.Lock()
-        """Deployments with the same requirements share an environment, which must not be made twice at once."""
+        """Deployments with the same requirements share an environment, which must not be created twice at once."""
         self._lock: int | None = None
         self._warm = WarmPool(self._retire)
         self._orphans = Orphans()
@@ -65,11 +65,11 @@ class ProcessExecutor:
         self._sweeping: asyncio.Task[None] | None = None
 
     def adopt_orphans(self) -> None:
-        """For the worker's own program alone: from here on it ends what its dead agents leave."""
+        """Ends from here on what dead agents leave; only for the worker's own program."""
         self._orphans.adopt()
 
     async def open(self) -> None:
-        """Raises ExecutorUnavailableError where another worker has the folder: its sockets would be removed."""
+        """Raises ExecutorUnavailableError if another worker has the folder: its sockets would be removed."""
         self._lock = lock_folder(self._folder)
         shutil.rmtree(self._folder / "runs", ignore_errors=True)
         shutil.rmtree(self._folder / "s", ignore_errors=True)
@@ -91,13 +91,13 @@ class ProcessExecutor:
             zygote = self._zygotes.get(deployment.deployment_id)
             is_warm = zygote is not None and zygote.host.is_alive
             if zygote is None or not is_warm:
-                if zygote is not None:  # its agent has died, or hangs: process, socket and folder would stay behind
+                if zygote is not None:  # its agent died or hangs: process, socket and folder would remain
                     del self._zygotes[deployment.deployment_id]
                     await self._end(zygote)
                 zygote = await self._start(deployment)
                 self._zygotes[deployment.deployment_id] = zygote
         zygote.last_used_at = asyncio.get_running_loop().time()
-        # A process of its own has the code, but nothing that an earlier run has put into its modules.
+        # A process of its own has the code loaded, but no state that an earlier run left in its modules.
         kind = "warm" if is_warm and key is None else "cold"
         folder = self._new_folder(attempt_name)
         return RunPlace(zygote.host, f"process {zygote.process.pid}", kind, folder, pool_key=key)
@@ -111,7 +111,7 @@ class ProcessExecutor:
         if folder is None:
             return
         try:
-            os.rmdir(folder)  # most runs leave nothing behind, and that needs no thread
+            os.rmdir(folder)  # most runs leave nothing behind, which needs no thread
         except OSError:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -184,7 +184,7 @@ class ProcessExecutor:
         shutil.rmtree(zygote.host.socket_dir, ignore_errors=True)
 
     async def _end_dead(self, host: Host) -> None:
-        """A run of this agent is over because the agent is: nothing of it may be left when that is told."""
+        """Ends the runs of a dead agent: no process of theirs may be left when their end is reported."""
         for deployment_id, zygote in list(self._zygotes.items()):
             if zygote.host is host:
                 del self._zygotes[deployment_id]
@@ -216,13 +216,13 @@ async def _start_agent(python: Path, socket_dir: Path, tasks: Path) -> asyncio.s
 
 
 async def _read_output(zygote: Zygote) -> None:
-    """Keeps the agent's last lines for the error of a failed start; an unread pipe would block it."""
+    """Keeps the agent's last lines for the error if its start fails; an unread pipe would block it."""
     assert zygote.process.stdout is not None
     rest = b""
     while data := await zygote.process.stdout.read(READ_BYTES):
         *lines, rest = (rest + data).split(b"\n")
         zygote.stderr.extend(line[:READ_BYTES].decode(errors="replace").rstrip() for line in lines)
-        rest = rest[:READ_BYTES]  # a line without an end is no reason to keep, or to stop reading
+        rest = rest[:READ_BYTES]  # an endless line must neither be kept nor stop the reading
     zygote.stderr.extend([rest.decode(errors="replace").rstrip()] if rest else [])
     code = await zygote.process.wait()
     if not zygote.is_ending:

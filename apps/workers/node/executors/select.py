@@ -1,4 +1,4 @@
-"""Which executor this node uses: the one that was asked for, or containers where a trial shows that they work."""
+"""Selects this node's executor: the requested one, or containers if a trial shows that they work."""
 
 import asyncio
 import os
@@ -13,13 +13,13 @@ from apps.workers.node.executors.process import ProcessExecutor
 
 PROBE_SECONDS = 10.0
 PULL_SECONDS = 300.0
-"""For a node that is to use containers whatever it takes."""
+"""For a node that must use containers whatever it takes."""
 
 
 async def select_executor(config: Config) -> Executor:
-    """The executor, not opened yet; raises ExecutorUnavailableError where `docker` was asked for and cannot be had."""
+    """Returns the unopened executor; raises ExecutorUnavailableError if `docker` was requested but is unavailable."""
     if config.executor == "process":
-        return ProcessExecutor(config.folder, "Tasks run as child processes, without isolation, as was asked for.")
+        return ProcessExecutor(config.folder, "Tasks run as child processes, without isolation, as requested.")
     engine = Engine(os.environ)
     is_required = config.executor == "docker"
     try:
@@ -33,7 +33,7 @@ async def select_executor(config: Config) -> Executor:
 
 
 async def try_engine(engine: Engine, config: Config, *, pull_seconds: float) -> str:
-    """What was found out about a usable engine; raises ProbeError with the reason within `pull_seconds` + 10 s."""
+    """Returns the facts about a usable engine; raises ProbeError with the reason within `pull_seconds` + 10 s."""
     probe = Probe(engine, config, pull_seconds)
     limit = PROBE_SECONDS if pull_seconds <= PROBE_SECONDS else PROBE_SECONDS + pull_seconds
     (config.folder / "docker").mkdir(mode=0o700, parents=True, exist_ok=True)

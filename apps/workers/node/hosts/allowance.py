@@ -1,4 +1,4 @@
-"""How much of the worker's loop one connection may use: a token bucket over what its frames cost."""
+"""Limits how much of the worker's loop one connection may use: a token bucket over the cost of its frames."""
 
 import time
 from collections.abc import Callable
@@ -6,27 +6,27 @@ from collections.abc import Callable
 from trigger_sdk.wire import Frame
 
 UNITS_PER_SECOND = 10_000.0
-"""A unit is a small frame, which costs the worker about ten microseconds: so one run has a tenth of its loop."""
+"""A unit is a small frame, which costs the worker about ten microseconds: one run may use a tenth of its loop."""
 
 BURST_UNITS = 5_000.0
 TURN_UNITS = 64.0
-"""What one connection may use before the others have their turn: less than a millisecond."""
+"""What one connection may use before the others get their turn: less than a millisecond."""
 
 HEADER_BYTES_PER_UNIT = 1024
 BODY_BYTES_PER_UNIT = 16 * 1024
 
 WORK_UNITS = {"checkpoint": 3.0, "load": 20.0}
-"""What a frame costs beyond being read: a save is sent together with others, a load is a request of its own."""
+"""A frame's cost beyond being read: saves are sent in batches, each load is a separate request."""
 
 
 def cost_of(frame: Frame) -> float:
-    """A header is parsed, a body only passed on."""
+    """Returns the cost of a frame: its header is parsed, its body only passed on."""
     size = frame.header_bytes / HEADER_BYTES_PER_UNIT + len(frame.body) / BODY_BYTES_PER_UNIT
     return WORK_UNITS.get(frame.type, 1.0) + size
 
 
 class Allowance:
-    """What may still be used now; it fills up with time, to `burst` at most. One large frame may overdraw it."""
+    """The units left; refilled over time, up to `burst`. One large frame may overdraw it."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Allowance:
         self._left -= units
 
     def wait_seconds(self) -> float:
-        """0 while something is left; else until there is enough for a turn."""
+        """Returns 0 while something is left, otherwise the time until there is enough for a turn."""
         self._fill()
         return 0.0 if self._left > 0 else (TURN_UNITS - self._left) / self._per_second
 

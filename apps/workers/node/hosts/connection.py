@@ -1,4 +1,4 @@
-"""A connection on a host's socket: what arrives is heard in turns, within an allowance, by the role that it has."""
+"""A connection on a host's socket: passes frames to its role, in turns and within an allowance."""
 
 import asyncio
 from typing import Protocol, cast
@@ -11,11 +11,11 @@ FIRST_FRAME_MAX_BYTES = 64 * 1024
 
 
 class Role(Protocol):
-    """What a connection is once it is known: the agent's, or that of a run's process."""
+    """What a connection is once identified: the agent's, or that of a run's process."""
 
     @property
     def is_metered(self) -> bool:
-        """Whether what it hears counts against its allowance."""
+        """Whether the frames it reads count against its allowance."""
 
     def heard(self, frame: Frame) -> None: ...
     def broke_off(self, reason: str) -> None: ...
@@ -23,7 +23,7 @@ class Role(Protocol):
 
 
 class Doorkeeper(Protocol):
-    """The host, as a connection needs it: it says who a connection is."""
+    """The host as a connection sees it: it identifies connections."""
 
     def came(self, connection: "Connection") -> bool: ...
     def refuse(self, reason: str) -> None: ...
@@ -35,8 +35,8 @@ class Doorkeeper(Protocol):
 class Connection(asyncio.Protocol):
     """A connection on a host's socket; its first frame says whether it is the agent or a child.
 
-    Of what has arrived it hears a turn's worth at a time, and no more than its allowance: the rest waits in the socket,
-    and whoever writes faster waits with it.
+    It handles arrived frames a turn at a time, and no more than its allowance: the rest waits in the socket, and a peer
+    that writes faster waits too.
     """
 
     def __init__(self, host: Doorkeeper) -> None:
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         self._is_read.set()
         self._next_turn: asyncio.Handle | None = None
         self._lost: list[Exception | None] = []
-        """With one entry the other side is gone, and what it has sent before is still to be heard."""
+        """Has one entry once the other side is gone while frames it sent before are still unread."""
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
             self._hear_some()
 
     def _hear_some(self) -> None:
-        """Hears what has arrived whole until it is all, this turn is over, or hearing is held back."""
+        """Handles complete frames until none is left, this turn is over, or reading is held."""
         self._next_turn = None
         try:
             has_heard_all = self._hear_turn()
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
             self._take_turn(self._allowance.wait_seconds())
 
     def _hear_turn(self) -> bool:
-        """False where more may have arrived than this turn takes."""
+        """Handles one turn's frames; returns False if more may have arrived."""
         units = 0.0
         while not self._holds and units < TURN_UNITS and self._allowance.wait_seconds() == 0:
             frame = self._buffer.take()
@@ -125,14 +125,14 @@ class Connection(asyncio.Protocol):
         self._host.knows(self)
 
     def _break_off(self, reason: str) -> None:
-        """This connection alone ends: what it sends cannot be understood any more."""
+        """Ends only this connection: what it sends can no longer be understood."""
         self._host.refuse(reason)
         if self._role is not None:
             self._role.broke_off(reason)
         self.close()
 
     def pause_writing(self) -> None:
-        """The other side does not read: what it asks for would pile up here as answers."""
+        """Stops reading while the other side does not read: answers to it would pile up here."""
         self._is_read.clear()
         self.hold("unread")
 
@@ -141,11 +141,11 @@ class Connection(asyncio.Protocol):
         self.release("unread")
 
     async def wait_read(self) -> None:
-        """Until the other side has read most of what it was sent, or is gone."""
+        """Waits until the other side has read most of what it was sent, or is gone."""
         await self._is_read.wait()
 
     def hold(self, reason: str) -> None:
-        """Hears nothing more until every reason is released; what is there and what comes waits."""
+        """Stops reading until every reason is released; present and future input waits."""
         self._holds.add(reason)
         self._read(is_reading=False)
 
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(frame)
 
     def close(self) -> None:
-        """Hears nothing more, not even what has arrived."""
+        """Stops reading, even what has already arrived."""
         self._buffer = FrameBuffer()
         self._unnamed_bytes = 0
         if self.transport is not None:

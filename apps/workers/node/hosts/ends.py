@@ -1,4 +1,4 @@
-"""How the process of a run has ended, as its agent or the process itself tells it."""
+"""How a run's process ended, as reported by its agent or by the process itself."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ MEMORY_MAX_BYTES = 2**62
 
 @dataclass(slots=True)
 class ProcessEnd:
-    """How the task's process ended, as its agent saw it; both codes None: the agent itself was gone."""
+    """How the task's process ended, as its agent saw it; both codes are None if the agent itself was gone."""
 
     exit_code: int | None = None
     signal: int | None = None
@@ -18,17 +18,17 @@ class ProcessEnd:
     is_unstarted: bool = False
     """No process could be started at all; the note says why."""
     is_kept: bool = False
-    """The run has ended, and its process waits for the next one."""
+    """The run has ended and its process waits for the next one."""
 
 
 def memory_of(header: dict[str, Any]) -> int | None:
-    """A kept process tells its own, so the value may be anything."""
+    """Returns the peak memory; a kept process reports its own, so the value may be anything."""
     value = header.get("peak_memory_bytes")
     return value if isinstance(value, int) and 0 <= value < MEMORY_MAX_BYTES else None
 
 
 def process_end(header: dict[str, Any]) -> ProcessEnd:
-    """What an `exited` frame says."""
+    """Reads an `exited` frame."""
     return ProcessEnd(
         exit_code=header.get("exit_code"),
         signal=header.get("signal"),

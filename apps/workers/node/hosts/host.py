@@ -1,6 +1,6 @@
-"""A host is one agent and the socket that only it can reach: the sidecar proxy's side of the wire.
+"""Serves one agent on a socket that only it can reach: the sidecar proxy's side of the wire.
 
-The path of the socket identifies the agent; a ticket binds a child's connection to its attempt. Attempt tokens and the
+The socket's path identifies the agent; a ticket binds a child's connection to its attempt. Attempt tokens and the
 coordinator's credential never cross this socket.
 """
 
@@ -24,14 +24,14 @@ PING_SECONDS = 10.0
 AGENT_SILENCE_SECONDS = 45.0
 RETIRE_GRACE_SECONDS = 5.0
 LAST_FRAMES_SECONDS = 5.0
-"""How long an ended run's socket is read for what it still holds; a process that escaped may keep it open."""
+"""How long an ended run's socket is drained; a process that escaped may keep it open."""
 
 
 logger = logging.getLogger(__name__)
 
 
 class HostError(Exception):
-    """The agent could not be started or is gone; the text says why, for the run's page."""
+    """The agent could not be started or is gone; the text gives the reason for the run's page."""
 
 
 class Host:
@@ -49,12 +49,12 @@ class Host:
         self._runs: dict[str, RunListener] = {}
         self._children: dict[str, ChildConnection] = {}
         self._settling: dict[str, ProcessEnd] = {}
-        """Runs that have ended in a kept process whose last output the agent has yet to pass on."""
+        """Runs that ended in a kept process whose last output the agent has yet to pass on."""
         self._idle: dict[str, ChildConnection] = {}
-        """Kept processes between two runs, by the ticket that they came with."""
+        """Kept processes between two runs, by the ticket they connected with."""
         self._strangers = Strangers()
         self._stops: dict[str, dict[str, Any]] = {}
-        """What was asked of the agent and may not have reached it, by the run's ticket."""
+        """Requests to the agent that may not have reached it, by the run's ticket."""
         self._server: asyncio.Server | None = None
         self._pinging: asyncio.Task[None] | None = None
         self._heard_at = 0.0
@@ -73,11 +73,11 @@ class Host:
         loop = asyncio.get_running_loop()
         path = self.socket_dir / SOCKET_NAME
         self._server = await loop.create_unix_server(lambda: Connection(self), path=str(path))
-        path.chmod(0o666)  # the directory alone decides who reaches it
+        path.chmod(0o666)  # only the directory controls access
         self._pinging = asyncio.create_task(self._ping(), name="ping")
 
     async def wait_ready(self, seconds: float) -> None:
-        """Waits until the agent has loaded the tasks; raises HostError with its reason where it does not."""
+        """Waits until the agent has loaded the tasks; raises HostError with its reason if it does not."""
         try:
             await asyncio.wait_for(asyncio.shield(self._ready), seconds)
         except TimeoutError:
@@ -97,7 +97,7 @@ class Host:
     def run(self, run_id: str, folder: str | None, listener: RunListener, *, is_kept: bool = False) -> str:
         """Asks the agent for a process for this run; returns the ticket that the process will show.
 
-        A kept process may stay for `resume` when the run has completed: `ended` says so.
+        A kept process may stay for `resume` after the run has completed: `ended` reports it.
         """
         if self._control is None:
             raise HostError("The agent is gone.")
@@ -110,7 +110,7 @@ class Host:
         return ticket in self._idle
 
     def resume(self, ticket: str, listener: RunListener) -> None:
-        """Binds the kept process of that ticket to a further run; raises HostError if it is gone."""
+        """Binds the kept process with that ticket to another run; raises HostError if it is gone."""
         child = self._idle.pop(ticket, None)
         if child is None:
             raise HostError("The kept process is gone.")
@@ -119,7 +119,7 @@ class Host:
         listener.connected(child)
 
     def retire(self, ticket: str) -> None:
-        """Ends a kept process that no run has."""
+        """Ends a kept process that no run uses."""
         child = self._idle.pop(ticket, None)
         if child is None:
             return
@@ -128,7 +128,7 @@ class Host:
             self._control.send("stop", ticket=ticket, reason="retired", grace_seconds=RETIRE_GRACE_SECONDS)
 
     def stop(self, ticket: str, reason: str, grace_seconds: float) -> None:
-        """Ends a run's process: SIGTERM with the reason, SIGKILL after the grace."""
+        """Ends a run's process: SIGTERM with the reason, SIGKILL after the grace period."""
         if ticket not in self._runs:
             return
         self._stops[ticket] = {"reason": reason, "grace_seconds": grace_seconds}
@@ -136,15 +136,15 @@ class Host:
             self._control.send("stop", ticket=ticket, **self._stops[ticket])
 
     def lose_agent(self) -> None:
-        """The agent's connection is gone. An executor that can tell why it died does so here before it calls `fail`."""
+        """Handles the loss of the agent's connection. An executor that can find out why does so before `fail`."""
         self.fail("The agent's process is gone.")
 
     def fail(self, reason: str, end: ProcessEnd | None = None) -> None:
-        """The agent is gone: its runs have ended (as `end` says), and a start that waits for it fails."""
+        """Ends the runs of an agent that is gone (as `end` says) and fails a start that waits for it."""
         self._control = None
         if not self._ready.done():
             self._ready.set_exception(HostError(reason))
-            self._ready.exception()  # whoever waits gets it; nobody may be waiting
+            self._ready.exception()  # a waiter gets it; there may be none
         runs, self._runs = self._runs, {}
         self._stops.clear()
         self._settling.clear()
@@ -158,18 +158,18 @@ class Host:
             callback, self.on_gone = self.on_gone, None
             callback(reason)
 
-    # What connections tell.
+    # Calls from connections.
 
     def came(self, connection: Connection) -> bool:
-        """False for one too many that has not said who it is."""
+        """Returns False if there are too many unidentified connections."""
         return self._strangers.admit(connection, expected_count=len(self._runs) - len(self._children))
 
     def refuse(self, reason: str) -> None:
-        """Says why a connection was ended."""
+        """Logs why a connection was ended."""
         self._strangers.tell_refusal(self.name, reason)
 
     def knows(self, connection: Connection) -> None:
-        """The connection has said who it is, or is gone."""
+        """Notes that a connection has identified itself, or is gone."""
         self._strangers.forget(connection)
 
     def welcome(self, connection: Connection, frame: Frame) -> ControlConnection:
@@ -191,7 +191,7 @@ class Host:
         return self._control
 
     def bind(self, connection: Connection, frame: Frame) -> ChildConnection:
-        """Binds a child's connection to the run that its ticket names; a ticket is good once."""
+        """Binds a child's connection to the run named by its ticket; a ticket is valid once."""
         ticket = str(frame.header.get("ticket"))
         listener = self._runs.get(ticket)
         if listener is None or ticket in self._children:
@@ -202,7 +202,7 @@ class Host:
         return child
 
     def heard(self, frame: Frame) -> None:
-        """A frame on the control connection."""
+        """Handles a frame on the control connection."""
         self._heard_at = asyncio.get_running_loop().time()
         header = frame.header
         if frame.type == "ready":
@@ -216,12 +216,12 @@ class Host:
             self._heard_of_run(frame, str(header.get("ticket")))
 
     def rests(self, child: ChildConnection, header: dict[str, Any]) -> None:
-        """A kept process has told the outcome of its run and offers itself for the next."""
+        """Notes that a kept process has reported its run's outcome and is free for the next."""
         ticket = child.ticket
         if self._children.get(ticket) is not child or ticket in self._settling:
             self._suspect(child, "spoke between two runs")
             return
-        if ticket in self._stops:  # asked for too late to change the outcome; its process ends all the same
+        if ticket in self._stops:  # too late to change the outcome; its process ends anyway
             child.close()
             return
         end = ProcessEnd(peak_memory_bytes=memory_of(header), is_kept=True)
@@ -232,11 +232,11 @@ class Host:
             self._rest(ticket, end)
 
     def spoke_idle(self, child: ChildConnection) -> None:
-        """A kept process said something that belongs to no run."""
+        """Ends a kept process that sent something belonging to no run."""
         self._suspect(child, "spoke between two runs")
 
     def lost(self, child: ChildConnection) -> None:
-        """A child's connection is gone; one between two runs takes none any more."""
+        """Handles the loss of a child's connection; between two runs it can take no more."""
         if self._idle.get(child.ticket) is child:
             self.retire(child.ticket)
 
@@ -270,7 +270,7 @@ class Host:
             if child is None or child.is_closed:
                 self._end_run(ticket, process_end(header))
             else:
-                # Frames that the child sent before it died may still lie in its socket: they are read first.
+                # Frames that the child sent before it died may still be in its socket: they are read first.
                 ending = self._end_after(child, ticket, process_end(header))
                 asyncio.create_task(ending, name="end-run")  # noqa: RUF006
 

@@ -1,4 +1,4 @@
-"""The roles of connections on a host's socket: the agent's, and that of the process of one run."""
+"""The roles of connections on a host's socket: the agent's, and that of one run's process."""
 
 import asyncio
 from typing import Any, Protocol
@@ -9,14 +9,14 @@ from apps.workers.node.hosts.connection import Connection
 from apps.workers.node.hosts.ends import ProcessEnd
 
 IN_FLIGHT_MAX = 32
-"""Frames of one child that wait for an answer before nothing more of it is heard."""
+"""How many frames of one child may wait for an answer before no more are read."""
 
 IN_FLIGHT_MAX_BYTES = 16 * 1024 * 1024
-"""The same for what they hold: a node keeps it until the coordinator has taken it."""
+"""The same limit in bytes: a node keeps them until the coordinator has taken them."""
 
 
 class RunListener(Protocol):
-    """What a host tells of one run; every method is called on the event loop and returns at once."""
+    """Receives a host's events about one run; every method is called on the event loop and returns at once."""
 
     def connected(self, child: "ChildConnection") -> None: ...
     def frame(self, child: "ChildConnection", frame: Frame) -> None:
@@ -29,14 +29,14 @@ class RunListener(Protocol):
 
 
 class AgentListener(Protocol):
-    """The host, as the agent's connection needs it."""
+    """The host as the agent's connection sees it."""
 
     def heard(self, frame: Frame) -> None: ...
     def lose_agent(self) -> None: ...
 
 
 class ChildListener(Protocol):
-    """The host, as the connection of a run's process needs it."""
+    """The host as the connection of a run's process sees it."""
 
     def rests(self, child: "ChildConnection", header: dict[str, Any]) -> None: ...
     def spoke_idle(self, child: "ChildConnection") -> None: ...
@@ -44,7 +44,7 @@ class ChildListener(Protocol):
 
 
 class ControlConnection:
-    """The agent's connection. The agent is the platform's own, and passes on what all its runs print, within their
+    """The agent's connection. The agent is the platform's own; it passes on what all its runs print, within their
     caps."""
 
     is_metered = False
@@ -60,7 +60,7 @@ class ControlConnection:
         self._host.heard(frame)
 
     def broke_off(self, reason: str) -> None:
-        """Its end is told by `lost`."""
+        """Does nothing: `lost` reports the end."""
 
     def lost(self, _: Exception | None) -> None:
         self._host.lose_agent()
@@ -69,15 +69,15 @@ class ControlConnection:
         self._connection.close()
 
     def abort(self) -> None:
-        """Closes without waiting for what the agent has not read: one that hangs never would."""
+        """Closes without waiting for the agent to read the rest: a hung agent never would."""
         if self._connection.transport is not None:
             self._connection.transport.abort()
 
 
 class ChildConnection:
-    """The connection of a run's process, or of one that is kept between two runs.
+    """The connection of a run's process, or of one kept between two runs.
 
-    It is heard no further while too many of its frames, or too large ones, wait for an answer.
+    It is not read while too many frames, or too many bytes, wait for an answer.
     """
 
     is_metered = True
@@ -90,28 +90,28 @@ class ChildConnection:
         self._in_flight = 0
         self._in_flight_bytes = 0
         self.has_left_unread = False
-        """The other side ended without having read all: the kernel tells so by a reset."""
+        """The other side ended without having read everything: the kernel signals this by a reset."""
         self._closed = asyncio.Event()
 
     def send(self, type: str, body: bytes = b"", **header: Any) -> None:  # noqa: A002 - the field's own name
         self._connection.send(encode_frame(type, body, **header))
 
     def tell(self, frames: list[bytes]) -> None:
-        """Sends encoded frames in one piece, for which the other side wakes up once."""
+        """Sends encoded frames in one piece, so that the other side wakes up only once."""
         self._connection.send(b"".join(frames))
 
     @property
     def is_closed(self) -> bool:
-        """Whether the other side is gone and all that it sent before has been heard."""
+        """Whether the other side is gone and everything it sent has been read."""
         return self._closed.is_set()
 
     @property
     def is_lost(self) -> bool:
-        """Whether the other side is gone; some of what it sent before may still be heard."""
+        """Whether the other side is gone; frames it sent before may still be unread."""
         return self._connection.is_lost
 
     def bind(self, listener: RunListener | None) -> None:
-        """From here on its frames are that run's; None for none's."""
+        """Assigns its frames from here on to that run, or to none."""
         self._listener = listener
 
     def heard(self, frame: Frame) -> None:
@@ -135,14 +135,14 @@ class ChildConnection:
         self._connection.close()
 
     async def wait_read(self) -> None:
-        """Until the other side has read most of what it was sent, or is gone."""
+        """Waits until the other side has read most of what it was sent, or is gone."""
         await self._connection.wait_read()
 
     async def wait_closed(self) -> None:
         await self._closed.wait()
 
     def begin_answer(self, size_bytes: int = 0) -> None:
-        """A frame of that size is taken up; every call needs its `end_answer` with the same size."""
+        """Counts a frame of that size as waiting; every call needs an `end_answer` with the same size."""
         self._in_flight += 1
         self._in_flight_bytes += size_bytes
         if self._is_crowded:

@@ -1,6 +1,6 @@
-"""Connections that have not said who they are: how many there may be, and how often their refusal is told.
+"""Bounds the connections that have not identified themselves, and how often their refusal is logged.
 
-A task can reach its host's socket, and what it opens there are descriptors of the worker.
+A task can reach its host's socket, and every connection it opens costs the worker a descriptor.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from apps.workers.node.hosts.connection import Connection
 
 STRANGERS_MAX = 16
-"""Beyond the runs that are still to connect."""
+"""In addition to the runs that are yet to connect."""
 
 REFUSALS_TOLD_SECONDS = 1.0
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Strangers:
-    """The connections of one host without a name."""
+    """The unidentified connections of one host."""
 
     def __init__(self) -> None:
         self._connections: set[Connection] = set()
@@ -32,7 +32,7 @@ class Strangers:
         return iter(self._connections)
 
     def admit(self, connection: Connection, *, expected_count: int) -> bool:
-        """False for one too many."""
+        """Returns False if there are too many."""
         if len(self._connections) >= STRANGERS_MAX + expected_count:
             return False
         self._connections.add(connection)
@@ -42,7 +42,7 @@ class Strangers:
         self._connections.discard(connection)
 
     def tell_refusal(self, host: str, reason: str) -> None:
-        """Logs why a connection was ended; a task that opens one after the other fills no log with it."""
+        """Logs why a connection was ended; a task that opens many in a row cannot fill the log."""
         now = asyncio.get_running_loop().time()
         if now < self._told_at + REFUSALS_TOLD_SECONDS:
             self._untold_count += 1

@@ -1,4 +1,4 @@
-"""What the container engine answers, without its library: errors, the stream of a build, the names of images."""
+"""Interprets the container engine's answers without its library: errors, build streams, image names."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ BUILD_LOG_LINES = 20
 
 
 class EngineError(Exception):
-    """The engine refused a call; the text is the engine's own reason, `status` its HTTP status (0: none)."""
+    """The engine refused a call; the text is the engine's own reason, `status` its HTTP status (0 if none)."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -16,7 +16,7 @@ class EngineError(Exception):
 
 
 class EngineAwayError(EngineError):
-    """The engine did not answer: not there, not allowed, restarting or too slow."""
+    """The engine did not answer: absent, forbidden, restarting or too slow."""
 
 
 class BuildError(EngineError):
@@ -24,7 +24,7 @@ class BuildError(EngineError):
 
 
 def built_image(stream: Iterable[dict[str, Any]]) -> str:
-    """Reads the stream to its end even after an error: a connection that is left in the middle is never used again."""
+    """Reads the stream to its end even after an error: a half-read connection is never used again."""
     image_id = ""
     error = ""
     log: deque[str] = deque(maxlen=BUILD_LOG_LINES)
@@ -38,7 +38,7 @@ def built_image(stream: Iterable[dict[str, Any]]) -> str:
 
 
 def split_reference(reference: str) -> tuple[str, str | None]:
-    """Repository and tag; without a tag the library would pull every tag there is."""
+    """Splits into repository and tag; without a tag the library would pull every tag."""
     if "@" in reference:
         return reference, None
     head, colon, tag = reference.rpartition(":")
@@ -46,7 +46,7 @@ def split_reference(reference: str) -> tuple[str, str | None]:
 
 
 def innermost(error: BaseException) -> str:
-    """The system's own words: the library wraps them four times."""
+    """Returns the system's own message, which the library wraps four times."""
     while (deeper := error.__cause__ or error.__context__) is not None:
         error = deeper
     if isinstance(error, OSError) and error.strerror:

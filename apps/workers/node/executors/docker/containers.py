@@ -1,6 +1,6 @@
-"""How a task's container looks: the engine's own JSON, as a pure function, with every hardening option on.
+"""Defines a task's container: the engine's own JSON, from a pure function, with every hardening option on.
 
-Not here: starting one (`executor.py`), and the network's rules against the node and its neighbours (`prepare_network`).
+Not here: starting one (`executor.py`), and the network rules that shield node and neighbours (`prepare_network`).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ NETWORK = "trigger-tasks"
 NETWORK_OPTIONS = {"com.docker.network.bridge.enable_icc": "false"}
 
 LABEL_FOLDER = "trigger-site.folder"
-"""The worker's folder, held by one worker at a time: what carries it is that worker's or was left by a dead one."""
+"""The worker's folder, held by one worker at a time: what carries this label is that worker's or a dead one's."""
 LABEL_NODE = "trigger-site.node"
 LABEL_WORKER = "trigger-site.worker"
 LABEL_TASK = "trigger-site.task"
@@ -25,7 +25,7 @@ LABEL_ATTEMPT = "trigger-site.attempt"
 PIDS_MAX = 512
 SHM_BYTES_MAX = 64 * 1024 * 1024
 MEMORY_SHARE_OF_TMP = 4
-"""Files in /tmp count as the task's memory: a quarter leaves room for the task itself."""
+"""Files in /tmp count towards the task's memory: a quarter leaves room for the task itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class ContainerSpec:
 
 
 def agent_command(tasks: str) -> list[str]:
-    """The container's process 1."""
+    """Returns the command of the container's process 1."""
     return [
         "python3", "-I", "-m", "trigger_sdk.agent", "serve", "--socket-dir", SOCKET_FOLDER, "--tasks", tasks
     ]  # fmt: skip
 
 
 def container_config(spec: ContainerSpec) -> dict[str, Any]:
-    """The body of `POST /containers/create`. The user's own entry point, user and health check are overruled."""
+    """Returns the body of `POST /containers/create`. It overrides the image's entry point, user and health check."""
     return {
         "Image": spec.image,
         "Entrypoint": spec.command[:1],
@@ -62,7 +62,7 @@ def container_config(spec: ContainerSpec) -> dict[str, Any]:
 def host_config(spec: ContainerSpec) -> dict[str, Any]:
     tmp_bytes = spec.memory_bytes // MEMORY_SHARE_OF_TMP
     return {
-        "AutoRemove": False,  # what ended is asked why before it is removed
+        "AutoRemove": False,  # an ended container is asked why before its removal
         "RestartPolicy": {"Name": "no"},
         "NetworkMode": NETWORK,
         "ReadonlyRootfs": True,
@@ -76,7 +76,7 @@ def host_config(spec: ContainerSpec) -> dict[str, Any]:
         "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes}"},  # noqa: S108 - the container's own
         "LogConfig": {"Type": "local", "Config": {"max-size": "1m", "max-file": "1", "compress": "false"}},
         "Mounts": [
-            # The folder and not the socket: a socket's own mount would never show its successor.
+            # The folder, not the socket: a mount of the socket itself would never show its successor.
             {"Type": "bind", "Source": spec.socket_dir, "Target": SOCKET_FOLDER, "ReadOnly": True},
             {"Type": "volume", "Target": WORK_FOLDER, "VolumeOptions": {"Labels": spec.labels}},
         ],
@@ -84,9 +84,9 @@ def host_config(spec: ContainerSpec) -> dict[str, Any]:
 
 
 async def prepare_network(engine: Engine) -> None:
-    """Makes sure of the tasks' own bridge, on which containers cannot reach each other; raises EngineError.
+    """Ensures the tasks' own bridge, on which containers cannot reach each other; raises EngineError.
 
-    This is the place of the firewall rules that `docs/containers.md` lists as not yet closed.
+    The firewall rules that `docs/containers.md` lists as missing belong here.
     """
     found = await engine.networks(NETWORK)
     if not found:
@@ -96,7 +96,7 @@ async def prepare_network(engine: Engine) -> None:
             if error.status != 409:  # 409: another worker was faster
                 raise
         found = await engine.networks(NETWORK)
-    # Workers that begin together have made one each, and no container starts on a name that means two. All of them keep
+    # Workers that start together may each have made one, and no container starts on an ambiguous name. They all keep
     # the same one.
     for surplus in found[1:]:
         await engine.remove_network(surplus["Id"])
@@ -104,5 +104,5 @@ async def prepare_network(engine: Engine) -> None:
     if any(options.get(name) != value for name, value in NETWORK_OPTIONS.items()):
         raise EngineError(
             f"the network {NETWORK} lets containers reach each other: remove it (docker network rm {NETWORK}),"
-            " and the worker makes it anew"
+            " and the worker creates it again"
         )

@@ -1,7 +1,7 @@
 """The container engine as the worker uses it: typed calls on a few threads. The only module that imports `docker`.
 
-It decides nothing: how a container looks is `containers.py`'s, what its image holds `images.py`'s. The
-library is imported when a connection is made, so that a worker without containers never pays for it.
+It decides nothing: `containers.py` defines the containers, `images.py` the images. The library is imported on the
+first connection, so that a worker without containers never pays for it.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 CONNECT_SECONDS = 3
 CALL_SECONDS = 60
 BUILD_SILENCE_SECONDS = 600
-"""A build step may install large packages without a word."""
+"""A build step may install large packages without any output."""
 
 GAP_SECONDS = 30.0
-"""For so long a call is repeated while the engine restarts; no attempt fails for it."""
+"""How long a call is repeated while the engine restarts; no attempt fails because of it."""
 GAP_RETRY_SECONDS = 0.25
 
 CORES = os.cpu_count() or 1
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class Engine:
-    """One client of one engine. Every call that may be repeated is repeated over a short absence of the engine."""
+    """One client of one engine. Repeatable calls are repeated while the engine is briefly away."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.address = environment.get("DOCKER_HOST") or DEFAULT_ADDRESS
@@ -55,7 +55,7 @@ class Engine:
         self._client: APIClient | None = None
 
     async def connect(self) -> None:
-        """Connects once; raises EngineAwayError within seconds where nothing answers."""
+        """Connects once; raises EngineAwayError within seconds if nothing answers."""
         if self._client is None:
             await self._run(self._knock)
             self._client = await self._run(self._new_client)
@@ -71,7 +71,7 @@ class Engine:
     # Containers. The configuration is the engine's own JSON of `POST /containers/create`.
 
     async def start_new(self, name: str, config: dict[str, Any]) -> str:
-        """Creates and starts a container; its id. Few at once: beyond that, all starts only get slower."""
+        """Creates and starts a container; returns its id. Only a few at once: more would make every start slower."""
         async with self._starts:
             try:
                 container_id = await self._call(lambda client: _create(client, name, config))
@@ -83,7 +83,7 @@ class Engine:
             return container_id
 
     async def _take_created(self, name: str, config: dict[str, Any]) -> str:
-        """The name is taken: by our own repeated request (the first reply was lost), else by what must go."""
+        """Resolves a taken name: by our own repeated request (the first reply was lost), or by a leftover to remove."""
         found = await self.inspect(name)
         if found is not None and found["Config"]["Labels"] == config["Labels"]:
             return str(found["Id"])
@@ -94,12 +94,12 @@ class Engine:
         return await self._found(lambda client: client.inspect_container(container))
 
     async def last_lines(self, container: str, count: int) -> list[str]:
-        """What the container's process 1 printed last."""
+        """Returns the last output of the container's process 1."""
         raw = await self._found(lambda client: client.logs(container, stdout=True, stderr=True, tail=count))
         return (raw or b"").decode(errors="replace").splitlines()
 
     async def remove(self, container: str) -> None:
-        """Kills and removes a container with its volumes; done as well if it is not there."""
+        """Kills and removes a container with its volumes; succeeds if it is not there."""
 
         def work(client: "APIClient") -> None:
             client.remove_container(container, v=True, force=True)
@@ -107,13 +107,13 @@ class Engine:
         try:
             await self._call(work)
         except EngineError as error:
-            if error.status == 409:  # somebody else is removing it already
+            if error.status == 409:  # it is already being removed
                 return
             if error.status != 404:
                 raise
 
     async def containers(self, label: str) -> list[dict[str, Any]]:
-        """All containers with the label, whatever their state."""
+        """Returns all containers with the label, whatever their state."""
         return await self._call(lambda client: client.containers(all=True, filters={"label": label}))
 
     async def remove_volumes(self, label: str) -> None:
@@ -125,16 +125,16 @@ class Engine:
     # Networks
 
     async def networks(self, name: str) -> list[dict[str, Any]]:
-        """All networks of exactly this name, the oldest first: of two that are made at once the engine keeps both."""
+        """Returns all networks of exactly this name, oldest first: the engine keeps both of two made at once."""
         found = await self._call(lambda client: client.networks(names=[name]))
         return sorted((n for n in found if n["Name"] == name), key=lambda network: (network["Created"], network["Id"]))
 
     async def remove_network(self, network_id: str) -> None:
-        """Done as well if it is not there; raises EngineError where containers are on it."""
+        """Removes a network; succeeds if it is not there, raises EngineError if it has containers."""
         await self._found(functools.partial(_remove_network, network_id=network_id))
 
     async def create_network(self, name: str, options: dict[str, str], labels: dict[str, str]) -> None:
-        """Creates a bridge network; raises EngineError with status 409 where the name is taken."""
+        """Creates a bridge network; raises EngineError with status 409 if the name is taken."""
         await self._call(
             lambda client: client.create_network(
                 name, driver="bridge", options=options, labels=labels, check_duplicate=True
@@ -147,7 +147,7 @@ class Engine:
         return await self._found(lambda client: client.inspect_image(reference))  # type: ignore[no-untyped-call]
 
     async def is_offered(self, reference: str) -> bool:
-        """True if a registry answers that it has the image; waits for the registry as long as the engine does."""
+        """Returns True if a registry says it has the image; waits for it as long as the engine does."""
         try:
             await self._in_thread(lambda client: client.inspect_distribution(reference))  # type: ignore[no-untyped-call]
         except EngineError as error:
@@ -157,7 +157,7 @@ class Engine:
         return True
 
     async def pull(self, reference: str) -> None:
-        """Pulls an image. Canceling stops the waiting, not the pull."""
+        """Pulls an image. Canceling stops the wait, not the pull."""
         repository, tag = split_reference(reference)
 
         def work(client: "APIClient") -> None:
@@ -170,7 +170,7 @@ class Engine:
     async def build(
         self, context: bytes, *, build_args: dict[str, str], labels: dict[str, str], tag: str = "", network: str = ""
     ) -> str:
-        """Builds the Dockerfile of a tar file; the image's id. Raises BuildError. Canceling does not stop the build."""
+        """Builds a tar file's Dockerfile; returns the id. Raises BuildError. Canceling does not stop the build."""
 
         def work(client: "APIClient") -> str:
             stream = client.build(
@@ -185,7 +185,7 @@ class Engine:
     # Threads and errors
 
     def _knock(self) -> None:
-        """Finds out that no engine is there without the library, which takes 7 MB and leaks a socket on failure."""
+        """Detects a missing engine without the library, which takes 7 MB and leaks a socket on failure."""
         if not self.address.startswith(UNIX_SCHEME):
             return
         with socket.socket(socket.AF_UNIX) as connection:
@@ -228,7 +228,7 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: self._translated(work))
 
     async def _in_thread(self, work: Callable[["APIClient"], T]) -> T:
-        """For what takes minutes: a thread of its own, which does not hold up the end of the program."""
+        """Runs work that takes minutes in its own thread, which does not delay the end of the program."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -242,7 +242,7 @@ class Engine:
                 outcome = future.set_result, self._translated(lambda: work(self._connected()))
             except Exception as error:
                 outcome = future.set_exception, error
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and its waiters with it
                 loop.call_soon_threadsafe(settle, *outcome)
 
         threading.Thread(target=run, name="engine-long", daemon=True).start()

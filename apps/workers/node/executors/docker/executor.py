@@ -1,9 +1,9 @@
-"""Tasks in containers: one container per attempt, started from the deployment's image and removed after the attempt.
+"""Runs tasks in containers: one per attempt, started from the deployment's image and removed after the attempt.
 
 A container whose task keeps its process (`warm_start="same_process"`) waits for that task's next run instead.
 
-Owns the containers' life on this node. How they look is `containers.py`'s, what is in them `images.py`'s;
-what goes over their sockets is the host's.
+Owns the containers' life on this node. `containers.py` defines them, `images.py` what is in them; the host owns
+what goes over their sockets.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from apps.workers.node.hosts.host import Host, HostError
 
 READY_SECONDS = 60.0
 EXIT_SECONDS = 5.0
-"""How long the engine may take to see the end of a container whose agent has closed its socket."""
+"""How long the engine may take to notice that a container has ended after its agent closed its socket."""
 REAP_SECONDS = 10.0
 ERROR_LINES = 20
 EXIT_KILLED = 137
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Container:
-    """A container of this worker, from before its creation until after its removal."""
+    """One of this worker's containers, from before its creation until after its removal."""
 
     name: str
     host: "ContainerHost"
@@ -57,7 +57,7 @@ class Container:
 
 
 class ContainerHost(Host):
-    """The host of one container; asks the engine why the container ended before it tells anybody."""
+    """The host of one container; asks the engine why the container ended before it reports that."""
 
     def __init__(self, socket_dir: Path, engine: Engine) -> None:
         super().__init__(socket_dir, isolation="container")
@@ -73,7 +73,7 @@ class ContainerHost(Host):
             end = await verdict(self._engine, self.name)
         except EngineError as error:
             end = ProcessEnd(note=f"The container is gone, and the engine does not say why: {error}")
-        if self._control is None:  # else the agent lives and has connected again
+        if self._control is None:  # otherwise the agent is alive and has reconnected
             self.fail(end.note, end)
 
 
@@ -95,7 +95,7 @@ class DockerExecutor:
         self._reaping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Raises ExecutorUnavailableError where another worker has the folder, or the engine does not play along."""
+        """Raises ExecutorUnavailableError if another worker has the folder or the engine does not cooperate."""
         self._lock = lock_folder(self._folder)
         await asyncio.to_thread(self._empty_sockets)
         try:
@@ -111,7 +111,7 @@ class DockerExecutor:
     async def acquire(
         self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
     ) -> RunPlace:
-        """A container in which the task's process waits, else a new one."""
+        """Returns a container in which the task's process waits, or a fresh one."""
         key = pool_key(deployment, task, options)
         if (waiting := self._warm.take(key)) is not None:
             return waiting
@@ -167,7 +167,7 @@ class DockerExecutor:
         except EngineError as error:
             if error.status != 404:
                 raise
-            # The image was removed behind our back; the second time the engine's word stands.
+            # The image was removed without our knowledge; on the second failure the engine's answer is final.
             self._images.forget(deployment)
             container.id = await self._create(container, deployment, options, labels)
         await container.host.wait_ready(READY_SECONDS)
@@ -196,7 +196,7 @@ class DockerExecutor:
         }
 
     async def _start_failure(self, container: Container, error: Exception) -> str:
-        """The reason with the last words of the container's process 1, which had no other way to say them."""
+        """Returns the reason with the last output of the container's process 1, which had no other way to report it."""
         if not container.id:
             return f"The container could not be started: {error}"
         try:
@@ -208,7 +208,7 @@ class DockerExecutor:
     # End
 
     async def _discard(self, container: Container) -> None:
-        """Closes the socket and removes container, volumes and folder. What the engine cannot remove now is reaped."""
+        """Closes the socket; removes container, volumes and folder. What cannot be removed now is reaped later."""
         container.host.close()
         try:
             await self._engine.remove(container.name)
@@ -226,31 +226,31 @@ class DockerExecutor:
                 logger.warning("workers.reap_containers: %s", error)
 
     async def _remove_strays(self) -> None:
-        """Removes containers of this folder that no attempt of this worker holds."""
+        """Removes this folder's containers that no attempt of this worker holds."""
         for found in await self._engine.containers(self._own_label):
-            names = {name.removeprefix("/") for name in found["Names"] or ()}  # none for one that is half removed
+            names = {name.removeprefix("/") for name in found["Names"] or ()}  # a half-removed container has none
             if names & self._containers.keys():
                 continue
             logger.info("workers.remove_stray container=%s state=%s", found["Id"][:SHORT_ID], found["State"])
             try:
                 await self._engine.remove(found["Id"])
-            except EngineError as error:  # the others must not stay for one that cannot be removed
+            except EngineError as error:  # one that cannot be removed must not keep the others
                 logger.warning("workers.remove_stray container=%s: %s", found["Id"][:SHORT_ID], error)
 
     def _empty_sockets(self) -> None:
         shutil.rmtree(self._sockets, ignore_errors=True)
-        # Others may reach a socket's folder only through the mount: whoever says hello first is taken for the agent.
+        # Only the mount may lead to a socket's folder: the first connection to say hello is taken for the agent.
         self._sockets.mkdir(mode=0o700)
         longest = len(os.fsencode(self._sockets)) + SOCKET_FOLDER_BYTES + len(SOCKET_NAME) + 2
         if longest > SOCKET_PATH_MAX_BYTES:
             raise ExecutorUnavailableError(
-                f"The worker's folder {self._folder} has too long a path for a socket (by"
+                f"The path of the worker's folder {self._folder} is too long for a socket (by"
                 f" {longest - SOCKET_PATH_MAX_BYTES} bytes): set TRIGGER_WORKER_DIR to a shorter one."
             )
 
 
 async def verdict(engine: Engine, container: str) -> ProcessEnd:
-    """Why a container whose agent is gone has ended, in the engine's own words."""
+    """Asks the engine why a container whose agent is gone has ended."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + EXIT_SECONDS
     while (found := await engine.inspect(container)) is not None and found["State"]["Running"]:

@@ -1,7 +1,7 @@
-"""Runs once inside an image, as root, when the platform's layer is built on top of the user's own image.
+"""Runs once inside an image, as root, when the platform's layer is built on top of the user's image.
 
-`settle` makes the SDK importable for the image's own Python and makes room for the container user; `compile FOLDER`
-compiles the tasks, because a container whose root is read-only could never keep what it compiled.
+`settle` makes the SDK importable for the image's own Python and prepares the container user; `compile FOLDER` compiles
+the tasks, because a container with a read-only root could never keep what it compiled.
 """
 
 import compileall
@@ -22,11 +22,11 @@ def settle() -> None:
         sys.exit(f"The image's python3 is {found}; tasks need {'.'.join(map(str, PYTHON_MIN))} or newer.")
     packages = sysconfig.get_path("purelib")
     os.makedirs(packages, exist_ok=True)
-    # A path file, because the agent runs isolated (-I) and ignores PYTHONPATH; so do the processes that it spawns.
+    # A path file, because the agent runs isolated (-I) and ignores PYTHONPATH; so do the processes it spawns.
     with open(os.path.join(packages, "trigger_sdk.pth"), "w") as file:
         file.write(SDK_FOLDER + "\n")
     os.makedirs(WORK_FOLDER, exist_ok=True)
-    # A fresh volume takes over the owner of the folder that it is mounted on.
+    # A fresh volume inherits the owner of the folder it is mounted on.
     os.chown(WORK_FOLDER, USER_ID, USER_ID)
     os.chmod(WORK_FOLDER, 0o700)
     add_user()
@@ -34,7 +34,7 @@ def settle() -> None:
 
 
 def add_user() -> None:
-    """Gives the container user a name: `getpass.getuser()` and many a library fail without one."""
+    """Gives the container user a name: `getpass.getuser()` and many libraries fail without one."""
     for path, line in (
         ("/etc/passwd", f"task:x:{USER_ID}:{USER_ID}:task:{WORK_FOLDER}:/bin/sh\n"),
         ("/etc/group", f"task:x:{USER_ID}:\n"),
@@ -46,7 +46,7 @@ def add_user() -> None:
 
 
 def compile_folder(folder: str) -> None:
-    """Compiles what can be compiled; a file that cannot is the import's business, which names the line."""
+    """Compiles what it can; a file that fails is left to its import, which names the line."""
     compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 

@@ -1,7 +1,7 @@
-"""Images of deployments: the user's own image, or one built from the task folder, under a thin layer of the platform.
+"""Provides deployments' images: the user's own, or one built from the task folder, under a thin platform layer.
 
-An image is built on the node at its first use, once per content, however many attempts wait for it. It decides nothing
-about containers.
+An image is built on the node at its first use, once per content, however many attempts wait for it. Knows nothing of
+containers.
 """
 
 import asyncio
@@ -56,11 +56,11 @@ USER {image_setup.USER_ID}:{image_setup.USER_ID}
 
 @dataclass(frozen=True, slots=True)
 class TaskImage:
-    """An image that is ready for containers."""
+    """An image ready for containers."""
 
     id: str
     tasks: str
-    """The folder of the task code inside it."""
+    """The task code's folder inside it."""
 
 
 class Images:
@@ -72,18 +72,18 @@ class Images:
         self._known: dict[str, asyncio.Task[TaskImage]] = {}
 
     async def get(self, deployment: DeploymentReply) -> TaskImage:
-        """The deployment's image, built if need be; raises StartFailedError with the last lines of the build's log."""
+        """Returns the image, built if necessary; raises StartFailedError with the last lines of the build's log."""
         tag = tag_of(deployment)
         task = self._known.get(tag)
         if task is None:
             task = asyncio.create_task(self._find_or_build(deployment, tag), name=f"image-{tag}")
             self._known[tag] = task
         try:
-            # An attempt that is given up must not take the build from the others.
+            # An abandoned attempt must not cancel the build for the others.
             return await asyncio.shield(task)
         except EngineAwayError as error:
             self.forget(deployment)
-            raise StartFailedError(f"The image could not be had: {error}") from error
+            raise StartFailedError(f"The image is not available: {error}") from error
         except (EngineError, tarfile.TarError) as error:
             self.forget(deployment)
             raise StartFailedError(
@@ -91,7 +91,7 @@ class Images:
             ) from error
 
     def forget(self, deployment: DeploymentReply) -> None:
-        """The image failed to build, or is gone from the engine: the next `get` looks and builds again."""
+        """Drops an image that failed to build or is gone from the engine: the next `get` looks and builds again."""
         task = self._known.get(tag_of(deployment))
         if task is not None and task.done():
             del self._known[tag_of(deployment)]
@@ -112,7 +112,7 @@ class Images:
         return TaskImage(image_id, tasks)
 
     async def _build_own(self, deployment: DeploymentReply) -> str:
-        """What lies below the layer: the folder's own Dockerfile, its requirements, or the base image as it is."""
+        """Builds what is below the layer: the folder's Dockerfile, its requirements, or the plain base image."""
         if deployment.archive is None:
             raise EngineError("The deployment has neither an image nor a folder.")
         context = await asyncio.to_thread(own_context, deployment.archive)
@@ -133,14 +133,14 @@ class Images:
 
 
 def tag_of(deployment: DeploymentReply) -> str:
-    """The image's name. A task set's name may hold what an image's may not; the hash tells such sets apart."""
+    """Returns the image's name. A task set's name may contain what an image's may not; the hash tells them apart."""
     name = re.sub(r"[^a-z0-9]+", "-", deployment.task_set.lower()).strip("-") or "tasks"
     return f"trigger-site/{name}:{deployment.content_hash.hex()[:12]}"
 
 
 @cache
 def layer_hash(below: str) -> str:
-    """Names what the platform adds, and to what: an image of another SDK or base image is built again."""
+    """Identifies what the platform adds, and to what: a changed SDK or base image means a rebuild."""
     digest = hashlib.sha256("\0".join([below, LAYER_DOCKERFILE, LAYER_OF_TASKS, LAYER_END]).encode())
     for name, content in sorted(_platform_files().items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -148,7 +148,7 @@ def layer_hash(below: str) -> str:
 
 
 def own_context(archive: bytes) -> bytes | None:
-    """The folder as the context of its own build; None where it asks for nothing beyond the base image."""
+    """Returns the folder as the context of its own build; None if it needs only the base image."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as source:
         names = {member.name.removeprefix("./") for member in source.getmembers()}
     if "Dockerfile" in names:
@@ -157,7 +157,7 @@ def own_context(archive: bytes) -> bytes | None:
 
 
 def layer_context(archive: bytes | None) -> bytes:
-    """The context of the platform's layer, with the folder as `tasks` where there is one."""
+    """Returns the build context of the platform's layer, with the folder, if any, as `tasks`."""
     steps = [LAYER_DOCKERFILE, LAYER_OF_TASKS if archive is not None else "", LAYER_END]
     files = {"Dockerfile": "".join(steps).encode(), **_platform_files()}
     return _tar(files, archive, "tasks/")
@@ -175,7 +175,7 @@ def _platform_files() -> dict[str, bytes]:
 
 
 def _tar(files: dict[str, bytes], archive: bytes | None, prefix: str) -> bytes:
-    """A tar of the files and, under the prefix, of the archive; everything readable for every user."""
+    """Packs a tar of the files and, under the prefix, the archive; everything is readable by every user."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as target:
         for name in sorted(files):
@@ -195,7 +195,7 @@ def _add_archive(target: tarfile.TarFile, archive: bytes, prefix: str) -> None:
     with tarfile.open(fileobj=io.BytesIO(archive)) as source:
         for member in source:
             if not (member.isreg() or member.isdir() or member.issym()):
-                raise tarfile.TarError(f"{member.name} is neither a file nor a folder nor a symbolic link")
+                raise tarfile.TarError(f"{member.name} is not a file, folder or symbolic link")
             info = tarfile.TarInfo(prefix + inner_name(member.name))
             info.type, info.size, info.linkname = member.type, member.size, member.linkname
             info.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644

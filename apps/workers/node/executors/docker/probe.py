@@ -1,6 +1,6 @@
-"""Is the container engine fit to run tasks here? Found out by a real container, not by what the engine says of itself.
+"""Tests with a real container whether the engine can run tasks here, instead of trusting what it says of itself.
 
-Owns the questions and the memory of their answer; `select.py` owns what follows from it.
+Owns the test and the cache of its result; `select.py` owns what follows from it.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ EXIT_KILLED = 137
 
 logger = logging.getLogger(__name__)
 
-# First what can be said at once, then whether a process that takes half as much again as is allowed is killed.
+# First what is known at once, then whether a process that takes half as much memory again as allowed is killed.
 SCRIPT = f"""\
 import json, os, socket, sys
 connection = socket.socket(socket.AF_UNIX)
@@ -50,7 +50,7 @@ say(is_limited=os.WIFSIGNALED(os.waitpid(pid, 0)[1]))
 
 
 class ProbeError(Exception):
-    """The engine is not fit; the text is the reason, as the end of a sentence."""
+    """The engine is unfit; the text is the reason, worded as the end of a sentence."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Probe:
     stage: str = "the connection"
 
     async def run(self) -> str:
-        """What was found, for people. Raises ProbeError or EngineError; may wait for long, so give it a time limit."""
+        """Returns what was found, for people. Raises ProbeError or EngineError; may be slow: set a time limit."""
         await self.engine.connect()
         info = await self.engine.info()
         if info.get("OSType") != "linux":
@@ -93,7 +93,7 @@ class Probe:
                     raise ProbeError(f"no registry has the base image {name}, and it is not on this node")
             except EngineError as error:
                 raise ProbeError(
-                    f"the base image {name} is not on this node, and no registry gives it: {error}"
+                    f"the base image {name} is not on this node, and no registry provides it: {error}"
                 ) from error
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.engine.pull(name), self.pull_seconds)
@@ -117,7 +117,7 @@ class Probe:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _remove(self, name: str) -> None:
-        """An engine that hangs must not hang the start; what is left is removed when a worker opens this folder."""
+        """Must not hang the start if the engine hangs; leftovers are removed when a worker opens this folder."""
         try:
             await asyncio.wait_for(self.engine.remove(name), REMOVE_SECONDS)
         except (TimeoutError, EngineError) as error:
@@ -151,7 +151,7 @@ class Probe:
             raise ProbeError(f"the engine at {self.engine.address} does not enforce a container's memory limit")
 
     async def _next(self, name: str, said: "asyncio.Queue[dict[str, Any] | None]") -> dict[str, Any] | None:
-        """The container's next words; None if it has ended, or closed its connection, without them."""
+        """Returns the container's next message; None if it ended or closed its connection first."""
         while True:
             with contextlib.suppress(TimeoutError):
                 return await asyncio.wait_for(said.get(), POLL_SECONDS)
@@ -172,6 +172,6 @@ async def _listen(
 def _remembered(file: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(file.read_text())
-    except (OSError, ValueError):  # never asked, or cut short by a kill
+    except (OSError, ValueError):  # never tested, or cut short by a kill
         return None
     return found if isinstance(found, dict) else None
