@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Starts Django's commands; `runworker` leaves before Django is loaded: a worker holds no database credentials."""
+"""Starts Django's commands; `runworker` branches off before Django loads: a worker holds no database credentials."""
 
 import os
 import sys
@@ -8,11 +8,11 @@ from pathlib import Path
 WORKER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST", "PYTHONPATH")
 
 HIDDEN_COMMANDS = ("runweb", "runcoordinator", "runworker", "dev", "deploy")
-"""They hold the secret key, the database's address or the worker's token, perhaps beside tasks of the same user."""
+"""These hold the secret key, the database's address or the worker's token, perhaps next to the same user's tasks."""
 
 
 def start_worker(arguments: list[str]) -> None:
-    """Replaces this process by the worker's program, with an environment of its own variables only."""
+    """Replaces this process by the worker's program, whose environment has only its own variables."""
     root = Path(__file__).resolve().parent
     kept = {name: os.environ[name] for name in WORKER_ENVIRONMENT if name in os.environ}
     kept |= {name: value for name, value in os.environ.items() if name.startswith("TRIGGER_WORKER_")}

@@ -1,4 +1,4 @@
-"""Says whether the models have changes without a migration; unlike `makemigrations --check` it asks no database."""
+"""Says whether models have changes without a migration; unlike `makemigrations --check`, it needs no database."""
 
 import os
 import sys

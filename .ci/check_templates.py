@@ -1,4 +1,4 @@
-"""Compiles every template of the project, so that a misspelt tag fails here and not on a page; no line is too long."""
+"""Compiles every template of the project, so that a misspelt tag fails here, not on a page; no line may be too long."""
 
 import os
 import sys
@@ -36,7 +36,7 @@ def complaints_about(path: Path) -> Iterator[str]:
         yield f"{place}: {error}"
     for number, line in enumerate(text.splitlines(), start=1):
         if len(line) > LONGEST_LINE:
-            yield f"{place}:{number}: the line has {len(line)} characters; at most {LONGEST_LINE} are read in a diff"
+            yield f"{place}:{number}: the line has {len(line)} characters; at most {LONGEST_LINE} can be read in a diff"
 
 
 if __name__ == "__main__":

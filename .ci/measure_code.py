@@ -1,4 +1,4 @@
-"""Prints how the code is laid out; fails where imports form a circle or a folder is fuller than one can overlook."""
+"""Prints how the code is laid out; fails if imports form a circle or a folder is too full to survey."""
 
 import ast
 import statistics
@@ -27,7 +27,7 @@ def modules() -> dict[str, Path]:
 
 
 def import_graph(found: dict[str, Path], trees: dict[str, ast.Module]) -> Graph:
-    """Who imports whom, imports within functions and for the type checker included."""
+    """Returns who imports whom, including imports within functions and for the type checker."""
     graph: Graph = defaultdict(set)
     for module, tree in trees.items():
         package = module if found[module].name == "__init__.py" else module.rpartition(".")[0]
@@ -43,7 +43,7 @@ def import_graph(found: dict[str, Path], trees: dict[str, ast.Module]) -> Graph:
 
 
 def circles(graph: Graph) -> list[list[str]]:
-    """Groups of modules that import each other (Tarjan, 1972)."""
+    """Returns groups of modules that import each other (Tarjan, 1972)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -72,7 +72,7 @@ def circles(graph: Graph) -> list[list[str]]:
 
 
 def function_lengths(trees: dict[str, ast.Module]) -> list[int]:
-    """Lines from `def` to the last statement, decorators and docstring included."""
+    """Counts lines from `def` to the last statement, including decorators and docstring."""
     return [
         (node.end_lineno or node.lineno) - node.lineno + 1
         for tree in trees.values()

@@ -1,4 +1,4 @@
-"""Runs the measurements that are named (all by default) and prints one table."""
+"""Runs the named measurements (all by default) and prints one table."""
 
 import argparse
 import sys
@@ -24,7 +24,7 @@ ON_SITE: dict[str, tuple[str, int, Callable[[Site], list[Row]]]] = {
     "edge": ("process", 1, edge.edge),
     "cold": ("docker", 10, measures.cold_start),
 }
-"""By name: the executor, the worker's slots, and what measures it."""
+"""By name: the executor, the worker's slots, and the measuring function."""
 
 ALONE: dict[str, Callable[[], list[Row]]] = {
     "engine": engine.engine,
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _arguments() -> tuple[list[str], Path | None]:
-    """What is to be measured, and where the other systems are."""
+    """Returns what to measure, and where the other systems are."""
     known = [*ON_SITE, *ALONE]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all of them")

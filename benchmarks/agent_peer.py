@@ -1,4 +1,4 @@
-"""The worker's side of one real agent, for measurements that must not have a worker between them and the clock."""
+"""Plays the worker for one real agent, for measurements without a real worker in between."""
 
 import os
 import secrets
@@ -49,7 +49,7 @@ class AgentPeer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def resume_seconds(self, task: str, stored: Sequence[tuple[str, bytes, list[str]]]) -> float:
-        """From the order to run until the task's first line is here; `stored` are (key, data, binds) by index."""
+        """Times from the order to run until the task's first line arrives; `stored` are (key, data, binds) by index."""
         ticket = secrets.token_hex(32)
         began_at = time.perf_counter()
         self._control.send("run", ticket=ticket, run_id="run_benchmark", folder=str(self._folder))
@@ -79,5 +79,5 @@ class AgentPeer:
             if frame.type == type:
                 return
             if frame.type in ("failed", "load_failed"):
-                raise RuntimeError(f"the agent says {frame.type}: {frame.header['error']}")
+                raise RuntimeError(f"the agent reports {frame.type}: {frame.header['error']}")
         raise RuntimeError(f"the agent closed its connection before {type!r}")

@@ -1,4 +1,4 @@
-"""How long the check at registration takes for a large file of tasks: parsing, checking and compiling all of it."""
+"""Measures how long the check at registration takes for a large file of tasks: parsing, checking, compiling."""
 
 import importlib.util
 import os
@@ -41,7 +41,7 @@ STAGE = """
 
 
 def check() -> list[Row]:
-    """Registers all tasks of a generated file, again and again, in this process; its import is not counted."""
+    """Registers all tasks of a generated file repeatedly in this process; does not count its import."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "many_tasks.py"
         text = _source()
@@ -81,7 +81,7 @@ def _milliseconds(path: Path) -> float:
 
 
 def _import(path: Path) -> ModuleType:
-    # A text of its own each time: what is parsed is kept for the next task of the same file.
+    # A different text each time: a parsed file is cached for its next task.
     path.write_text(path.read_text() + "#\n")
     spec = importlib.util.spec_from_file_location("many_tasks", path)
     if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-"""What a durable checkpoint or step costs: its latency alone, many at once, and the way back to where a run stood."""
+"""Measures the cost of durable checkpoints and steps: latency alone, many at once, and resuming to where a run was."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def durations():
 
 
 def latency(site: Site) -> list[Row]:
-    """One run at a time: how long each checkpoint of one kilobyte takes inside the task."""
+    """Measures, one run at a time, how long each one-kilobyte checkpoint takes inside the task."""
     deploy(site)
     measured: dict[str, list[float]] = {}
     for task in ("points", "steps"):
@@ -54,7 +54,7 @@ def latency(site: Site) -> list[Row]:
 
 
 def throughput(site: Site) -> list[Row]:
-    """Twenty tasks at once on one worker; then short runs of ten steps, as comparisons with other systems have them."""
+    """Measures twenty tasks at once on one worker, then short runs of ten steps, as other systems' comparisons do."""
     deploy(site)
     rows: list[Row] = []
     for task, word, count, runs in (
@@ -82,7 +82,7 @@ def throughput(site: Site) -> list[Row]:
 
 
 def resume() -> list[Row]:
-    """A real agent is given a run with a hundred checkpoints; until the first statement behind the last of them."""
+    """Gives a real agent a run with a hundred checkpoints; times until the first statement after the last one."""
     with _folder() as folder, AgentPeer(folder) as peer:
         stored = [
             (f"point-{number}", json.dumps({"data": "x" * VALUE_BYTES}).encode(), ["data"]) for number in range(POINTS)
@@ -92,7 +92,7 @@ def resume() -> list[Row]:
         fresh = [peer.resume_seconds("pointless", []) * 1000 for _ in range(RESUMES)]
     around = f"{RESUMES} resumes, {POINTS} checkpoints of {VALUE_BYTES:,} bytes each, a fork per attempt"
     return [
-        Row("agent: attempt begins → first statement behind the 100th checkpoint, p50",
+        Row("agent: attempt begins → first statement after the 100th checkpoint, p50",
             percentile(measured, 0.5), "ms", "≤ 10", around),
         Row("… p99", percentile(measured, 0.99), "ms", "", ""),
         Row("… the same for a run without checkpoints, p50", percentile(fresh, 0.5), "ms", "", ""),
@@ -105,7 +105,7 @@ def deploy(site: Site) -> None:
 
 
 def source() -> str:
-    """Tasks with as many checkpoints as there are points: each stands in the source by itself."""
+    """Returns tasks with one checkpoint statement per point in the source."""
     points = "\n".join(
         f'    data = make({number})\n    mark()\n    checkpoint("point-{number}", data=data)\n    mark()'
         for number in range(POINTS)
@@ -125,7 +125,7 @@ def timed_steps(count):
 @task(id="points")
 def points():
 {points}
-    print("behind the last", flush=True)
+    print("after the last", flush=True)
     return durations()
 
 

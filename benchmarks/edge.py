@@ -1,4 +1,4 @@
-"""What honest callers notice of hostile ones, and of a database that freezes: waits, memory, requests per second."""
+"""Measures what honest callers notice of hostile ones and of a frozen database: waits, memory, requests per second."""
 
 import http.client
 import socket
@@ -27,7 +27,7 @@ Call = Callable[[], int]
 
 
 def edge(site: Site) -> list[Row]:
-    """First undisturbed, then beside slow clients, then beside header bombs, then without an answer of the database."""
+    """Measures undisturbed, then with slow clients, then with header bombs, then with a silent database."""
     rows: list[Row] = []
     for name, path in (("web", "/api/v1/runs"), ("coordinator", "/coordinator/v1/heartbeats")):
         port = urlsplit(site.info["url" if name == "web" else "coordinator_url"]).port or 0
@@ -48,7 +48,7 @@ def edge(site: Site) -> list[Row]:
 
 @contextmanager
 def caller(site: Site, port: int, path: str) -> Iterator[Call]:
-    """Makes one honest call on a kept connection and returns its status."""
+    """Yields a function that makes one honest call on a kept connection and returns its status."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     is_message = path.startswith("/coordinator/")
     key = site.info["worker_token" if is_message else "api_key"]
@@ -80,7 +80,7 @@ def slow_clients(port: int) -> Iterator[None]:
 
 @contextmanager
 def bombs(port: int) -> Iterator[None]:
-    """One header without end after another, on several connections at once."""
+    """Sends one endless header after another, on several connections at once."""
     is_over = threading.Event()
 
     def throw() -> None:
@@ -102,7 +102,7 @@ def bombs(port: int) -> Iterator[None]:
 
 
 def _frozen(site: Site) -> list[Row]:
-    """The longest wait for the 503 of calls that were sent when nobody knew, and the wait for the first 200 after."""
+    """Measures the longest wait for the 503 of calls sent before anyone knew, and for the first 200 afterwards."""
     ports = [urlsplit(site.info[name]).port or 0 for name in ("url", "coordinator_url")]
     answers, returns = [], []
     for _ in range(FREEZES):
@@ -118,7 +118,7 @@ def _frozen(site: Site) -> list[Row]:
     around = f"all its processes stopped (SIGSTOP), {FREEZES} times; {surroundings(site)}"
     return [
         Row("frozen database: longest wait for the 503", max(answers), "s", "≤ 5", around),
-        Row("… it goes on → served again, longest", max(returns), "s", "≤ 5", ""),
+        Row("… it continues → served again, longest", max(returns), "s", "≤ 5", ""),
     ]
 
 

@@ -1,6 +1,6 @@
-"""The engine alone: runs that are triggered already are claimed and completed through the coordinator's API.
+"""Measures the engine alone: claims and completes already triggered runs through the coordinator's API.
 
-No task code, no web, no worker of the site: one coordinator, its database and a client that plays workers.
+No task code, no web, no real worker: one coordinator, its database and a client that plays workers.
 """
 
 import os
@@ -19,7 +19,7 @@ RUNS = 40_000
 SECONDS = 10.0
 REPETITIONS = 3
 SHAPE = Shape(workers=1, capacity=500, batch=250, writers=2)
-"""The quickest of those that were tried."""
+"""The fastest shape of those tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Drain:
 
 
 def engine() -> list[Row]:
-    """The rate beside the floor of the same server; engine and floor take turns."""
+    """Measures the rate and the floor of the same server, taking turns."""
     drains, floors = [], []
     with running_engine() as site:
         warm_up(site)
@@ -61,7 +61,7 @@ def warm_up(site: Engine, runs: int = 2000) -> None:
 
 
 def fill_pending(site: Engine, runs: int) -> None:
-    """Empty tables, then so many pending no-ops."""
+    """Empties the tables, then adds that many pending no-ops."""
     with site.connect() as database:
         filling.clear_runs(database)
         template = filling.trigger_one(site, "noop")
@@ -75,7 +75,7 @@ def measure_drain(site: Engine, runs: int = RUNS, shape: Shape = SHAPE) -> Drain
 
 
 def drain(site: Engine, *, runs: int, shape: Shape = SHAPE, seconds: float = SECONDS) -> Drain:
-    """Claims and completes what is pending, at most for so long."""
+    """Claims and completes what is pending, for at most this long."""
     arguments = [site.coordinator_url, "--runs", str(runs), "--seconds", str(seconds)]
     for name in ("workers", "capacity", "batch", "writers"):
         arguments += [f"--{name}", str(getattr(shape, name))]
@@ -96,7 +96,7 @@ def measure_floor(site: Engine, seconds: float = 3.0) -> Drain:
 
 
 def median(drains: list[Drain]) -> Drain:
-    """The one in the middle, with its own CPU times."""
+    """Returns the middle one, with its own CPU times."""
     middle = statistics.median_low(each.rate for each in drains)
     return next(each for each in drains if each.rate == middle)
 
@@ -115,6 +115,6 @@ def machine() -> str:
 def _drain_of(done: dict[str, Any], spent: dict[str, float]) -> Drain:
     completed = done["completed"]
     if not completed:
-        raise RuntimeError("not one run was completed")
+        raise RuntimeError("no run was completed")
     micros = {role: seconds / completed * 1e6 for role, seconds in spent.items()}
     return Drain(completed / done["seconds"], micros, done.get("tail_per_second", 0.0))

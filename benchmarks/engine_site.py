@@ -1,6 +1,6 @@
-"""An engine by itself: the embedded Postgres of `make run` and one coordinator, without web and worker.
+"""Starts an engine by itself: the embedded Postgres of `make run` and one coordinator, without web or worker.
 
-What claims and finishes is `lean_worker.py`, since a worker of the site would take its runs.
+`lean_worker.py` claims and finishes; a real worker would take its runs.
 """
 
 import http.client
@@ -57,14 +57,14 @@ class Engine:
         return psycopg.connect(self.database_url, autocommit=True)
 
     def cpu_seconds(self) -> dict[str, float]:
-        """CPU time by role since the processes began."""
+        """Returns CPU time by role since the processes began."""
         return {
             "coordinator": cpu_seconds_of([self.coordinator]),
             "postgres": cpu_seconds_of(postgres_processes(self.database_url)),
         }
 
     def run_module(self, module: str, *arguments: str, stdin: str = "") -> dict[str, Any]:
-        """What `python -m benchmarks.<module>` printed as JSON."""
+        """Returns what `python -m benchmarks.<module>` printed as JSON."""
         command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
         answer: dict[str, Any] = json.loads(_checked(command, self.environment, stdin))
         return answer

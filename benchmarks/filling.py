@@ -1,7 +1,7 @@
-"""Fills an engine's tables in bulk: one run is triggered (and finished) as any other, the rest are copies of its rows.
+"""Fills an engine's tables in bulk: one run is triggered (and finished) normally, the rest are copies of its rows.
 
 Copies are made inside the database and without its foreign key triggers: a million rows take half a minute instead of
-several. What a column means is not known here, so a new one needs no change.
+several minutes. The code does not know what columns mean, so a new column needs no change.
 """
 
 import json
@@ -21,7 +21,7 @@ COPIED_ID = """
 (lpad(to_hex({first_ms}::bigint + n / 1000), 12, '0') || '7' || lpad(to_hex(n %% 1000), 3, '0') || '8'
  || substr(md5(n::text), 1, 15))::uuid
 """
-"""As UUIDv7, a thousand in a millisecond: in the order of n, and all of a later call are behind those of an earlier."""
+"""As UUIDv7, a thousand per millisecond: in order of n, and those of a later call after those of an earlier one."""
 
 
 def trigger_one(engine: Engine, task: str, **arguments: object) -> UUID:
@@ -31,7 +31,7 @@ def trigger_one(engine: Engine, task: str, **arguments: object) -> UUID:
 
 
 def one_id(database: psycopg.Connection, query: LiteralString) -> UUID:
-    """The id that the query finds; raises where it finds none."""
+    """Returns the id that the query finds; raises if it finds none."""
     row = database.execute(query).fetchone()
     if row is None:
         raise RuntimeError(f"nothing was found by {query}")
@@ -40,7 +40,7 @@ def one_id(database: psycopg.Connection, query: LiteralString) -> UUID:
 
 
 def copy_runs(database: psycopg.Connection, template: UUID, count: int, *, is_finished: bool = False) -> None:
-    """So many copies of a run, as if triggered just now; with its attempts where it is finished."""
+    """Makes that many copies of a run, as if triggered just now; with its attempts if it is finished."""
     first_ms = time.time_ns() // 1_000_000 - count // 1000
     copied_id = sql.SQL(COPIED_ID).format(first_ms=first_ms)
     with database.transaction():
@@ -51,13 +51,13 @@ def copy_runs(database: psycopg.Connection, template: UUID, count: int, *, is_fi
 
 
 def clear_runs(database: psycopg.Connection) -> None:
-    """As a new installation has them: empty tables, statistics of an empty table."""
+    """Restores a new installation's state: empty tables, with the statistics of empty ones."""
     database.execute("TRUNCATE runs_run, runs_value, runs_attempt CASCADE")
     settle(database)
 
 
 def settle(database: psycopg.Connection) -> None:
-    """What autovacuum and a checkpoint would have done by and by."""
+    """Does what autovacuum and a checkpoint would have done in time."""
     database.execute("SET statement_timeout = 0")
     database.execute("VACUUM (ANALYZE) runs_run, runs_value, runs_attempt")
     database.execute("CHECKPOINT")
@@ -79,7 +79,7 @@ def _copy(
 
 
 def _columns(database: psycopg.Connection, table: str) -> list[str]:
-    """Without those that the database fills by itself."""
+    """Lists the columns, except those that the database fills itself."""
     rows = database.execute(
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
         " AND attidentity = '' AND attgenerated = '' ORDER BY attnum",

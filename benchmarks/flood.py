@@ -1,4 +1,4 @@
-"""What runs notice of a neighbour on the same worker that writes raw frames to its socket as fast as it can."""
+"""Measures what runs notice of a neighbour on their worker that writes raw frames to its socket at full speed."""
 
 from benchmarks.measures import Row, latencies_ms, surroundings
 from benchmarks.site import Site, percentile
@@ -6,11 +6,11 @@ from benchmarks.site import Site, percentile
 RUNS = 60
 FLOODS = ("log", "checkpoint", "load", "begun", "unknown")
 FLOOD_SECONDS = 600.0
-"""Longer than the measurement; the flood is canceled after it."""
+"""Longer than the measurement, after which the flood is canceled."""
 
 
 def flood(site: Site) -> list[Row]:
-    """Trigger over HTTP until the task's first statement, alone and beside one flood of each kind."""
+    """Times from trigger over HTTP to the task's first statement, alone and beside one flood of each kind."""
     rows = [_row("process: trigger → task code, p50, without a flood", latencies_ms(site, RUNS), site)]
     for kind in FLOODS:
         hostile = site.client.trigger("flood", {"kind": kind, "seconds": FLOOD_SECONDS})

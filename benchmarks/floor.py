@@ -1,8 +1,8 @@
-"""`python -m benchmarks.floor URL SECONDS`: what the server itself does, as the measure of what the engine adds.
+"""`python -m benchmarks.floor URL SECONDS`: measures what the server alone achieves, to show what the engine adds.
 
-One connection claims and completes no-ops in batches of 100 by two prepared statements, each committed durably. The
-table is the simplest that holds a queue: a status column and a partial index on what is pending. Prints JSON:
-completed, seconds, cpu_seconds (of this client).
+One connection claims and completes no-ops in batches of 100 with two prepared statements, each committed durably. The
+table is the simplest that holds a queue: a status column and a partial index on pending rows. Prints JSON: completed,
+seconds, cpu_seconds (of this client).
 """
 
 import json
@@ -46,7 +46,7 @@ UPDATE floor SET status = 2, lease_end = NULL, finished_at = now(), output = 'nu
 
 
 def prepare(url: str) -> None:
-    """A table of its own, filled and vacuumed, in the database that the engine uses."""
+    """Creates a separate table, filled and vacuumed, in the engine's database."""
     with psycopg.connect(url, autocommit=True) as database:
         database.execute(TABLE)
         database.execute(f"INSERT INTO floor (task) SELECT 'noop' FROM generate_series(1, {ROWS})")
@@ -61,7 +61,7 @@ def drop(url: str) -> None:
 
 def drain(url: str, seconds: float) -> dict[str, float]:
     with psycopg.connect(url, autocommit=True, prepare_threshold=0) as database:
-        # The payloads come back as text, so that no JSON is parsed here.
+        # Payloads come back as text, so that no JSON is parsed here.
         database.adapters.register_loader("jsonb", psycopg.types.string.TextLoader)
         began_at, spent, completed = time.monotonic(), time.process_time(), 0
         while time.monotonic() - began_at < seconds:

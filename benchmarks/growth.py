@@ -1,7 +1,7 @@
-"""What the engine's rate becomes where tables are full, a limit holds back many runs, or a snapshot holds back vacuum.
+"""Measures the engine's rate with full tables, many runs held back by a limit, or vacuum held back by a snapshot.
 
-Each is a ratio to the rate on empty tables in the same run; those on empty tables are taken between the others, because
-a shared machine drifts.
+Each is a ratio to the rate on empty tables in the same run; the empty ones are measured in between, because a shared
+machine drifts.
 """
 
 import http.client
@@ -26,13 +26,13 @@ BLOCKED = 100_000
 KEY = "flood"
 SNAPSHOT_SECONDS = 60.0
 HEADROOM = 1.3
-"""So many times the runs that the rate on empty tables would take in the snapshot's time."""
+"""How many times as many runs as the rate on empty tables would take in the snapshot's time."""
 
 Reply = TypeVar("Reply", bound=wire.Message)
 
 
 def growth() -> list[Row]:
-    """Three states of the tables, the empty one before, between and after them."""
+    """Measures three states of the tables, and empty ones before, between and after them."""
     rows: list[Row] = []
     with running_engine() as site:
         engine.warm_up(site)
@@ -48,7 +48,7 @@ def growth() -> list[Row]:
 def measured_rows(
     measure: Callable[[Engine, list[Drain]], list[Drain]], drains: list[Drain], empty: list[Drain]
 ) -> list[Row]:
-    """The ratio with its two rates; for the snapshot also that of its end, when most has piled up."""
+    """Returns the ratio with its two rates; for the snapshot also the ratio at its end, when most has piled up."""
     name, goal = GOALS[measure]
     base, middle = engine.median(empty), engine.median(drains)
     rates = " / ".join(f"{each.rate:,.0f}" for each in drains)
@@ -67,7 +67,7 @@ def _empty(site: Engine) -> list[Drain]:
 
 
 def _full(site: Engine, _before: list[Drain]) -> list[Drain]:
-    """The finished ones are copies of a run that went the whole way."""
+    """Fills the tables; the finished runs are copies of one that went all the way."""
     engine.measure_drain(site, 1)
     with site.connect() as database:
         finished = filling.one_id(database, "SELECT id FROM runs_run WHERE state = 'completed'")
@@ -78,7 +78,7 @@ def _full(site: Engine, _before: list[Drain]) -> list[Drain]:
 
 
 def _blocked(site: Engine, _before: list[Drain]) -> list[Drain]:
-    """One run of the key runs, and its limit allows no second; the free runs are of the same queue, and younger."""
+    """Blocks a key: one of its runs is running and its limit allows no second; free runs are younger, same queue."""
     with site.connect() as database:
         filling.clear_runs(database)
         keyed = filling.trigger_one(site, "keyed", payload={"customer": KEY}, concurrency_key=KEY)
@@ -100,7 +100,7 @@ def _blocked(site: Engine, _before: list[Drain]) -> list[Drain]:
 
 
 def _held(site: Engine, before: list[Drain]) -> list[Drain]:
-    """What the runs leave behind cannot be removed while the snapshot is open."""
+    """Holds a snapshot open, so that what runs leave behind cannot be removed."""
     engine.fill_pending(site, int(engine.median(before).rate * SNAPSHOT_SECONDS * HEADROOM))
     with psycopg.connect(site.database_url) as holder:
         holder.execute("SET idle_in_transaction_session_timeout = 0")
@@ -111,7 +111,7 @@ def _held(site: Engine, before: list[Drain]) -> list[Drain]:
 
 
 def _check_blocked(database: psycopg.Connection) -> None:
-    """A claim that does not know the limit would have been measured with other runs than the free ones."""
+    """Checks the counts: a claim that ignores the limit would have been measured with other than the free runs."""
     row = database.execute(
         "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'running')"
         " FROM runs_run WHERE concurrency_key = %s",
@@ -133,7 +133,7 @@ class Holder:
         )
 
     def claim(self) -> list[UUID]:
-        """The run that its poll for one brought, confirmed."""
+        """Polls for one run; returns it, confirmed."""
         claims = self._call("polls", wire.Poll(self._id, uuid4(), 1), wire.PollReply).claims
         self._leases = [wire.Lease(claim.run_id, claim.token) for claim in claims]
         self.renew()

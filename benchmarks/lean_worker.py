@@ -1,9 +1,9 @@
 """`python -m benchmarks.lean_worker URL --runs N`: plays workers that run no code, as fast as a coordinator lets them.
 
-Claims by polls and completes by finishes, over plain sockets; the next poll is open while the finishes of the one
-before are written. Prints JSON: completed, seconds (first poll sent to last finish acknowledged), cpu_seconds,
-tail_per_second (the rate in the last ten seconds). The coordinator's token comes on standard input, so that it is in no
-list of processes.
+Claims by polls and completes by finishes, over plain sockets; the next poll is open while the finishes of the previous
+one are written. Prints JSON: completed, seconds (first poll sent to last finish acknowledged), cpu_seconds,
+tail_per_second (the rate in the last ten seconds). The coordinator's token comes on standard input, so that no list of
+processes shows it.
 """
 
 import argparse
@@ -23,12 +23,12 @@ import uvloop
 from apps import protocol as wire
 
 STALL_SECONDS = 25.0
-"""Longer than a poll is held: whoever waits for more has lost its connection."""
+"""Longer than a poll is held: a longer wait means a lost connection."""
 TAIL_SECONDS = 10.0
 
 
 class Taken(msgspec.Struct):
-    """Of a claim what a finish needs; ids stay the text that they come as."""
+    """What a finish needs of a claim; ids stay the text they arrive as."""
 
     run_id: str
     token: bytes
@@ -54,7 +54,7 @@ class DoneBatch(msgspec.Struct):
 
 @dataclass(slots=True)
 class Shape:
-    """How the workers ask: `capacity` of a poll, runs of a finish, finishes that may be under way at once."""
+    """How the workers ask: `capacity` of a poll, runs per finish, and how many finishes may be in progress at once."""
 
     workers: int
     capacity: int
@@ -97,7 +97,7 @@ class Connection:
         await self._writer.wait_closed()
 
     async def post(self, path: str, message: msgspec.Struct) -> bytes:
-        """The body of the answer; raises RuntimeError for anything but 200."""
+        """Posts a message; returns the answer's body, raises RuntimeError for anything but 200."""
         body = wire.encode(message)
         head = f"POST /coordinator/v1/{path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n"
         self._writer.write(head.encode() + body)
@@ -110,7 +110,7 @@ class Connection:
 
 
 async def play(url: str, token: str, shape: Shape, tally: Tally) -> None:
-    """One worker: a connection for its polls, `writers` connections for its finishes."""
+    """Plays one worker: a connection for its polls, `writers` connections for its finishes."""
     worker_id = uuid4()
     finishes: asyncio.Queue[list[Taken] | None] = asyncio.Queue(maxsize=shape.writers)
     async with Connection(url, token) as connection:
@@ -122,7 +122,7 @@ async def play(url: str, token: str, shape: Shape, tally: Tally) -> None:
             await _claim(connection, worker_id, shape, finishes, tally)
             for _ in range(shape.writers):
                 await finishes.put(None)
-        # Only now: what a worker still holds when it says that it stops is taken from it.
+        # Only now: a worker that says it stops loses what it still holds.
         await connection.post("heartbeats", wire.Heartbeat(worker_id, [], is_stopping=True))
 
 
@@ -158,7 +158,7 @@ async def _write(url: str, token: str, finishes: "asyncio.Queue[list[Taken] | No
 
 
 async def drain(url: str, token: str, shape: Shape, *, runs: int, seconds: float) -> dict[str, Any]:
-    """Claims and completes until so many runs are claimed or the time is up; raises where a finish was refused."""
+    """Claims and completes until that many runs are claimed or the time is up; raises if a finish was refused."""
     began_at, spent = time.monotonic(), time.process_time()
     tally = Tally(runs, began_at + seconds)
     async with asyncio.TaskGroup() as group:
@@ -175,7 +175,7 @@ async def drain(url: str, token: str, shape: Shape, *, runs: int, seconds: float
 
 
 def _tail_rate(tally: Tally) -> float:
-    """Runs per second in the last TAIL_SECONDS, or since the first answer."""
+    """Returns runs per second in the last TAIL_SECONDS, or since the first answer."""
     since = max(tally.ended_at - TAIL_SECONDS, tally.moments[0][0]) if tally.moments else 0.0
     later = [count for at, count in tally.moments if at > since]
     return sum(later) / (tally.ended_at - since) if later else 0.0
@@ -185,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lean_worker", description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--runs", type=int, required=True)
-    parser.add_argument("--seconds", type=float, default=60.0, help="stop claiming after so long")
+    parser.add_argument("--seconds", type=float, default=60.0, help="stop claiming after this many seconds")
     for name in ("workers", "capacity", "batch", "writers"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args()

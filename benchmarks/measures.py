@@ -13,7 +13,7 @@ from benchmarks.site import Site, percentile
 LATENCY_RUNS = 200
 COLD_RUNS = 15
 COLD_PAUSE_SECONDS = 1.5
-"""An idle system: the container of the run before has been removed."""
+"""For an idle system: by then the previous run's container has been removed."""
 BURST_RUNS = 1000
 WARM_BURST_RUNS = 5000
 SETTLE_SECONDS = 3.0
@@ -21,7 +21,7 @@ SETTLE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure with the goal that it is held against."""
+    """One figure and its goal."""
 
     name: str
     value: float
@@ -31,7 +31,7 @@ class Row:
 
 
 def latency(site: Site) -> list[Row]:
-    """Trigger over HTTP until the task's first statement, one run at a time on an idle system."""
+    """Times from trigger over HTTP to the task's first statement, one run at a time on an idle system."""
     measured = latencies_ms(site, LATENCY_RUNS)
     around = f"{LATENCY_RUNS} runs one after the other, one HTTP connection, {surroundings(site)}"
     return [
@@ -41,32 +41,32 @@ def latency(site: Site) -> list[Row]:
 
 
 def cold_start(site: Site) -> list[Row]:
-    """The same where each attempt gets a container of its own; the image is built before."""
+    """Measures the same with a container per attempt; the image is built beforehand."""
     measured = latencies_ms(site, COLD_RUNS, pause_seconds=COLD_PAUSE_SECONDS)
     around = f"{COLD_RUNS} runs, {COLD_PAUSE_SECONDS:g} s apart, {surroundings(site)}"
     engine = percentile(_engine_alone_ms(), 0.5)
     cold = percentile(measured, 0.5)
     return [
         Row("docker, cold: trigger → task code, p50", cold, "ms", "≤ 500", around),
-        Row("… of it the engine alone: docker run … true on the same network, p50", engine, "ms", "", ""),
+        Row("… of which the engine alone: docker run … true on the same network, p50", engine, "ms", "", ""),
         Row("… ratio", cold / engine, "times", "", ""),
     ]
 
 
 def burst(site: Site) -> list[Row]:
-    """No-op runs committed in one transaction, until the last one has completed; a forked process per run."""
+    """Times no-op runs from one commit until the last has completed; a forked process per run."""
     return _burst(site, "noop", BURST_RUNS, "≥ 200", "a forked process per run")
 
 
 def burst_warm(site: Site) -> list[Row]:
-    """The same where the process that has completed a run takes the next."""
+    """Measures the same with processes that take another run after completing one."""
     return _burst(site, "noop-warm", WARM_BURST_RUNS, "≥ 1,500", "processes that stay")
 
 
 def _burst(site: Site, task: str, count: int, goal: str, how: str) -> list[Row]:
     site.client.trigger(task).wait(60)
     committed_at = trigger_at_once(site, task, count)
-    # What it cost to trigger them is not part of it, so only what is left from here on counts.
+    # The cost of triggering is excluded, so only the runs left from here on count.
     before, remaining = site.cpu_seconds(), unfinished(site)
     seconds = wait_until_completed(site, committed_at)
     spent = site.cpu_seconds()
@@ -76,7 +76,7 @@ def _burst(site: Site, task: str, count: int, goal: str, how: str) -> list[Row]:
 
 
 def memory(site: Site) -> list[Row]:
-    """Resident memory of web, coordinator and worker when nothing runs, after they have worked."""
+    """Measures resident memory of web, coordinator and worker when idle after work."""
     site.client.trigger("noop").wait(60)
     time.sleep(SETTLE_SECONDS)
     sizes = {role: site.processes()[role][0].memory_info().rss / 1e6 for role in ("web", "coordinator", "worker")}
@@ -99,7 +99,7 @@ def latencies_ms(site: Site, count: int, pause_seconds: float = 0.0) -> list[flo
 
 
 def _engine_alone_ms() -> list[float]:
-    """What a container costs here without anything of ours in it, its removal included."""
+    """Times a container with nothing of ours in it, including its removal."""
     image = os.environ.get("TRIGGER_BASE_IMAGE", "python:3.12-slim")
     command = ["docker", "run", "--rm", "--network", "trigger-tasks", image, "true"]
     measured = []
@@ -112,13 +112,13 @@ def _engine_alone_ms() -> list[float]:
 
 
 def trigger_at_once(site: Site, task: str, count: int) -> float:
-    """Commits the runs in one transaction through the ORM's verb; returns the moment after the commit."""
+    """Commits the runs in one transaction with the ORM's verb; returns the moment after the commit."""
     answer = site.run_module("trigger_many", task, str(count))
     return float(answer["committed_at"])
 
 
 def wait_until_completed(site: Site, committed_at: float) -> float:
-    """Seconds until every run is completed."""
+    """Returns the seconds until every run is completed."""
     while unfinished(site):
         time.sleep(0.02)
     return time.monotonic() - committed_at

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.orm_side single|batch|pickup COUNT`: what a Django process measures of its own verbs, as JSON.
+"""`python -m benchmarks.orm_side single|batch|pickup COUNT`: prints a Django process's timings of its verbs, as JSON.
 
-A process of its own: each site has another database, and Django knows one.
+Runs as a separate process: each site has another database, and Django knows only one.
 """
 
 import json
@@ -25,7 +25,7 @@ def payload_of(number: int) -> dict[str, object]:
 
 
 def single(count: int) -> list[float]:
-    """Milliseconds of each `trigger()`, committed."""
+    """Returns the milliseconds of each `trigger()`, committed."""
     from apps.runs.lifecycle import trigger
 
     measured = []
@@ -37,7 +37,7 @@ def single(count: int) -> list[float]:
 
 
 def batch(count: int) -> list[float]:
-    """Seconds of each batch of a thousand, committed."""
+    """Returns the seconds of each batch of a thousand, committed."""
     from apps.runs.lifecycle import trigger_batch
 
     measured = []
@@ -50,9 +50,9 @@ def batch(count: int) -> list[float]:
 
 
 def pickup(count: int) -> list[float]:
-    """Milliseconds from each trigger's commit to its claim, by the database's clock.
+    """Returns the milliseconds from each trigger's commit to its claim, by the database's clock.
 
-    The moment of the commit is asked for right after it, so it is late by one round trip on a local socket.
+    The time of the commit is read right after it, so it is late by one round trip on a local socket.
     """
     from django.db import connection
 
@@ -60,7 +60,7 @@ def pickup(count: int) -> list[float]:
 
     measured = []
     for _ in range(count + WARM_UP):
-        time.sleep(random.uniform(*PAUSE_SECONDS))  # a random phase against whatever polls
+        time.sleep(random.uniform(*PAUSE_SECONDS))  # a random phase relative to anything that polls
         run = trigger("noop")
         with connection.cursor() as cursor:
             cursor.execute("SELECT clock_timestamp()")
@@ -70,7 +70,7 @@ def pickup(count: int) -> list[float]:
 
 
 def _claimed_at(run_id: UUID) -> datetime:
-    """When its first attempt was claimed; returns when the run is completed, so that the site is idle again."""
+    """Returns when its first attempt was claimed; waits until the run is completed, so that the site is idle again."""
     from apps.runs.models import Attempt, Run
 
     deadline = time.monotonic() + WAIT_SECONDS

@@ -1,4 +1,4 @@
-"""How long a run waits on an idle site until a worker has it: from the commit of its trigger to its claim."""
+"""Measures how long a run waits for a worker on an idle site: from the commit of its trigger to its claim."""
 
 from benchmarks.measures import Row, surroundings
 from benchmarks.site import Site, percentile
@@ -7,7 +7,7 @@ RUNS = 300
 
 
 def pickup(site: Site) -> list[Row]:
-    """One run at a time, each at a random moment after the one before has completed."""
+    """Measures one run at a time, each at a random moment after the previous one has completed."""
     site.client.trigger("noop").wait(60)
     measured = site.run_module("orm_side", "pickup", str(RUNS))
     around = f"{RUNS} runs, one at a time, 20 to 60 ms apart, ORM trigger(), one worker; {surroundings(site)}"

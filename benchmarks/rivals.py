@@ -1,7 +1,7 @@
-"""The end-to-end figures beside those of other task queues, measured in the same run on the same machine.
+"""Compares the end-to-end figures with those of other task queues, measured in the same run on the same machine.
 
-The others are driven by a prepared copy of the side-by-side bench, which has an environment of its own for each; how it
-measures them stands in its README. Each of them runs tasks inside its worker's process.
+The others are driven by a prepared copy of the side-by-side bench, with a separate environment for each; its README
+says how it measures. All of them run tasks inside the worker's process.
 """
 
 import json
@@ -20,13 +20,13 @@ from benchmarks.measures import Row
 SYSTEMS = ("pgqueuer", "oban", "chancy", "dbos", "procrastinate", "djtasks", "absurd", "awa", "dramatiqpg", "djangoq")
 OURS = ("engine", "burst", "burst_warm", "pickup")
 ARGUMENTS = ("--only", "W2,W3", "--sync", "on", "--p1", "--forget", "--reps", "3", "--w3n", "99")
-"""The drain and the pick-up, each three times, committed durably, by one process, without results of earlier runs."""
+"""Drain and pick-up, each three times, committed durably, by one process, without results of earlier runs."""
 PORT = 55432
 SYSTEM_SECONDS = 600.0
 
 
 def rivals(folder: Path, measure: Callable[[str], list[Row]]) -> list[Row]:
-    """Ours first, then each system that is set up in the folder; `measure` takes the name of one of ours."""
+    """Measures ours first, then each system set up in the folder; `measure` takes the name of one of ours."""
     ready = [name for name in SYSTEMS if _python(folder, name).exists()]
     if not ready:
         raise RuntimeError(f"no system is set up in {folder}: run its setup_envs.sh")
@@ -38,20 +38,20 @@ def rivals(folder: Path, measure: Callable[[str], list[Row]]) -> list[Row]:
 
 
 def _system(folder: Path, name: str) -> list[Row]:
-    """A no-op drain by one worker process, and the time until a task runs on an idle system."""
+    """Measures a no-op drain by one worker process, and the time until a task runs on an idle system."""
     path = folder / "results" / f"{name}.json"
     path.unlink(missing_ok=True)
     code = _run_bench(folder, name)
     rows = _rows(name, json.loads(path.read_text())) if path.exists() else []
     if code or not rows:
         rows.append(
-            Row(name, float("nan"), "", "", f"could not be measured whole: see results/{name}.log of the bench")
+            Row(name, float("nan"), "", "", f"could not be measured completely: see results/{name}.log of the bench")
         )
     return rows
 
 
 def _run_bench(folder: Path, name: str) -> int:
-    """Its exit code; nothing of it is left running. It has a session of its own, and so has each of its workers."""
+    """Returns its exit code; leaves nothing running. It has its own session, and so does each of its workers."""
     environment = {**os.environ, "BENCH_NICE": "0", "BENCH_PG_PORT": str(PORT)}
     with (folder / "results" / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
@@ -91,7 +91,7 @@ def _rows(name: str, result: dict[str, Any]) -> list[Row]:
 
 @contextmanager
 def _server(folder: Path) -> Iterator[None]:
-    """The bench's own Postgres; one that runs already is left running."""
+    """Starts the bench's own Postgres; one that is already running is left alone."""
     if _answers():
         yield
         return

@@ -1,4 +1,4 @@
-"""How long a newcomer waits: a clean clone, `make run`, the first run completed. Package caches stay warm."""
+"""Measures how long a newcomer waits: clean clone, `make run`, first run completed. Package caches stay warm."""
 
 import json
 import os
@@ -19,7 +19,7 @@ STOP_SECONDS = 60.0
 
 
 def make_run() -> list[Row]:
-    """Clones the committed state, types `make run` twice and times both until the example has completed."""
+    """Clones the committed state, starts `make run` twice and times both until the example has completed."""
     folder = Path(tempfile.mkdtemp(prefix="trigger-clone-"))
     try:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder / "clone")], check=True)
@@ -35,7 +35,7 @@ def make_run() -> list[Row]:
 
 
 def _time_start(clone: Path, log_path: Path) -> tuple[float, float]:
-    """Seconds until the site is ready, and until a triggered example has completed."""
+    """Returns the seconds until the site is ready, and until a triggered example has completed."""
     hidden = ("TRIGGER_", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     arguments = f"--port {free_port()} --no-browser"

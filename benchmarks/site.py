@@ -1,4 +1,4 @@
-"""A site of its own for a measurement: `manage.py dev` on an empty folder and a free port, with benchmark tasks."""
+"""Starts a site for a measurement: `manage.py dev` on an empty folder and a free port, with benchmark tasks."""
 
 import json
 import os
@@ -26,7 +26,7 @@ STOP_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A running site: its client, its processes by role and what `var/dev.json` says of it."""
+    """A running site: its client, its processes by role and the contents of its `var/dev.json`."""
 
     client: Client
     info: dict[str, Any]
@@ -39,7 +39,7 @@ class Site:
             raise RuntimeError(f"{folder} could not be deployed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
     def run_module(self, module: str, *arguments: str) -> Any:
-        """What `python -m benchmarks.<module>` printed as JSON, with Django set up for this site's database."""
+        """Returns what `python -m benchmarks.<module>` printed as JSON, with Django set up for this site's database."""
         environment = {
             **self.environment,
             "TRIGGER_DATABASE_URL": self.info["database_url"],
@@ -53,7 +53,7 @@ class Site:
         return json.loads(done.stdout)
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """web, coordinator, worker (without what it started), tasks (agents and their children) and postgres."""
+        """Finds web, coordinator, worker (without what it started), tasks (agents and their children) and postgres."""
         pids: dict[str, int] = self.info["pids"]
         found = {role: [psutil.Process(pids[role])] for role in ("web", "coordinator", "worker")}
         found["tasks"] = found["worker"][0].children(recursive=True)
@@ -61,7 +61,7 @@ class Site:
         return found
 
     def cpu_seconds(self) -> dict[str, float]:
-        """CPU time by role since the processes began, with their reaped children."""
+        """Returns CPU time by role since the processes began, with their reaped children."""
         return {role: cpu_seconds_of(each) for role, each in self.processes().items()}
 
 
@@ -96,13 +96,13 @@ def free_port() -> int:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which this share of the values lies (nearest rank)."""
+    """Returns the value below which this share of the values falls (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def postgres_processes(database_url: str) -> list[psutil.Process]:
-    """The server with all its backends, found by its data directory."""
+    """Finds the server and all its backends by its data directory."""
     with psycopg.connect(database_url) as database:
         row = database.execute("SHOW data_directory").fetchone()
     assert row is not None
@@ -112,7 +112,7 @@ def postgres_processes(database_url: str) -> list[psutil.Process]:
 
 
 def cpu_seconds_of(processes: Iterable[psutil.Process]) -> float:
-    """CPU time that they and their reaped children have used."""
+    """Sums the CPU time that they and their reaped children have used."""
     return sum(_cpu_seconds(process) for process in processes)
 
 

@@ -1,6 +1,6 @@
-"""Slow clients as a process of their own: `python -m benchmarks.slow_clients PORT COUNT` drips headers until it ends.
+"""Slow clients as a separate process: `python -m benchmarks.slow_clients PORT COUNT` drips headers until it ends.
 
-They come from several addresses, as each may have so many connections only, and open again what the server has closed.
+They use several addresses, because each may have only so many connections, and reopen those the server closes.
 """
 
 import socket

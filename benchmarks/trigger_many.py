@@ -1,7 +1,7 @@
 """`python -m benchmarks.trigger_many TASK COUNT [JSON]`: commits the runs in one transaction.
 
-Prints JSON: committed_at (monotonic seconds), last_id. The third argument is what the verb is called with besides the
-task. A process of its own: each site has another database, and Django knows one.
+Prints JSON: committed_at (monotonic seconds), last_id. The third argument holds the verb's arguments besides the task.
+Runs as a separate process: each site has another database, and Django knows only one.
 """
 
 import json

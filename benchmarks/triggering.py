@@ -1,6 +1,6 @@
-"""What triggering costs: over HTTP on one connection and on eight, by the ORM's verb, and a thousand runs at once.
+"""Measures the cost of triggering: over HTTP on one connection and on eight, by ORM, and a thousand runs at once.
 
-The worker's one slot is taken by a run that sleeps, so nothing of what is triggered runs meanwhile.
+The worker's only slot is taken by a sleeping run, so no triggered run starts meanwhile.
 """
 
 import http.client
@@ -39,7 +39,7 @@ def order(order_id: str, quantity: int, is_express: bool = False):
 
 
 def triggering(site: Site) -> list[Row]:
-    """The verbs of a caller, each until its answer: the runs are committed then."""
+    """Times a caller's verbs until their answers, when the runs are committed."""
     _deploy(site)
     with _busy_worker(site):
         alone = _alone_ms(site)
@@ -94,7 +94,7 @@ def _alone_ms(site: Site) -> list[float]:
 
 
 def _together_per_second(site: Site) -> float:
-    """Every connection has its thread here; what a thread raises is raised again."""
+    """Gives every connection a thread; raises again what a thread raises."""
     errors: list[BaseException] = []
 
     def call(first: int) -> None:
@@ -121,7 +121,7 @@ def _together_per_second(site: Site) -> float:
 
 
 def _http_batch_seconds(site: Site) -> list[float]:
-    """From the encoded body to the whole answer."""
+    """Times from the encoded body to the complete answer."""
     items: list[dict[str, Any]] = [{"task": "order", "payload": payload_of(n)} for n in range(BATCH_ITEMS)]
     body = json.dumps({"items": items}).encode()
     caller = Caller(site)
@@ -145,7 +145,7 @@ def _busy_worker(site: Site) -> Iterator[None]:
     try:
         yield
         if run.refresh().state != "running":
-            raise RuntimeError("the run that keeps the worker busy has ended too early")
+            raise RuntimeError("the run that keeps the worker busy ended too early")
     finally:
         run.cancel()
 

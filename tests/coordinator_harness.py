@@ -31,7 +31,10 @@ from trigger_site.coordinator.polls import Dispatcher
 from trigger_site.coordinator.server import _listen
 
 TOKEN = "the-worker-token"
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
+"""More than in production: races are to be decided by who comes first."""
+
 APPLICATION_NAME = "coordinator-harness"
 
 T = TypeVar("T")
@@ -286,9 +289,8 @@ def clock(committed: str) -> Iterator[Clock]:
 
 @contextmanager
 def a_coordinator(
-    url: str, patience_seconds: float = DEADLINE_SECONDS, kinds: Sequence[Kind[Any]] = KINDS
+    url: str, patience_seconds: float = PATIENCE_SECONDS, kinds: Sequence[Kind[Any]] = KINDS
 ) -> Iterator[Coordinator]:
-    """More patient than in production: races are to be decided by who comes first."""
     coordinator = Coordinator(url, patience_seconds, kinds)
     try:
         yield coordinator

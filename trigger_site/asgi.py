@@ -1,8 +1,8 @@
 """The web process's entry: Django answers HTTP, Channels carries the live pages' sockets.
 
-Sockets are accepted from our own origin only and carry the signed-in user; which sockets there are is in
-`apps/live/routing.py`. Around both stand the probes and the answers while the database is away; the server says when
-it starts and stops (lifespan), which is when the watch of the database does.
+Sockets are accepted only from our own origin and carry the signed-in user; `apps/live/routing.py` lists them. Both are
+wrapped by the probes and the answers for when the database is away. The server reports its start and stop (lifespan),
+which start and stop the watch of the database.
 """
 
 import os
@@ -15,7 +15,7 @@ from django.urls import re_path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trigger_site.settings")
 http = get_asgi_application()
 
-# These import models, so they may be imported only when Django is set up.
+# These import models, so they may be imported only after Django is set up.
 from apps.live.routing import websocket_urlpatterns  # noqa: E402
 from trigger_site.edge.away import AnswersWhileAway, no_such_socket  # noqa: E402
 from trigger_site.edge.lifespan import Lifespan  # noqa: E402

@@ -29,7 +29,7 @@ def check_production_has_its_secrets(app_configs: Sequence[Any] | None, **kwargs
         "trigger.E004": (
             "TRIGGER_ALLOWED_HOSTS",
             settings.ALLOWED_HOSTS,
-            "the host names that people use, with commas",
+            "the host names that people use, separated by commas",
         ),
     }
     return [
@@ -46,7 +46,7 @@ def check_secrets_are_long(app_configs: Sequence[Any] | None, **kwargs: Any) -> 
         "trigger.E006": ("TRIGGER_WORKER_TOKEN", settings.TRIGGER_WORKER_TOKEN),
     }
     return [
-        Error(f"{name} has fewer than {SHORTEST_SECRET} characters.", hint="Draw a longer one by lot.", id=check_id)
+        Error(f"{name} has fewer than {SHORTEST_SECRET} characters.", hint="Generate a longer random one.", id=check_id)
         for check_id, (name, value) in secrets.items()
         if value and len(value) < SHORTEST_SECRET
     ]
@@ -66,8 +66,8 @@ def check_databases_are_postgres(app_configs: Sequence[Any] | None, **kwargs: An
     if _database_name(settings.DATABASE_URL) != _database_name(settings.LISTEN_DATABASE_URL):
         found.append(
             Warning(
-                "TRIGGER_LISTEN_DATABASE_URL names another database than TRIGGER_DATABASE_URL.",
-                hint="It must lead to the same database, only without the pooler.",
+                "TRIGGER_LISTEN_DATABASE_URL names a different database than TRIGGER_DATABASE_URL.",
+                hint="It must lead to the same database, but without the pooler.",
                 id="trigger.W001",
             )
         )
@@ -78,14 +78,14 @@ def check_databases_are_postgres(app_configs: Sequence[Any] | None, **kwargs: An
 def check_any_host_is_not_allowed(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     if settings.IS_DEVELOPMENT or "*" not in settings.ALLOWED_HOSTS:
         return []
-    hint = "Name your hosts in TRIGGER_ALLOWED_HOSTS: sockets are accepted from these origins only."
+    hint = "Name your hosts in TRIGGER_ALLOWED_HOSTS: sockets are accepted only from these origins."
     return [Error("TRIGGER_ALLOWED_HOSTS allows any host in production.", hint=hint, id="trigger.E009")]
 
 
 def _secret_key() -> str:
     try:
         return str(settings.SECRET_KEY)
-    except ImproperlyConfigured:  # Django's answer to an empty one, without our hint
+    except ImproperlyConfigured:  # Django's error for an empty one, without our hint
         return ""
 
 

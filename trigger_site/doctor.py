@@ -1,7 +1,7 @@
-"""What `manage.py doctor` looks at: one function per subject, each says what it found and how to mend it.
+"""The checks of `manage.py doctor`: one function per subject; each says what it found and how to fix it.
 
-It reads only, and claims nothing that it did not ask just now; what a worker's probe of its container engine found is
-shown as the worker recorded it.
+It only reads, and claims nothing that it did not ask just now; the result of a worker's probe of its container engine
+is shown as the worker recorded it.
 """
 
 import http.client
@@ -52,7 +52,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """The findings in a fixed order; without a database only what can be said without one."""
+    """Yields the findings in a fixed order; without a database, only those that need none."""
     database = examine_database()
     yield database
     yield examine_coordinator()
@@ -66,7 +66,7 @@ def examine() -> Iterator[Finding]:
 
 
 def examine_database() -> Finding:
-    # A pool would try again for ten seconds and hide the reason.
+    # A pool would retry for ten seconds and hide the reason.
     connection.settings_dict["OPTIONS"].pop("pool", None)
     try:
         with connection.cursor() as cursor:
@@ -81,7 +81,7 @@ def examine_database() -> Finding:
 
 
 def examine_timeouts() -> Finding:
-    """Set by our own connections, or behind a pooler by the role."""
+    """Checks the timeouts, set by our own connections or, behind a pooler, by the role."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting = '0' ORDER BY name",
@@ -93,7 +93,7 @@ def examine_timeouts() -> Finding:
     if not missing:
         return Finding(Level.OK, "timeouts", "no statement, lock or idle transaction lasts for ever")
     commands = "; ".join(f"ALTER ROLE {role} SET {name} = {settings.DATABASE_TIMEOUTS[name]}" for name in missing)
-    text = f"the role {role} has no {', '.join(missing)}, so one held row can hold up everybody"
+    text = f"the role {role} has no {', '.join(missing)}, so one held row can block everybody"
     return Finding(Level.WARN, "timeouts", text, commands)
 
 
@@ -118,7 +118,7 @@ def examine_clock() -> Finding:
     skew = theirs - (before + time.time()) / 2
     text = f"the database's clock is {abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
     if abs(skew) > ALLOWED_SKEW_SECONDS:
-        return Finding(Level.WARN, "clock", text, "Synchronise both (NTP): times in logs will not match.")
+        return Finding(Level.WARN, "clock", text, "Synchronise both (NTP): otherwise times in logs will not match.")
     return Finding(Level.OK, "clock", text)
 
 
@@ -141,13 +141,13 @@ def examine_coordinator() -> Finding:
         return Finding(Level.FAIL, "coordinator", f"{url}/ready answers {status}", "Look at its log.")
     if open_host := next(filter(is_every_network, listening_hosts(parts.port)), ""):
         text = f"{url} is ready, and listens on every network of this machine ({open_host})"
-        mend = "Only the worker token guards it: start it with --host and the address that workers share."
+        mend = "Only the worker token protects it: start it with --host and the address that workers share."
         return Finding(Level.WARN, "coordinator", text, mend)
     return Finding(Level.OK, "coordinator", f"{url} is ready")
 
 
 def listening_hosts(port: int | None) -> list[str]:
-    """Where processes of this machine listen with that port, as far as we may see them."""
+    """Returns where this machine's processes listen on that port, as far as we may see them."""
     try:
         found = psutil.net_connections("tcp")
     except psutil.Error:
@@ -158,7 +158,7 @@ def listening_hosts(port: int | None) -> list[str]:
 
 
 def coordinator_url() -> str:
-    """From the environment; else of the `make run` that is running on this `var/`."""
+    """Returns the address from the environment, otherwise from the `make run` running on this `var/`."""
     if given := os.environ.get("TRIGGER_COORDINATOR_URL"):
         return given.rstrip("/")
     info = settings.VAR_DIR / "dev.json"
@@ -192,6 +192,6 @@ def examine_workers() -> Iterator[Finding]:
 def examine_stuck_runs() -> Finding:
     stuck = Run.objects.filter(state=RunState.RUNNING, lease_end__lt=Now() - ALIVE_FOR).count()
     if stuck:
-        mend = "The coordinator ends such leases within seconds: see that it runs and reaches the database."
+        mend = "The coordinator ends such leases within seconds: check that it runs and reaches the database."
         return Finding(Level.FAIL, "runs", f"{stuck} are running on a lease that ended over a minute ago", mend)
     return Finding(Level.OK, "runs", "none is stuck")

@@ -1,7 +1,7 @@
-"""Reading a task folder for a deploy, in child processes: user code never runs where the database's credentials are.
+"""Reads a task folder for a deploy in child processes: user code never runs where the database's credentials are.
 
-The children get an environment of their own and the very interpreter that a worker would prepare for the folder, so
-what imports here imports there. What is read is the archive that will be deployed: the folder may change meanwhile.
+The children get their own environment and exactly the interpreter that a worker would prepare for the folder, so what
+imports here imports there. They read the archive that will be deployed: the folder may change meanwhile.
 """
 
 import io
@@ -44,14 +44,14 @@ with open(pathlib.Path(sys.argv[1], ".lock"), "w") as lock:
 
 
 class InspectionError(Exception):
-    """The folder could not be read at all; the text ends with what the child said."""
+    """The folder could not be read at all; the text ends with the child's output."""
 
 
 def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
-    """The manifest `{name, tasks, errors, hints}` of the folder in the archive; `name` is the folder's own.
+    """Returns the manifest `{name, tasks, errors, hints}` of the archived folder; `name` is the folder's own.
 
-    Raises InspectionError where the child gives none, or one of more than 32 MB: it was killed, hung, or its
-    requirements cannot be installed.
+    Raises InspectionError if the child returns none, or one over 32 MB: it was killed, hung, or its requirements cannot
+    be installed.
     """
     with tempfile.TemporaryDirectory(prefix="trigger-inspect-") as temporary:
         folder = Path(temporary) / name
@@ -72,7 +72,7 @@ def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
 
 
 def _is_manifest(value: Any) -> bool:
-    """Whether it has the outer form; its tasks are judged where they are registered."""
+    """Whether it has the outer form; its tasks are checked when they are registered."""
     if (
         not isinstance(value, dict)
         or not isinstance(value.get("name"), str)
@@ -89,7 +89,7 @@ def _is_finding(row: Any) -> bool:
 
 
 def _prepare(folder: Path) -> str:
-    """The interpreter with the SDK and the folder's requirements."""
+    """Returns an interpreter with the SDK and the folder's requirements."""
     venvs = settings.VAR_DIR / "venvs"
     venvs.mkdir(parents=True, exist_ok=True)
     paths = [str(settings.BASE_DIR), str(settings.BASE_DIR / "sdk" / "python")]
@@ -112,8 +112,8 @@ def _environment(names: Sequence[str], prefixes: Sequence[str] = ()) -> dict[str
 def _run(
     command: Sequence[str], environment: Mapping[str, str], *, cwd: Path, seconds: float
 ) -> tuple[int | None, str, str]:
-    """Exit code (None: it took too long and was killed), stdout, stderr."""
-    # Files, not pipes: a process that the user's code left behind would hold a pipe open for ever.
+    """Returns exit code (None: it took too long and was killed), stdout, stderr."""
+    # Files, not pipes: a process left behind by the user's code would hold a pipe open for ever.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             command,

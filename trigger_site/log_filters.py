@@ -1,4 +1,4 @@
-"""What the log of a process leaves out: tracebacks of what a peer or the database did."""
+"""Drops tracebacks caused by a peer or the database from the logs."""
 
 import logging
 
@@ -6,7 +6,7 @@ from django.db import InterfaceError, OperationalError
 
 
 class WithoutForeignTracebacks(logging.Filter):
-    """Keeps every line; of refused requests (`django.security`) and of a database that is away without the stack."""
+    """Keeps every line, but without the stack for refused requests (`django.security`) and a database that is away."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

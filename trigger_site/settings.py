@@ -21,7 +21,7 @@ DEBUG = False
 VAR_DIR = Path(env.str("TRIGGER_VAR_DIR", str(BASE_DIR / "var")))
 TRIGGER_HOST = env.str("TRIGGER_HOST", "127.0.0.1")
 TRIGGER_PORT = env.int("TRIGGER_PORT", 8000, validate=validate.Range(0, 65535))
-# How a person calls our programs: from the checkout, in which they are not on the path, or where they are installed.
+# How people call our programs: from a checkout, where they are not on the path, or where they are installed.
 _programs = Path(sys.executable).parent
 IS_IN_CHECKOUT = IS_DEVELOPMENT and _programs.is_relative_to(BASE_DIR)
 TRIGGER_COMMAND = str((_programs / "trigger").relative_to(BASE_DIR)) if IS_IN_CHECKOUT else "trigger"
@@ -29,7 +29,7 @@ PYTHON_COMMAND = str((_programs / "python").relative_to(BASE_DIR)) if IS_IN_CHEC
 
 IS_BEHIND_PROXY = env.bool("TRIGGER_BEHIND_PROXY", False)
 
-# Of each server process. Peers are told apart by the address of their socket, which behind a proxy is the proxy's.
+# Per server process. Peers are identified by their socket's address, which behind a proxy is the proxy's.
 TRIGGER_CONNECTIONS = env.int("TRIGGER_CONNECTIONS", 4000, validate=validate.Range(1, 1_000_000))
 TRIGGER_CONNECTIONS_PER_PEER = env.int(
     "TRIGGER_CONNECTIONS_PER_PEER", 0 if IS_BEHIND_PROXY else 500, validate=validate.Range(0, 1_000_000)
@@ -46,10 +46,10 @@ CSRF_TRUSTED_ORIGINS: list[str] = env.list("TRIGGER_TRUSTED_ORIGINS", [])
 
 DATABASE_URL = env.str("TRIGGER_DATABASE_URL", "") or (development_database_url(VAR_DIR) if IS_DEVELOPMENT else "")
 LISTEN_DATABASE_URL = env.str("TRIGGER_LISTEN_DATABASE_URL", "") or DATABASE_URL
-# A pooler may give each transaction another session, which knows nothing of what was set or prepared.
+# A pooler may give each transaction another session, without what was set or prepared before.
 IS_DATABASE_POOLED = LISTEN_DATABASE_URL != DATABASE_URL
-# Nobody waits for long: not for a row or a table that others hold, not in a transaction that does nothing. Migrations
-# take more time (trigger_site/timeouts.py); behind a pooler the role has to say so (docs/configuration.md).
+# Nobody waits for long: not for a row or table that others hold, not in a transaction that does nothing. Migrations get
+# more time (trigger_site/timeouts.py); behind a pooler the role must set this (docs/configuration.md).
 DATABASE_TIMEOUTS = {
     "statement_timeout": 5_000,
     "lock_timeout": 1_000,
@@ -57,7 +57,7 @@ DATABASE_TIMEOUTS = {
 }
 DATABASE_TIMEOUT_OPTIONS = " ".join(f"-c {name}={value}" for name, value in DATABASE_TIMEOUTS.items())
 _database: dict[str, Any] = {**dj_database_url.parse(DATABASE_URL or "postgres://unset.invalid/trigger")}
-_of_url: dict[str, Any] = _database.get("OPTIONS", {})  # as `?sslmode=require`
+_of_url: dict[str, Any] = _database.get("OPTIONS", {})  # such as `?sslmode=require`
 _timeouts = "" if IS_DATABASE_POOLED else DATABASE_TIMEOUT_OPTIONS
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
@@ -69,11 +69,11 @@ DATABASES: dict[str, dict[str, Any]] = {
                 "min_size": 1,
                 "max_size": env.int("TRIGGER_DATABASE_POOL", 8),
                 "timeout": 10,
-                # The pauses between attempts double until then: the longer, the later it is back after an outage.
+                # The pauses between attempts double up to this: the longer, the later it is back after an outage.
                 "reconnect_timeout": 2,
             },
             "prepare_threshold": None if IS_DATABASE_POOLED else 5,
-            # A server that is gone without a word is noticed in half a minute, not after the system's two hours.
+            # A server that vanished silently is noticed within half a minute, not after the system's two hours.
             "connect_timeout": 3,
             "keepalives_idle": 10,
             "keepalives_interval": 5,
@@ -178,7 +178,7 @@ WHITENOISE_AUTOREFRESH = IS_DEVELOPMENT
 # Payloads of up to 3 MB plus their options and escapes; the API's own limit answers 413 before this one.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
-# A browser takes a cookie of that prefix from this host alone, over TLS alone: a neighbouring host cannot plant one.
+# A browser accepts a cookie with this prefix only from this host, over TLS: a neighbouring host cannot plant one.
 COOKIE_PREFIX = "" if IS_DEVELOPMENT else "__Host-"
 SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
 SESSION_COOKIE_HTTPONLY = True
@@ -190,7 +190,7 @@ CSRF_COOKIE_SECURE = not IS_DEVELOPMENT
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_BEHIND_PROXY else None
-# On where something in front is said to speak TLS: a browser that was told so once comes by no other way for a year.
+# On if a proxy in front is declared to speak TLS: a browser told so once will use nothing else for a year.
 SECURE_HSTS_SECONDS = env.int(
     "TRIGGER_HSTS_SECONDS", 365 * 86400 if IS_BEHIND_PROXY and not IS_DEVELOPMENT else 0, validate=validate.Range(0)
 )
@@ -213,7 +213,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# A one-time sign-in link is a signed token that dies with the next sign-in, or after this many seconds.
+# A one-time sign-in link is a signed token that expires with the next sign-in, or after this many seconds.
 PASSWORD_RESET_TIMEOUT = 12 * 3600
 
 LOGGING = {

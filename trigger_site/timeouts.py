@@ -1,4 +1,4 @@
-"""How long statements of this process may take and wait, where the settings' own bounds do not fit.
+"""Sets how long this process's statements may take and wait if the settings' bounds do not fit.
 
 Set for whole sessions, so never behind a pooler.
 """
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 MIGRATION_TIMEOUTS = {"statement_timeout": 0, "lock_timeout": 30_000, "idle_in_transaction_session_timeout": 0}
-"""Milliseconds. A migration may rewrite a table; what it waits for a lock, everybody else waits behind it."""
+"""Milliseconds. A migration may rewrite a table; while it waits for a lock, everybody else queues behind it."""
 
 
 def lengthen_for_migrations(**kwargs: Any) -> None:
@@ -26,7 +26,7 @@ def restore_after_migrations(**kwargs: Any) -> None:
 
 @contextmanager
 def statement_timeout(seconds: float) -> Iterator[None]:
-    """This thread's connection lets a statement take that long inside the block."""
+    """Lets statements on this thread's connection take that long inside the block."""
     default = settings.DATABASE_TIMEOUTS["statement_timeout"]
     wanted = round(seconds * 1000)
     if wanted == default:

@@ -1,4 +1,4 @@
-"""The one way to prove who one is by password; forms reach it through `django.contrib.auth.authenticate`."""
+"""The only check of passwords at sign-in; forms reach it through `django.contrib.auth.authenticate`."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from apps.access.peers import UNKNOWN, peer_of
 
 
 class PasswordBackend(ModelBackend):
-    """Django's check behind the brake: raises TooManyTries before anything is hashed, SignInBusy uncounted."""
+    """Django's check behind the brake: raises TooManyTries before hashing anything, SignInBusy without counting."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any

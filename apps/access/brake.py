@@ -1,11 +1,11 @@
-"""The brake of signing in by password: how many wrong tries are read before the next ones have to wait.
+"""The brake on password sign-in: how many wrong tries are read before the next ones must wait.
 
-Three counts, each in a row of its own, shared by all web processes: of the account and peer together, of the peer, and
-of the account. A try is counted before its password is hashed and given back when it was right, so that a burst of
-simultaneous tries gets no further than the same tries one by one.
+Three counts, each in its own row, shared by all web processes: of account and peer together, of the peer, and of the
+account. A try is counted before its password is hashed and uncounted if it was right, so that a burst of simultaneous
+tries gets no further than the same tries one by one.
 
-Nobody can keep the owner of an account out: waits are short, an account that signed in from a peer lately is counted
-for this peer alone, and one-time links (`sign_in.py`) do not pass here.
+Nobody can lock an account's owner out: waits are short, an account that recently signed in from a peer is counted only
+for the pair, and one-time links (`sign_in.py`) bypass the brake.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ from apps.access.models import Brake
 from apps.access.permissions import Actor
 
 QUIET = timedelta(hours=1)
-"""After so long without a failure a count begins anew."""
+"""After this long without a failure a count starts over."""
 
 KNOWN_FOR = timedelta(days=30)
 KEPT_FOR = timedelta(days=1)
-"""How long a row is kept after its last use, where nothing else is to be remembered in it."""
+"""How long a row is kept after its last use if nothing else in it needs remembering."""
 
 FORGOTTEN_AT_ONCE = 20
-"""Idle rows that each failure removes: more than it makes, so that the table cannot grow for long."""
+"""Idle rows removed by each failure: more than it creates, so that the table cannot grow for long."""
 
 ENTRIES_PER_HOUR = 200
-"""Audit entries and log lines of refused sign-ins; what is beyond is counted and told in the next entry."""
+"""Audit entries and log lines of refused sign-ins; any beyond are counted and reported in the next entry."""
 
 UNKNOWN_ACCOUNT = "unknown account"
 SUBJECT_MAX_LENGTH = 128
@@ -66,7 +66,7 @@ ACCOUNT_LIMIT = Limit(free_count=100, first=timedelta(seconds=5), longest=timede
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """What a try is counted for. Spellings of one name that look alike are one account."""
+    """What a try is counted against. Lookalike spellings of a name are one account."""
 
     account: str
     peer: str
@@ -90,16 +90,16 @@ class Subjects:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """A try that was counted, and in which rows."""
+    """A counted try and the rows it was counted in."""
 
     subjects: Subjects
     counted: frozenset[str]
 
 
 def take_try(subjects: Subjects) -> Try:
-    """Counts a try as if it failed; raises TooManyTries, uncounted, where one of the counts has to wait.
+    """Counts a try as if it failed; raises TooManyTries, without counting, if one of the counts must wait.
 
-    Refused tries write no row of their own: they are counted in those that refused them.
+    Refused tries write no rows of their own: they are counted in the rows that refused them.
     """
     _refuse_blocked(subjects)
     with transaction.atomic():
@@ -119,15 +119,15 @@ def take_try(subjects: Subjects) -> Try:
 
 
 def give_back(one: Try) -> None:
-    """Undoes `take_try` where the password was never read."""
+    """Undoes `take_try` if the password was never read."""
     with transaction.atomic():
         _give_back(_locked(one.counted).values(), one.subjects.limits)
 
 
 def note_success(one: Try) -> None:
-    """Forgets the failures of this account from this peer, and gives the try back to the other counts.
+    """Forgets this account's failures from this peer, and takes the try back from the other counts.
 
-    The peer's count goes on: who owns one account could else clear it between guesses at another.
+    The peer's count remains: otherwise the owner of one account could clear it between guesses at another.
     """
     with transaction.atomic():
         rows = _locked(one.counted)
@@ -139,7 +139,7 @@ def note_success(one: Try) -> None:
 
 
 def note_failure(one: Try, username: str) -> None:
-    """Leaves an audit entry and a log line of a wrong password, with the lock that it brought."""
+    """Records a wrong password, and the wait it caused, in the audit trail and the log."""
     with transaction.atomic():
         rows = _locked(one.counted)
         refused_count = sum(row.refused_count for row in rows.values())
@@ -157,7 +157,7 @@ def note_failure(one: Try, username: str) -> None:
         _leave_entry("sign_in.lock" if blocks else "sign_in.refuse", username, details)
         _forget_idle()
     except OperationalError as error:
-        # The count of entries is one row for all: whoever holds it must not keep anybody's answer.
+        # The count of entries is one row for all: a lock on it must not delay anyone's answer.
         logger.warning("sign_in.entry_lost peer=%s: %s", one.subjects.peer, str(error).strip())
 
 
@@ -179,12 +179,12 @@ def _leave_entry(action: str, username: str, details: dict[str, Any]) -> None:
 
 
 def _is_account(username: str) -> bool:
-    """Other names are not written down: some are passwords."""
+    """Whether the name is an account. Other names are not recorded: some are passwords."""
     return User.objects.filter(username=username).exists()
 
 
 def _refuse_blocked(subjects: Subjects) -> None:
-    """The cheap way out, without a lock: one read and one count for as long as a brake holds."""
+    """Refuses cheaply, without a lock: one read and one count while a brake holds."""
     rows = {row.subject: row for row in Brake.objects.filter(subject__in=subjects.limits).annotate(now=Now())}
     if not rows:
         return
@@ -211,9 +211,9 @@ def _is_known(pair: Brake, now: datetime) -> bool:
 
 
 def _locked(keys: Iterable[str]) -> dict[str, Brake]:
-    """The rows, made where they are missing, locked in one order; `touched_at` is the database's time."""
+    """Returns the rows, created if missing, locked in a fixed order; `touched_at` is the database's time."""
     order = sorted(keys)
-    # The time of the statement, not of the transaction: who waited for the lock sees what was written meanwhile.
+    # The statement's time, not the transaction's: after a wait for the lock, it sees what was written meanwhile.
     fresh = [Brake(subject=key, touched_at=Now()) for key in order]
     Brake.objects.bulk_create(fresh, update_conflicts=True, update_fields=["touched_at"], unique_fields=["subject"])
     return {row.subject: row for row in Brake.objects.filter(subject__in=order)}
@@ -233,7 +233,7 @@ def _give_back(rows: Iterable[Brake], limits: dict[str, Limit]) -> None:
 def _forget_idle() -> None:
     idle = Brake.objects.filter(Q(known_until=None) | Q(known_until__lt=Now()), touched_at__lt=Now() - KEPT_FOR)
     with transaction.atomic():
-        # Skipping what others lock keeps clear of deadlocks: they lock in another order.
+        # Skipping locked rows avoids deadlocks: other transactions lock in another order.
         rows = idle.select_for_update(skip_locked=True).order_by("touched_at")
         keys: Sequence[str] = list(rows.values_list("subject", flat=True)[:FORGOTTEN_AT_ONCE])
         Brake.objects.filter(subject__in=keys).delete()
@@ -245,6 +245,6 @@ def _key(kind: str, *parts: str) -> str:
 
 
 def words_of(seconds: int) -> str:
-    """`1 second`, `45 seconds`, `15 minutes`: whole minutes from two on, rounded up."""
+    """Returns `1 second`, `45 seconds`, `15 minutes`: whole minutes from two up, rounded up."""
     count, unit = (seconds, "second") if seconds < 120 else (ceil(seconds / 60), "minute")
     return f"{count} {unit}" + ("" if count == 1 else "s")

@@ -1,10 +1,10 @@
-"""What `access` refuses, as named errors with their HTTP status. `apps.http.errors` has those of all other apps."""
+"""The refusals of `access` as named errors with their HTTP status. `apps.http.errors` has the other apps' errors."""
 
 from typing import ClassVar
 
 
 class AccessError(Exception):
-    """Base of the refusals; the text says what is missing and never what a secret looks like."""
+    """Base of the refusals; the text says what is missing and never reveals a secret's form."""
 
     title: ClassVar[str] = "Refused"
     status: ClassVar[int]
@@ -16,21 +16,21 @@ class AccessError(Exception):
 
 
 class KeyRefused(AccessError):
-    """No API key was sent, or one that is unknown, expired or revoked."""
+    """The API key is missing, unknown, expired or revoked."""
 
-    title = "A valid API key is needed"
+    title = "A valid API key is required"
     status = 401
 
 
 class NotAllowed(AccessError):
-    """The actor's role does not carry the action."""
+    """The actor's role does not allow the action."""
 
     title = "Not allowed"
     status = 403
 
 
 class TooManyTries(AccessError):
-    """Too much that was wrong came lately; the next try is read `retry_after_seconds` from now."""
+    """Too many recent tries were wrong; the next one is read in `retry_after_seconds`."""
 
     title = "Too many wrong tries"
     status = 429
@@ -41,7 +41,7 @@ class TooManyTries(AccessError):
 
 
 class SignInBusy(AccessError):
-    """More passwords are being checked than this process takes on at once; nothing was counted."""
+    """This process is already checking as many passwords as it may; nothing was counted."""
 
     title = "Too many sign-ins at once"
     status = 503

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 
 class SignInForm(AuthenticationForm):
-    """Django's own check with the words of this product; a wrong name and a wrong password get the same answer."""
+    """Django's own check with this product's wording; a wrong name and a wrong password get the same answer."""
 
     error_messages = {
         "invalid_login": "That user name and password do not match.",
@@ -25,7 +25,7 @@ class SignInForm(AuthenticationForm):
 
 
 class PasswordForm(AdminPasswordChangeForm):
-    """Django's own, with the old password behind the brake: who found an open session must not guess it here."""
+    """Django's own, with a brake on the old password: it must not be guessed from a session left open."""
 
     def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Permission at the door of a page: `@requires(Action…)` asks `permissions.require` once, before the view runs."""
+"""Guards pages: `@requires(Action…)` asks `permissions.require` once, before the view runs."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,7 +15,7 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def requires(action: str) -> Callable[[View[P]], View[P]]:
-    """Answers 403 with the reason where the signed-in user's roles do not carry the action."""
+    """Answers 403 with the reason if the signed-in user's roles do not allow the action."""
 
     def guard(view: View[P]) -> View[P]:
         @wraps(view)
@@ -32,7 +32,7 @@ def requires(action: str) -> Callable[[View[P]], View[P]]:
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """Whom the request speaks for: over the API its key, else the signed-in user; read once per request."""
+    """Returns who makes the request: its key for the API, otherwise the signed-in user; read once per request."""
     actor = getattr(request, "auth", None) or getattr(request, "_trigger_actor", None)
     if not isinstance(actor, Actor):
         actor = Actor.of_user(request.user)

@@ -1,7 +1,7 @@
-"""Password hashing, bounded: a hash costs most of a second of a processor, which everybody else has to do without.
+"""Bounds password hashing: a hash takes most of a second of CPU time, which everybody else loses.
 
-At most `SLOT_COUNT` hashes are computed at once in a process, each outside the event loop, in the thread of its
-request; some wait for their turn without a database connection, the rest are refused at once.
+A process computes at most `SLOT_COUNT` hashes at once, each outside the event loop, in its request's thread. Some more
+wait for their turn without a database connection; the rest are refused at once.
 """
 
 import os
@@ -17,7 +17,7 @@ from apps.access.errors import SignInBusy
 SLOT_COUNT = min(2, max(1, (os.cpu_count() or 1) - 1))
 WAITERS_LIMIT = 10
 WAIT_SECONDS = 8.0
-"""Less than a transaction may idle (`idle_in_transaction_session_timeout`): the administration saves users in one."""
+"""Less than a transaction may idle (`idle_in_transaction_session_timeout`): the admin saves users in one."""
 
 _slots = threading.BoundedSemaphore(SLOT_COUNT)
 _waiters = threading.BoundedSemaphore(WAITERS_LIMIT)
@@ -25,7 +25,7 @@ _held = threading.local()
 
 
 class BoundedPBKDF2PasswordHasher(PBKDF2PasswordHasher):
-    """Django's own, one after the other: every door that hashes passes here, the administration's included."""
+    """Django's own, bounded: everything that hashes passes through here, the admin included."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         with hashing_slot():
@@ -34,10 +34,10 @@ class BoundedPBKDF2PasswordHasher(PBKDF2PasswordHasher):
 
 @contextmanager
 def hashing_slot() -> Iterator[None]:
-    """The right to hash in this thread; raises SignInBusy. Entered again inside itself it asks for nothing more.
+    """Grants this thread the right to hash; raises SignInBusy. Nested use takes no further slot.
 
-    A connection that this thread holds outside a transaction goes back to the pool first: those who wait here would
-    else keep the pages from the database.
+    A connection that this thread holds outside a transaction is first returned to the pool: otherwise waiting threads
+    would keep the pages from the database.
     """
     if getattr(_held, "is_held", False):
         yield
@@ -57,10 +57,10 @@ def _wait_for_slot() -> None:
     if _slots.acquire(blocking=False):
         return
     if not _waiters.acquire(blocking=False):
-        raise SignInBusy("Too many people sign in at this moment. Try again in a few seconds.")
+        raise SignInBusy("Too many people are signing in right now. Try again in a few seconds.")
     try:
         is_ours = _slots.acquire(timeout=WAIT_SECONDS)
     finally:
         _waiters.release()
     if not is_ours:
-        raise SignInBusy("Too many people sign in at this moment. Try again in a few seconds.")
+        raise SignInBusy("Too many people are signing in right now. Try again in a few seconds.")

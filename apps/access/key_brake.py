@@ -1,8 +1,8 @@
-"""The brake of wrong API keys: how many of them one peer may send before the next is not looked up.
+"""The brake on wrong API keys: how many one peer may send before the next is not looked up.
 
 A key has 256 random bits, so this guards no secret: it keeps a peer that guesses, or repeats a dead key for ever, from
-costing everybody else a query each time. It is in this process's memory, is bounded there, and writes no row; a key
-that was right a short while ago passes, whatever else came from its peer.
+costing everybody else a query each time. It is kept in this process's memory, bounded, and writes no row; a key that
+was right a short while ago passes, whatever else its peer sent.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ BURST = 60
 PER_SECOND = 1.0
 GOOD_SECONDS = 3600.0
 TOLD_SECONDS = 300.0
-"""How long the log is silent about a peer after a line about it."""
+"""How long the log is silent about a peer after mentioning it."""
 
 PEERS_LIMIT = 10_000
-"""Peers and good keys that are remembered; the ones unused for the longest are forgotten first."""
+"""How many peers and good keys are remembered; the least recently used are forgotten first."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class KeyBrake:
-    """Wrong keys by peer (a leaky bucket: what is in it, and when) and good ones by hash; safe between threads.
+    """Wrong keys by peer (a leaky bucket: its level, and when) and good keys by hash; thread-safe.
 
-    Times are seconds of one monotonic clock.
+    Times are seconds on one monotonic clock.
     """
 
     levels: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
@@ -46,7 +46,7 @@ class KeyBrake:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wait_seconds(self, peer: str, digest: bytes, now: float) -> float:
-        """0 where the key may be looked up."""
+        """Returns 0 if the key may be looked up."""
         with self.lock:
             if self.good.get(digest, 0.0) > now:
                 return 0.0
@@ -57,7 +57,7 @@ class KeyBrake:
             _remember(self.good, digest, now + GOOD_SECONDS)
 
     def note_wrong(self, peer: str, digest: bytes, now: float) -> bool:
-        """Whether the peer has to wait from now on, and the log was not told so lately."""
+        """Returns whether the peer must now wait and the log has not said so recently."""
         with self.lock:
             self.good.pop(digest, None)
             level = min(self._level(peer, now) + 1, float(BURST))
@@ -79,7 +79,7 @@ class KeyBrake:
 
 
 def find_key_of_peer(text: str, peer: str) -> ApiKey:
-    """As `find_key`; raises TooManyTries, without a query, where the peer sent too many wrong keys of late."""
+    """Like `find_key`; raises TooManyTries, without a query, if the peer recently sent too many wrong keys."""
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
     now = time.monotonic()
     if wait := key_brake.wait_seconds(peer, digest, now):

@@ -1,6 +1,6 @@
-"""API keys: made, found, revoked. The text is shown once, at its creation; the database holds its SHA-256.
+"""Creates, finds and revokes API keys. A key's text is shown once, at creation; the database holds its SHA-256.
 
-A text is `tr_<prefix>_<secret>`: the prefix finds the row, the secret is 32 random bytes, so a fast hash is enough.
+The text is `tr_<prefix>_<secret>`: the prefix finds the row; the secret is 32 random bytes, so a fast hash suffices.
 """
 
 import base64
@@ -27,7 +27,7 @@ SECRET_BYTES = 32
 
 NOTE_PAUSE_SECONDS = 10.0
 _unnoted_until: dict[int, float] = {}
-"""By key: until when its use is not noted, because that failed. No more entries than there are keys."""
+"""By key: until when its use is not noted, because noting it failed. At most one entry per key."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ FIND_KEY = (Path(__file__).parent / "sql" / "find_key.sql").read_text(encoding="
 def create_key(
     *, name: str, role: str, user: User | None = None, expires_in: timedelta | None = None, actor: Actor | None = None
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, which cannot be had again. `actor` is who made it; without one, the console."""
+    """Creates a key; returns it and its text, which cannot be recovered. `actor` is its creator, else the console."""
     prefix = _random_letters(PREFIX_BYTES)
     text = f"{SCHEME}_{prefix}_{_random_letters(SECRET_BYTES)}"
     with transaction.atomic():
@@ -54,7 +54,7 @@ def create_key(
 
 
 def find_key(text: str) -> ApiKey:
-    """The living key of that text; raises KeyRefused. Notes its use, at most once a minute."""
+    """Returns the valid key with that text; raises KeyRefused. Notes its use at most once a minute."""
     scheme, _, rest = text.partition("_")
     prefix = rest.partition("_")[0]
     rows = ApiKey.objects.raw(FIND_KEY, {"prefix": prefix}) if scheme == SCHEME and prefix.isalnum() else ()
@@ -74,7 +74,7 @@ def find_key(text: str) -> ApiKey:
 
 
 def _note_use(key: ApiKey) -> None:
-    """Where somebody holds the key's row, or its table, the note is left out: no call waits for it, and none fails."""
+    """Skips the note if the key's row or table is held: no call waits for it or fails because of it."""
     if _unnoted_until.get(key.pk, 0.0) > time.monotonic():
         return
     try:
@@ -87,7 +87,7 @@ def _note_use(key: ApiKey) -> None:
 
 
 def revoke_key(key: ApiKey, *, actor: Actor) -> bool:
-    """Ends the key at once; False where it was revoked before."""
+    """Ends the key at once; returns False if it was already revoked."""
     with transaction.atomic():
         is_revoked = bool(ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=Now()))
         if is_revoked:

@@ -1,4 +1,4 @@
-"""Answers for whoever has to wait before a password of theirs is read, on pages other than the sign-in's own."""
+"""Answers, on pages other than sign-in, those who must wait before their password is read."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -8,7 +8,7 @@ from apps.access.errors import SignInBusy, TooManyTries
 
 
 class WaitingAnswers(MiddlewareMixin):
-    """429 or 503 with `Retry-After` in place of a broken page; the administration changes passwords too."""
+    """Answers 429 or 503 with `Retry-After` instead of a broken page; the admin changes passwords too."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, TooManyTries | SignInBusy):

@@ -1,4 +1,4 @@
-"""API keys, the audit trail, the brakes of signing in. Users are Django's own; their roles are its groups.
+"""API keys, the audit trail, the brakes on signing in. Users are Django's own; their roles are its groups.
 
 What the roles may do is in `permissions.py`.
 """
@@ -47,7 +47,7 @@ class AuditEntry(models.Model):
 
 
 class Brake(models.Model):
-    """Counts what failed lately from or for one subject, and until when its next try is refused (see `brake.py`).
+    """Counts one subject's recent failures, and until when its next try is refused (see `brake.py`).
 
     `subject` is a hash: names that people typed, passwords in the wrong field among them, are not kept.
     """

@@ -1,4 +1,4 @@
-"""Who is at the other end of a request, as far as the network says."""
+"""Tells who is at the other end of a request, as far as the network shows."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -7,14 +7,14 @@ from django.http import HttpRequest
 
 UNKNOWN = "unknown"
 IPV6_PREFIX_BITS = 64
-"""What one customer of a provider has to itself; counting single addresses of it would count nothing."""
+"""The network of a provider's single customer; counting single addresses within it would be useless."""
 
 
 def peer_of(request: HttpRequest) -> str:
-    """The peer's IPv4 address or IPv6 network, `unknown` where there is none (a unix socket).
+    """Returns the peer's IPv4 address or IPv6 network, `unknown` if there is none (a unix socket).
 
-    Behind a proxy the last address of `X-Forwarded-For` counts, the one that the proxy itself saw: what stands before
-    it the client may have written. Without TRIGGER_BEHIND_PROXY the header is not read at all.
+    Behind a proxy the last address in `X-Forwarded-For` counts, the one the proxy itself saw: the client may have
+    made up the others. Without TRIGGER_BEHIND_PROXY the header is not read at all.
     """
     text = str(request.META.get("REMOTE_ADDR", ""))
     if settings.IS_BEHIND_PROXY:
@@ -31,7 +31,7 @@ def peer_of(request: HttpRequest) -> str:
 
 
 def _without_port(text: str) -> str:
-    """Some proxies write `192.0.2.1:443` and `[2001:db8::1]:443`."""
+    """Strips the port: some proxies write `192.0.2.1:443` and `[2001:db8::1]:443`."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0] if text.count(":") == 1 else text

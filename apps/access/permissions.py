@@ -1,4 +1,4 @@
-"""Who may do what: one table, one function. What the table does not name is refused.
+"""Says who may do what: one table, one function. Anything not in the table is refused.
 
 Views and API handlers ask `require` once, with the actor of their request; verbs below them do not ask again.
 """
@@ -15,7 +15,7 @@ Role = ApiKey.Role
 
 
 class Action(StrEnum):
-    """What a role can carry; the words are those of the audit trail."""
+    """What a role can allow; the audit trail uses the same words."""
 
     TASKS_READ = "tasks.read"
     TASKS_CHANGE = "tasks.change"
@@ -59,14 +59,14 @@ ALLOWED_ROLES: dict[str, frozenset[Role]] = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: `name` is what the audit trail keeps."""
+    """Who is acting; the audit trail keeps `name`."""
 
     name: str
     roles: frozenset[Role]
 
     @classmethod
     def of_user(cls, user: User | AbstractBaseUser | AnonymousUser) -> "Actor":
-        """The roles are the user's groups of those names; a superuser is an admin, an inactive user is nobody."""
+        """The roles are the user's groups with those names; a superuser is an admin, an inactive user has no role."""
         if not isinstance(user, User) or not user.is_active:
             return cls(name=str(user) or "anonymous", roles=frozenset())
         if user.is_superuser:
@@ -80,7 +80,7 @@ class Actor:
 
     @classmethod
     def of_console(cls, command: str) -> "Actor":
-        """Somebody with a shell on a machine that holds the database's credentials: nothing is kept from them."""
+        """Someone with a shell on a machine that has the database's credentials: nothing is barred to them."""
         return cls(name=f"console: {command}", roles=frozenset({Role.ADMIN}))
 
 
@@ -89,9 +89,9 @@ def is_allowed(actor: Actor, action: str) -> bool:
 
 
 def require(actor: Actor, action: str) -> None:
-    """Returns where a role of the actor carries the action; raises NotAllowed, naming who could."""
+    """Returns if one of the actor's roles allows the action; otherwise raises NotAllowed, naming the roles that do."""
     if is_allowed(actor, action):
         return
     able = sorted(ALLOWED_ROLES.get(action, frozenset()))
-    who = f"It needs the role {' or '.join(able)}." if able else "Nobody may."
+    who = f"It requires the role {' or '.join(able)}." if able else "No role may."
     raise NotAllowed(f"{actor.name} may not do {str(action)!r}. {who}")

@@ -1,4 +1,4 @@
-"""Signed-in sessions, for what outlives the request that it came with: a socket has to end when its session does."""
+"""Tracks signed-in sessions for what outlives its request: a socket must end when its session does."""
 
 from collections.abc import Collection
 
@@ -12,14 +12,14 @@ from django.utils.crypto import constant_time_compare
 from apps.access.permissions import Actor
 
 SESSIONS_CHANNEL = "trigger_sessions"
-"""Notified when sessions ended; without a payload, because whoever hears it asks again about its own."""
+"""Notified when sessions end; without a payload, because each listener checks its own sessions again."""
 
 
 def standing_sessions(session_keys: Collection[str]) -> dict[str, Actor]:
-    """Who is signed in by each session; those that are missing have ended.
+    """Returns who is signed in by each session; missing sessions have ended.
 
-    Ended by signing out, by time, by another password, or because the user is gone or inactive. Three queries, however
-    many keys there are.
+    A session ends by sign-out, expiry or a password change, or because its user is gone or inactive. Takes three
+    queries, however many keys there are.
     """
     rows = Session.objects.filter(session_key__in=session_keys, expire_date__gt=Now())
     contents = {row.session_key: row.get_decoded() for row in rows}
@@ -36,7 +36,7 @@ def standing_sessions(session_keys: Collection[str]) -> dict[str, Actor]:
 
 
 def announce_ended() -> None:
-    """Tells all web processes that a session ended, when the transaction does; those that miss it ask by themselves."""
+    """Tells all web processes, on commit, that a session ended; processes that miss it find out by polling."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, '')", [SESSIONS_CHANNEL])
 

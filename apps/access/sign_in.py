@@ -1,4 +1,4 @@
-"""Signing in: one-time links (signed tokens that die with the user's next sign-in, or with time), and the session."""
+"""Signs users in: one-time links (signed tokens that expire with the user's next sign-in, or in time) and sessions."""
 
 import logging
 
@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 class SignInTokens(PasswordResetTokenGenerator):
-    """Their own salt keeps them from resetting passwords, and password reset tokens from signing in.
+    """A salt of its own keeps these tokens from resetting passwords, and password reset tokens from signing in.
 
-    The hash covers `last_login`, so that signing in, by the link or otherwise, ends every link of the user.
+    The hash covers `last_login`, so that any sign-in, by link or otherwise, ends all of the user's links.
     """
 
     key_salt = "apps.access.sign_in"
 
     def _make_hash_value(self, user: User, timestamp: int) -> str:
-        # Django's own has the time in whole seconds: a link used within the second of a sign-in would live on.
+        # Django's own uses whole seconds: a link used within a second of a sign-in would stay valid.
         exact = "" if user.last_login is None else user.last_login.isoformat()
         return f"{super()._make_hash_value(user, timestamp)}{exact}"
 
@@ -37,21 +37,21 @@ sign_in_tokens = SignInTokens()
 
 
 def sign_in_link(user: User, base_url: str) -> str:
-    """The address that signs the user in once; `base_url` is as `http://127.0.0.1:8000`."""
+    """Returns the address that signs the user in once; `base_url` is like `http://127.0.0.1:8000`."""
     uid = urlsafe_base64_encode(force_bytes(user.pk))
     path = reverse("access:sign-in-link", args=[uid, sign_in_tokens.make_token(user)])
     return base_url.rstrip("/") + path
 
 
 def user_of_link(uidb64: str, token: str) -> User | None:
-    """The active user whom the link would sign in; None where it is false, used or too old."""
+    """Returns the active user the link would sign in; None if it is wrong, used or too old."""
     pk = _pk_of(uidb64)
     user = User.objects.filter(pk=pk, is_active=True).first() if pk else None
     return user if user is not None and sign_in_tokens.check_token(user, token) else None
 
 
 def use_link(uidb64: str, token: str) -> User | None:
-    """As `user_of_link`, and ends the link: of several callers at once exactly one gets the user."""
+    """Like `user_of_link`, and ends the link: of several simultaneous callers exactly one gets the user."""
     pk = _pk_of(uidb64)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(pk=pk, is_active=True).first() if pk else None
@@ -63,7 +63,7 @@ def use_link(uidb64: str, token: str) -> User | None:
 
 
 def begin_session(request: HttpRequest, user: User, *, by: str) -> None:
-    """Signs the user in under a new session key; `by` is what proved who they are: `password`, `link`."""
+    """Signs the user in under a new session key; `by` is how they proved their identity: `password`, `link`."""
     login(request, user)
     peer = peer_of(request)
     audit.record(Actor.of_user(user), "sign_in.accept", user.get_username()[:128], peer=peer, by=by)
@@ -71,7 +71,7 @@ def begin_session(request: HttpRequest, user: User, *, by: str) -> None:
 
 
 def _pk_of(uidb64: str) -> int:
-    """0 where the text names nobody."""
+    """Returns 0 if the text names nobody."""
     try:
         pk = int(urlsafe_base64_decode(uidb64))
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Signing in by password or by a one-time link, and signing out."""
+"""Signs users in by password or one-time link, and out."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from apps.access.sign_in import begin_session, use_link, user_of_link
 
 
 class SignIn(LoginView):
-    """Django's view; who has to wait is told for how long (429, 503), in words and in `Retry-After`."""
+    """Django's view; a user who must wait is told how long (429, 503), in words and in `Retry-After`."""
 
     template_name = "access/sign_in.html"
     authentication_form = SignInForm
@@ -41,13 +41,13 @@ class SignIn(LoginView):
         return HttpResponseRedirect(self.get_success_url())
 
     def get_redirect_url(self, request: HttpRequest | None = None) -> str:
-        """Where `next` leads, if that is another page of this site: back to signing in or out would be a circle."""
+        """Returns `next` if it is another page of this site: returning to sign-in or sign-out would be a loop."""
         url: str = super().get_redirect_url()
         circles = (resolve_url("access:sign-in"), reverse("access:sign-out"))
         return "" if url.partition("?")[0].partition("#")[0].startswith(circles) else url
 
     def _refuse(self, refusal: TooManyTries | SignInBusy, status: int) -> HttpResponse:
-        # A form that is not bound: a bound one would check the password again to show its errors.
+        # An unbound form: a bound one would check the password again to show its errors.
         form = self.authentication_form(self.request)
         context = self.get_context_data(form=form, refusal=refusal.detail)
         response = render(self.request, self.template_name, context, status=status)
@@ -77,7 +77,7 @@ class PasswordChange(PasswordChangeView):
 @login_not_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_by_link(request: HttpRequest, uidb64: str, token: str) -> HttpResponse:
-    """A GET only shows a button, so that a mail scanner or a preview does not use the link up."""
+    """Signs in on POST; a GET only shows a button, so that mail scanners and previews do not use the link up."""
     user = (use_link if request.method == "POST" else user_of_link)(uidb64, token)
     if user is None:
         return render(request, "access/link_ended.html", status=410)

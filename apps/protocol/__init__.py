@@ -1,6 +1,6 @@
-"""What workers and coordinators say to each other over `/coordinator/v1`: messages, encoding, limits.
+"""What workers and coordinators exchange over `/coordinator/v1`: messages, encoding, limits.
 
-Shared by both sides, and below all apps: a verb takes the wire's record itself. Imports neither Django nor an app.
+Shared by both sides, and below all apps: verbs take the wire's records as they are. Imports neither Django nor apps.
 """
 
 from apps.protocol.deployments import DeploymentReply, TaskOptions

@@ -6,7 +6,7 @@ from apps.protocol.messages import Message
 
 
 class TaskOptions(Message):
-    """What a worker needs of a task's options, under the names that the deployment stores them by."""
+    """The task options a worker needs, under the names by which the deployment stores them."""
 
     max_duration_seconds: float = 3600.0
     memory_bytes: int = 512 * 1024 * 1024

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-# What does not fit is refused with the field's name, and its item alone.
+# A value that does not fit is refused by its field's name; only its item is affected.
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*\Z")]
 ShortName = Annotated[str, Meta(max_length=16, pattern=r"^[^\x00]*\Z")]
 Container = Annotated[str, Meta(max_length=128)]

@@ -1,4 +1,4 @@
-"""A kind of write as both sides know it, and what every kind has in common: items, batches, results."""
+"""Kinds of write as both sides know them, and what all kinds share: items, batches, results."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -11,7 +11,7 @@ from apps.protocol.messages import Message, decode, encode
 
 
 class AttemptWrite(Message):
-    """What every item begins with: the run, and the token of the attempt that writes."""
+    """What every item starts with: the run, and the token of the writing attempt."""
 
     run_id: UUID
     token: Token
@@ -27,13 +27,13 @@ class Batch(Message, Generic[Item]):
 
 
 class RawBatch(Message):
-    """Any batch, its items not read yet."""
+    """Any batch, its items still undecoded."""
 
     items: list[msgspec.Raw]
 
 
 class Result(Message):
-    """What became of one item; `status` as in HTTP: 200 done, 409 stale or in conflict, 422 refused, 503 try again."""
+    """The result of one item; `status` as in HTTP: 200 done, 409 stale or in conflict, 422 refused, 503 try again."""
 
     status: int
     code: str = ""
@@ -49,18 +49,18 @@ class Results(Message):
 
 
 class WriteKind(Generic[Item]):
-    """One kind of write: `POST /coordinator/v1/<name>` with a `Batch` of its items, answered by `Results`.
+    """One kind of write: `POST /coordinator/v1/<name>` with a `Batch` of items, answered by `Results`.
 
-    Adding one takes three things. In `writes.py`: its message, a subclass of `AttemptWrite`, and its `WriteKind`. In
-    `trigger_site/coordinator/kinds/`: a file with the coordinator's half, see `Kind` there. A line in the list of that
-    folder. A worker then sends items by `outbox.submit(KIND, item)`.
+    To add one: in `writes.py`, its message, a subclass of `AttemptWrite`, and its `WriteKind`; in
+    `trigger_site/coordinator/kinds/`, a file with the coordinator's half (see `Kind` there); and a line in that
+    folder's list. A worker then sends items by `outbox.submit(KIND, item)`.
     """
 
     def __init__(
         self, name: str, item: type[Item], size_of: Callable[[Item], int], *, coalesce_seconds: float = 0.0
     ) -> None:
-        """`size_of` bounds a batch in bytes, about. Under load a worker waits `coalesce_seconds` for more items: a
-        batch costs a commit, whatever its size."""
+        """`size_of` bounds a batch, roughly, in bytes. Under load a worker waits `coalesce_seconds` for more items: a
+        batch costs one commit, whatever its size."""
         self.name = name
         self.item = item
         self.size_of = size_of
@@ -72,15 +72,15 @@ class WriteKind(Generic[Item]):
         return encode(Batch(items))
 
     def read(self, body: bytes) -> list[Item]:
-        """The batch's items; raises msgspec.MsgspecError where one of them cannot be read."""
+        """Returns the batch's items; raises msgspec.MsgspecError if one of them cannot be read."""
         try:
             return self._batches.decode(body).items
         except (UnicodeError, RecursionError) as error:
             raise msgspec.DecodeError(str(error)) from error
 
     def read_each(self, body: bytes) -> list[Item | str]:
-        """The batch's items, the reason in place of each that cannot be read; raises msgspec.MsgspecError where the
-        body is no batch."""
+        """Returns the batch's items, with the reason in place of each unreadable one; raises msgspec.MsgspecError if
+        the body is not a batch."""
         return [self._read(raw) for raw in decode(body, RawBatch).items]
 
     def _read(self, raw: msgspec.Raw) -> Item | str:

@@ -1,6 +1,6 @@
 """The base of all messages, their encoding, and the body of a refusal.
 
-Bodies are MessagePack, so that task values travel as opaque bytes and nothing in them can break out of its field.
+Bodies are MessagePack, so that task values travel as opaque bytes and nothing in them can escape its field.
 """
 
 from typing import TypeVar
@@ -13,7 +13,7 @@ encode = msgspec.msgpack.Encoder().encode
 
 
 class Message(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=False):
-    """Base of all messages; unknown fields are ignored, so that either side may be the newer one."""
+    """Base of all messages; unknown fields are ignored, so that either side may be newer."""
 
 
 class Problem(Message):
@@ -24,7 +24,7 @@ class Problem(Message):
 
 
 def decode(raw: bytes | msgspec.Raw, message: type[T]) -> T:
-    """The message in the bytes; raises msgspec.ValidationError naming the field, or msgspec.DecodeError."""
+    """Decodes a message; raises msgspec.ValidationError naming the field, or msgspec.DecodeError."""
     try:
         return msgspec.msgpack.decode(raw, type=message)
     except (UnicodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What an attempt reads back of what its run has saved."""
+"""What an attempt reads back of its run's saved values."""
 
 from apps.protocol.messages import Message
 
@@ -7,7 +7,7 @@ class StoredCheckpoint(Message):
     key: str
     index: int
     data: bytes | None
-    """None for a step whose result has to be asked for."""
+    """None for a step whose result must be requested."""
     binds: list[str] = []
     carried: bytes | None = None
     kind: str = "checkpoint"

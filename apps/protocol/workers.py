@@ -28,14 +28,14 @@ class Poll(Message):
     poll_id: UUID
     capacity: Annotated[int, Meta(ge=0, le=100_000)]
     is_repeat: bool = False
-    """The reply to this poll_id may have been lost: answer with its claims, if it has any."""
+    """The reply to this poll_id may have been lost: answer with its claims, if any."""
     cancels_seen: list[UUID] = []
 
 
 class Claim(Message):
     run_id: UUID
     public_id: str
-    """The run's id as people see it."""
+    """The run's public id."""
     attempt: int
     token: bytes
     task: str
@@ -46,7 +46,7 @@ class Claim(Message):
     scope: str = ""
     """What idempotency keys are made from: the public id of this run, or of the one that it replays."""
     has_run_out_of_memory: bool = False
-    """An earlier attempt did: this one gets the task's larger memory limit."""
+    """An earlier attempt ran out of memory: this one gets the task's larger limit."""
 
 
 class PollReply(Message):
@@ -56,7 +56,7 @@ class PollReply(Message):
 
 
 class Lease(Message):
-    """The right to write for one attempt."""
+    """One attempt's right to write."""
 
     run_id: UUID
     token: bytes

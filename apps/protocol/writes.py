@@ -1,4 +1,4 @@
-"""What attempts write: the message and the `WriteKind` of each kind. `WriteKind` tells how to add one."""
+"""What attempts write: the message and the `WriteKind` of each kind. `WriteKind` says how to add one."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from apps.protocol.kinds import AttemptWrite, WriteKind
 from apps.protocol.messages import Message
 
 START_BYTES = 200
-"""A start has no values of the task; about what its message takes."""
+"""A start carries no task values; roughly its message's size."""
 
 CHECKPOINT_COALESCE_SECONDS = 0.003
 

@@ -136,11 +136,11 @@ async def complete_attempts(
         peak_memory_bytes=[item.peak_memory_bytes for item in finishes],
     )
     announce_now(TASKS, rows[0].recovered or () if rows else ())
-    return [_completion(row) for row in rows]
+    return [_stale_completion(row) if row.is_stale else COMPLETED for row in rows]
 
 
-def _completion(row: Any) -> Answer:
-    if not row.is_stale or row.outcome == Outcome.COMPLETED:
+def _stale_completion(row: Any) -> Answer:
+    if row.outcome == Outcome.COMPLETED:
         return COMPLETED
     # Stale and not ended: it waited for another transaction to end it and read the attempt as it was before, so it must
     # ask again.

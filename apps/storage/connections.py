@@ -12,9 +12,9 @@ logger = logging.getLogger(__name__)
 
 
 def break_connection(connection: psycopg.Connection[Any] | AsyncConnection[Any]) -> None:
-    """Makes whoever waits on it, in whatever thread, see its end; closing is theirs.
+    """Makes its waiter, in whatever thread, see its end; closing it is the waiter's job.
 
-    A cancel would not do: the driver asks the silent server to confirm it.
+    A cancel would not work: the driver asks the silent server to confirm it.
     """
     try:
         with socket.socket(fileno=os.dup(connection.pgconn.socket)) as end:

@@ -1,4 +1,4 @@
-"""The column type of task values: Postgres `json`, kept byte for byte as the codec wrote it."""
+"""The column type of task values: Postgres `json`, stored byte for byte as the codec wrote it."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ else:
 
 
 class ForgivingDecoder(json.JSONDecoder):
-    """Reads a `jsonb` column; what Python cannot read becomes `UNREADABLE`, so that one such row hides no other."""
+    """Reads a `jsonb` column; what Python cannot read becomes `UNREADABLE`, so that one bad row hides no other."""
 
     def decode(self, s: str, *arguments: Any) -> Any:
         try:
@@ -27,7 +27,7 @@ class ForgivingDecoder(json.JSONDecoder):
 
 
 class _FormField(models.JSONField):
-    """A `jsonb` column of one form; what cannot be read, or has another form, is read as an empty one."""
+    """A `jsonb` column of one form; unreadable values, and values of another form, are read as empty."""
 
     form: type[Any]
 

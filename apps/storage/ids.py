@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 inside, a prefix and 26 Crockford base32 letters outside. Owns no rows."""
+"""Identifiers: UUIDv7 internally, a prefix and 26 Crockford base32 letters in public. Owns no rows."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ _VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
 
 
 class _Clock:
-    """Stamps of 60 bits, Unix milliseconds and 1/4096 of one, each greater than the one before."""
+    """Makes 60-bit stamps, Unix milliseconds and 1/4096 of one, each greater than the last."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -23,7 +23,7 @@ class _Clock:
         milliseconds, rest = divmod(time.time_ns(), 1_000_000)
         now = (milliseconds & (2**48 - 1)) << 12 | rest * 4096 // 1_000_000
         with self._lock:
-            # Where the clock was set back by more than that, its new time is believed.
+            # If the clock was set back by more than that, its new time is accepted.
             if self._last - now < CLOCK_BACK_MILLISECONDS << 12:
                 now = max(now, self._last + 1)
             self._last = now
@@ -34,22 +34,22 @@ _clock = _Clock()
 
 
 def uuid7() -> UUID:
-    """A time-ordered UUID, greater than those that this process has made before: 48 bits of Unix milliseconds, 12 of
-    its fraction, 62 random bits (RFC 9562, sections 5.7 and 6.2, method 3)."""
+    """Makes a time-ordered UUID, greater than all this process made before: 48 bits of Unix milliseconds, 12 bits of
+    their fraction, 62 random bits (RFC 9562, sections 5.7 and 6.2, method 3)."""
     stamp = _clock.stamp()
     value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62
     return UUID(int=value | int.from_bytes(os.urandom(8)) >> 2)
 
 
 def public_id(prefix: str, identifier: UUID) -> str:
-    """`run_0…`: the form that people and APIs see."""
+    """Returns the form that people and APIs see, such as `run_0…`."""
     value = identifier.int
     pairs = [_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)]
     return f"{prefix}_{''.join(pairs)}"
 
 
 def parse_public_id(prefix: str, text: str) -> UUID | None:
-    """The UUID behind a public id; None where the text is not one of that prefix."""
+    """Returns the UUID of a public id; None if the text is not one with that prefix."""
     head, separator, letters = text.partition("_")
     if head != prefix or not separator or len(letters) != LETTER_COUNT:
         return None

@@ -1,6 +1,6 @@
-"""The bounds of stored times, and how those are read that Python's calendar lacks.
+"""The bounds of stored times, and how times outside Python's calendar are read.
 
-`trigger_sdk.times` holds the bounds at the doors; the database holds the same in check constraints.
+`trigger_sdk.times` checks the bounds on input; the database checks the same in its constraints.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from psycopg.adapt import Loader
 
 STORED_FROM = datetime(2000, 1, 1, tzinfo=UTC)
 STORED_UNTIL = datetime(2200, 1, 1, tzinfo=UTC)
-"""What is stored lies between: the last time that a door takes, the longest delay, a spread and a time to live."""
+"""Stored times are in between: the latest accepted time plus the longest delay, a spread and a time to live."""
 
 UNREADABLE_BEFORE = datetime(1, 1, 2, tzinfo=UTC)
 UNREADABLE_AFTER = datetime(9999, 12, 30, tzinfo=UTC)
-"""What stands for a stored time that no calendar here has; a day from the ends, so that any zone can show it."""
+"""Stand for stored times outside Python's calendar; a day from its ends, so that any zone can show them."""
 
 
 def stored_times(*names: str) -> Q:
-    """The condition of a check constraint: each of these columns is null, or finite and within the bounds."""
+    """Builds a check constraint's condition: each of these columns is null, or finite and within the bounds."""
     condition = Q()
     for name in names:
         within = Q(**{f"{name}__gte": STORED_FROM, f"{name}__lt": STORED_UNTIL})
@@ -33,16 +33,16 @@ def stored_times(*names: str) -> Q:
 
 
 def is_unreadable(moment: datetime) -> bool:
-    """Whether it stands for a stored time that cannot be read."""
+    """Whether the moment stands for a stored time that cannot be read."""
     return not UNREADABLE_BEFORE < moment < UNREADABLE_AFTER
 
 
 class StoredTimeLoader(Loader):
-    """Reads `timestamptz` in UTC; what Python's calendar lacks becomes one of its ends, so that one such row hides no
+    """Reads `timestamptz` in UTC; a time outside Python's calendar becomes one of its ends: one bad row must hide no
     other."""
 
     timezone = UTC
-    """Django asks for it, to see whether the loader fits its connection."""
+    """Django reads it to see whether the loader fits its connection."""
 
     def load(self, data: Buffer) -> datetime:
         text = bytes(data).decode("ascii")
@@ -54,7 +54,7 @@ class StoredTimeLoader(Loader):
 
 
 def register_loader() -> None:
-    """For Django's connections and for those of the coordinator that are opened from now on."""
+    """Registers it for Django's connections, and for the coordinator's that are opened from now on."""
     psycopg.adapters.register_loader("timestamptz", StoredTimeLoader)
-    # Django registers its own loader over that of psycopg, in the map that all its connections begin with.
+    # Django registers its own loader over psycopg's, in the map that all its connections start with.
     get_adapters_template(settings.USE_TZ, UTC).register_loader("timestamptz", StoredTimeLoader)

@@ -1,7 +1,7 @@
-"""The one check of values on their way into the database: JSON text that can be stored, restored and shown.
+"""The single check of values entering the database: JSON text that can be stored, restored and shown.
 
 The rules are those of `trigger_sdk.values.strict_json`, which names the path of what is refused. Most values pass a
-scan in C; that module is asked about the others alone.
+scan in C; only the others are passed to that module.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from trigger_sdk.values import codec
 MAX_BYTES = codec.MAX_VALUE_BYTES
 MAX_DEPTH = codec.MAX_DEPTH
 
-# Possessive, and content with the end of the text: a string that never ends must not cost quadratic time.
+# Possessive, and accepts the end of the text: an unterminated string must not cost quadratic time.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _STEPS = bytes(1 if byte in b"[{" else 255 for byte in range(256))
-"""One level up or, as a signed byte, one down."""
+"""One level up or, read as a signed byte, one down."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
 class ValueRefused(Exception):
-    """`code` is too_large or invalid; `message` goes on after the name of what is refused."""
+    """`code` is too_large or invalid; `message` continues a sentence that starts with the name of what is refused."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -37,8 +37,8 @@ class ValueRefused(Exception):
 
 
 def check_value(raw: bytes, *, max_bytes: int = MAX_BYTES) -> None:
-    """Raises ValueRefused for text that is no JSON, over `max_bytes`, nested over 64 levels deep, or that holds NUL,
-    lone surrogates, NaN, a key twice in an object or an integer of over 4,300 digits."""
+    """Raises ValueRefused for text that is not JSON, over `max_bytes`, nested over 64 levels deep, or that contains
+    NUL, lone surrogates, NaN, a duplicate key in an object or an integer of over 4,300 digits."""
     if len(raw) > max_bytes:
         raise ValueRefused("too_large", f"has {len(raw):,} bytes; the limit is {max_bytes:,}")
     if nesting(raw) > MAX_DEPTH:
@@ -54,7 +54,7 @@ def check_value(raw: bytes, *, max_bytes: int = MAX_BYTES) -> None:
 
 
 def nesting(raw: bytes) -> int:
-    """How deep the value is nested; at most `MAX_DEPTH` may mean less. 1 for a list of numbers, 0 for a number."""
+    """Returns the nesting depth, up to `MAX_DEPTH` only an upper bound: 1 for a list of numbers, 0 for a number."""
     # Without that many brackets it cannot be too deep, and most values have few.
     if (count := raw.count(b"[") + raw.count(b"{")) <= MAX_DEPTH:
         return count
@@ -63,8 +63,8 @@ def nesting(raw: bytes) -> int:
 
 
 def _is_written_again(raw: bytes) -> bool:
-    """Whether a reader and a writer in C give back the very same text: a key that stands twice would be missing, and a
-    long integer or half a surrogate pair changed. Other spellings (`1e5`, blanks) say nothing."""
+    """Whether a reader and a writer in C reproduce the very same text: a duplicate key would be missing, and a long
+    integer or half a surrogate pair changed. Other spellings (`1e5`, blanks) prove nothing."""
     try:
         return _encode(_decode(raw)) == raw
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -72,9 +72,9 @@ def _is_written_again(raw: bytes) -> bool:
 
 
 def readable(text: str) -> str:
-    """The text with what is nested deeper than `MAX_DEPTH` cut out and written as NaN, which no stored value holds.
+    """Returns the text with anything nested deeper than `MAX_DEPTH` replaced by NaN, which no stored value contains.
 
-    Older versions stored deeper values; Python's parser and a page's drawing would end in an error.
+    Older versions stored deeper values, on which Python's parser and the drawing of a page would fail.
     """
     raw = text.encode("utf-8", "surrogatepass")
     return text if nesting(raw) <= MAX_DEPTH else _cut(text)
@@ -97,7 +97,7 @@ def _cut(text: str) -> str:
 
 
 def storable_fields(raw: bytes | None) -> str | None:
-    """The fields of a log line as JSON text, or the reason why they cannot be stored, so that the line is kept."""
+    """Returns a log line's fields as JSON text, or the reason why they cannot be stored, so that the line is kept."""
     if raw is None:
         return None
     try:

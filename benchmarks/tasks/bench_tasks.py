@@ -25,7 +25,7 @@ def sleepy(seconds: float = 1.0) -> dict[str, float]:
 
 @task(id="steps10")
 def steps10() -> dict[str, int]:
-    """Ten checkpoints of one kilobyte each."""
+    """Saves ten checkpoints of one kilobyte each."""
     data = KILOBYTE
     checkpoint("step-1", {"data": data})
     checkpoint("step-2", {"data": data})
@@ -42,13 +42,13 @@ def steps10() -> dict[str, int]:
 
 @task(id="clock")
 def clock() -> float:
-    """When its first statement ran: Unix seconds by this node's clock."""
+    """Returns when its first statement ran: Unix seconds by this node's clock."""
     return time.time()
 
 
 @task(id="flood", max_duration=900)
 def flood(kind: str, seconds: float) -> None:
-    """Writes frames of one kind to the run's own socket, past the SDK, and throws the answers away."""
+    """Writes frames of one kind to the run's own socket, bypassing the SDK, and discards the answers."""
     import threading
 
     from trigger_sdk.run.context import active_run

@@ -19,7 +19,7 @@ from trigger_sdk import Client
 from tests.ports import reserve_port
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 
 T = TypeVar("T")
 

@@ -177,7 +177,7 @@ async def test_archive_that_leaves_its_folder_is_refused(docker_client: docker.A
     engine = CountingEngine(os.environ)
     await engine.connect()
     try:
-        with pytest.raises(StartFailedError, match="lies outside the folder"):
+        with pytest.raises(StartFailedError, match="is outside the folder"):
             await Images(engine, BASE_IMAGE).get(deployment)
 
         assert engine.build_count == 0

@@ -28,8 +28,8 @@ from trigger_site.development.local import prepare_var, socket_dir, worker_dir
 from trigger_site.development.processes import own_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HEALTHY_SECONDS = 90.0
-STOP_SECONDS = 20.0
+HEALTHY_SECONDS = 180.0
+STOP_SECONDS = 60.0
 ARGUMENTS = ("--port", "0", "--no-browser", "--executor", "process")
 
 

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, expect
 
 from tests.factories import make_user
 from tests.ports import reserve_port
@@ -32,6 +32,9 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 START_SECONDS = 60.0
 BASE_URL_WARNING = "ignore:Session-scoped fixtures defined as instance methods:pytest.PytestRemovedIn10Warning"
 """pytest-base-url, which pytest-playwright brings, is written for an older pytest."""
+
+# For what never comes; a busy machine takes longer than Playwright's five seconds.
+expect.set_options(timeout=30_000)
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

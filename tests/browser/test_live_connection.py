@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
-from tests.integration.runs.test_deployments import a_task, deploy
 
 from apps.queues.controls import set_task
 from apps.runs.models import Run
 from tests.browser.conftest import database_url, web_process
 from tests.browser.test_live_pages import LIVE, complete
 from tests.factories import make_run
+from tests.integration.runs.tasks.test_deployments import a_task, deploy
 
 RECOVERY_MILLISECONDS = 30_000
 FROZEN_SECONDS = 10.0

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 Work = Callable[[psycopg.AsyncConnection[Any]], Awaitable[object]]
 

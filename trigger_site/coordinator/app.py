@@ -33,7 +33,7 @@ POLLS = f"{ROOT}polls"
 
 
 class CoordinatorApi:
-    """Routes requests of workers that hold the worker token; everything else is refused."""
+    """Routes requests from workers that hold the worker token; refuses everything else."""
 
     def __init__(
         self, *, database: Database, dispatcher: Dispatcher, worker_token: str, kinds: Sequence[Kind[Any]] = KINDS
@@ -92,7 +92,7 @@ class CoordinatorApi:
         return found
 
     async def _stored(self, run_id: UUID, token: bytes, index: list[str], query: bytes) -> wire.Message:
-        """`/checkpoints?after=7` is a page, `/checkpoints/7` the data of one entry."""
+        """Answers `/checkpoints?after=7` with a page, `/checkpoints/7` with one entry's data."""
         if index:
             number = read_index(index[0])
             data = await self._database.run(
@@ -111,7 +111,7 @@ class CoordinatorApi:
 
 
 def _stale_token() -> ProblemError:
-    return ProblemError(409, "stale", "The attempt token is not the run's present one.")
+    return ProblemError(409, "stale", "The attempt token is not the run's current one.")
 
 
 def _stored(row: Any) -> wire.StoredCheckpoint:

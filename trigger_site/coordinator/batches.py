@@ -1,8 +1,7 @@
-"""Group commit: what many workers send at once is written by one task per kind, in one transaction per batch.
+"""Group commit: one task per kind writes what many workers send at once, in one transaction per batch.
 
-One locked row keeps one item waiting. A batch leaves out what others hold; those items are tried once more, each
-alone and for a moment, and answered 503 after that: their senders ask again. Nothing here waits for a row while
-others wait for it.
+A locked row delays only its own item. A batch skips held rows; their items are tried once more, each alone and briefly,
+and answered 503 after that: their senders ask again. Nothing here waits for a row while other items wait for it.
 """
 
 import asyncio
@@ -26,18 +25,18 @@ REFUSED = (
     psycopg.ProgrammingError,
     UnicodeError,
 )
-"""What one bad item can raise; everything else is not the items' fault."""
+"""What one bad item can raise; any other error is not the items' fault."""
 
-HELD = Result(503, "busy", "Another transaction holds what is to be written; nothing was, so send it again.")
+HELD = Result(503, "busy", "Another transaction holds what must be written; nothing was written, so send it again.")
 
 HELD_IN_A_ROW = 3
-"""After so many items that each are held when written alone, it is no row but the table: the rest is not tried."""
+"""After this many items in a row are held even alone, the table is held, not a row: the rest is not tried."""
 
 HELD_APART_SECONDS = 30.0
-"""How long items of a run that held up a batch are written apart from the others, from its last hold on."""
+"""How long after its last hold the items of a run that held up a batch are written separately."""
 
 ASK_AGAIN_MAX = 5
-"""A concurrent statement of the same run may take its place that often in a row."""
+"""A concurrent statement of the same run may take its place this many times in a row."""
 
 
 Item = TypeVar("Item", bound=AttemptWrite)
@@ -45,7 +44,7 @@ Written = TypeVar("Written", bound=AttemptWrite, contravariant=True)
 
 
 class Write(Protocol[Written]):
-    """Writes items in one transaction: a result for each, None for one that others hold. `waits`: for their rows."""
+    """Writes items in one transaction; one result each, None for held ones. With `waits` it waits for their rows."""
 
     def __call__(
         self, connection: Connection, items: Sequence[Written], /, *, waits: bool
@@ -57,7 +56,7 @@ class SizeOf(Protocol[Written]):
 
 
 class Submission:
-    """Items that were submitted together: their results, in order, and who waits for all of them."""
+    """Items submitted together: their results, in order, and the future of all of them."""
 
     __slots__ = ("future", "missing", "results")
 
@@ -83,8 +82,8 @@ Entry = tuple[Item, int, Submission]
 class BatchWriter(Generic[Item]):
     """Collects submitted items while a batch is being written, then writes them together.
 
-    An idle writer starts at once, so a lone item waits for nothing. Where a batch raises, each item is retried in a
-    transaction of its own, so that one bad item fails alone.
+    An idle writer starts at once, so a lone item never waits. If a batch raises, each item is retried in its own
+    transaction, so that one bad item fails alone.
     """
 
     def __init__(self, name: str, database: Database, write: Write[Item], size_of: SizeOf[Item]) -> None:
@@ -95,13 +94,13 @@ class BatchWriter(Generic[Item]):
         self._waiting: deque[Entry[Item]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._apart: dict[UUID, float] = {}
-        """Runs whose rows held up a whole batch, other than by the run's own row; until when they are written apart."""
+        """Runs whose other rows, not their own row, held up a whole batch; until when they are written separately."""
         self._patient: set[asyncio.Task[None]] = set()
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
-        """One result per item, after their commit; 503 for one that others hold, to be sent again.
+        """Returns one result per item, after their commit; 503 for a held one, which must be sent again.
 
-        Raises DatabaseAwayError where nothing could be written.
+        Raises DatabaseAwayError if nothing could be written.
         """
         if not items:
             return []
@@ -137,7 +136,8 @@ class BatchWriter(Generic[Item]):
         batch: list[Entry[Item]] = []
         size = 0
         while self._waiting and len(batch) < BATCH_MAX_ITEMS:
-            if self._waiting[0][0].run_id in self._apart:
+            # Asked first, because a UUID is hashed in Python.
+            if self._apart and self._waiting[0][0].run_id in self._apart:
                 self._insist(self._waiting.popleft())
                 continue
             size += self._size_of(self._waiting[0][0])
@@ -164,7 +164,7 @@ class BatchWriter(Generic[Item]):
         held_count = 0
         for item in items:
             if held_count == HELD_IN_A_ROW:
-                # What is held is common to all of them, so no run is to blame.
+                # What is held is common to all of them, so no single run is to blame.
                 self._apart.clear()
                 results += [HELD] * (len(items) - len(results))
                 break
@@ -194,7 +194,7 @@ class BatchWriter(Generic[Item]):
             submission.settle(position, HELD)
         except (*REFUSED, *TOO_MUCH) as error:
             submission.settle(position, self._refusal(error))
-        except Exception as error:  # whoever waits for it would wait for ever
+        except Exception as error:  # otherwise its waiter would wait for ever
             submission.fail(error)
 
     def _refusal(self, error: Exception) -> Result:

@@ -1,4 +1,4 @@
-"""What a coordinator hears of its workers: registrations, polls, heartbeats, and connections that break."""
+"""Handles a coordinator's contacts with workers: registrations, polls, heartbeats and broken connections."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Contacts:
-    """Takes every word of a worker for a sign of life, and a broken connection for the opposite."""
+    """Takes every message from a worker as a sign of life, and a broken connection as the opposite."""
 
     def __init__(self, database: Database, dispatcher: Dispatcher) -> None:
         self._database = database
@@ -39,7 +39,7 @@ class Contacts:
         return wire.Registered(wire.HEARTBEAT_SECONDS, wire.LEASE_SECONDS)
 
     async def poll(self, poll: wire.Poll, receive: Receive) -> wire.PollReply:
-        """Holds the poll; a connection that breaks meanwhile makes its worker suspected."""
+        """Holds the poll; if the connection breaks meanwhile, its worker becomes suspected."""
         if time.monotonic() - self._touched_at.get(poll.worker_id, -TOUCH_SECONDS) >= TOUCH_SECONDS:
             await self._touch(poll.worker_id)
         holding = asyncio.ensure_future(self._dispatcher.hold(poll))
@@ -72,7 +72,7 @@ class Contacts:
                 lambda connection: leases.touch(connection, worker_id=worker_id, is_stopping=is_stopping)
             )
         except HeldError as error:
-            # Somebody holds the workers' table, which is no reason to send a worker away.
+            # The workers' table is held, which is no reason to turn a worker away.
             logger.warning("workers.touch worker.id=%s: %s", worker_id, error)
             return
         if not contact.is_known:
@@ -82,7 +82,7 @@ class Contacts:
             announce_now(WORKERS, [worker_id])
 
     async def _suspect(self, worker_id: UUID) -> None:
-        # A coordinator that stops closes its connections itself, and a newer poll shows that the worker is alive.
+        # A stopping coordinator closes its connections itself, and a newer poll shows that the worker is alive.
         if not self._dispatcher.is_stopping and not self._dispatcher.holds_poll_of(worker_id):
             self._touched_at.pop(worker_id, None)
             logger.warning("workers.suspect worker.id=%s: its connection broke", worker_id)
@@ -94,8 +94,8 @@ class Contacts:
                 logger.warning("workers.suspect worker.id=%s: %s", worker_id, error)
 
     async def _renew(self, beat: wire.Heartbeat) -> list[Any]:
-        """What could be renewed and what is stale. A lease that others keep from being renewed is not: its worker is
-        there, so it does not end either."""
+        """Returns what could be renewed and what is stale. A lease whose row is held is neither: its worker is alive,
+        so it does not end."""
         rows: list[Any] = []
         try:
             rows = await self._database.run(

@@ -1,4 +1,4 @@
-"""The coordinator's connections: small pools on its event loop, and what counts as "the database is away"."""
+"""The coordinator's connections: small pools on its event loop, and the rules for "the database is away"."""
 
 import asyncio
 import logging
@@ -13,28 +13,28 @@ from apps.storage.statements import HELD
 from trigger_site.edge.database_watch import watched
 
 SHARED_CONNECTIONS = 2
-"""For the dispatcher, and for what is read or registered beside the writers, which have one each: none of them waits
-for another's row."""
+"""For the dispatcher, and for reads and registrations, in addition to one for each writer: none of them waits for
+another's row."""
 
 PATIENT_POOL_MAX_SIZE = 2
 PATIENCE_SECONDS = 0.25
-"""How long one item waits for a row that others hold, and by how much the items sent beside it are held up at most: far
-longer than our own transactions take. Its sender asks again."""
+"""How long one item waits for a held row, and so the longest delay of items sent along with it: far longer than our own
+transactions take. Its sender asks again."""
 
 POOL_TIMEOUT_SECONDS = 3.0
 RECONNECT_TIMEOUT_SECONDS = 2.0
-"""The pool doubles the pause between its attempts until then, and begins anew at the next request: with its default of
-five minutes it would stay without a connection for a minute after an outage of one."""
+"""The pool doubles the pause between its attempts up to this, and starts over at the next request: with its default of
+five minutes it would stay without a connection for a minute after a one-minute outage."""
 RETRIES = 3
 STATEMENT_TIMEOUT_SECONDS = 5.0
 LOCK_TIMEOUT_SECONDS = 0.5
-"""For whole tables and the claim's lane: rows that others hold are left out, not waited for."""
+"""For whole tables and the claim's lane: held rows are skipped, not waited for."""
 
 TOO_MUCH = (psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded)
-"""Operational errors of one statement: the database is there, and asking again would end the same way."""
+"""Operational errors of one statement: the database is up, and a retry would end the same way."""
 
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
-"""A server that takes no writes is one in the middle of a failover."""
+"""A server that accepts no writes is in the middle of a failover."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,11 @@ Connection = AsyncConnection[Any]
 
 
 class DatabaseAwayError(Exception):
-    """No connection could be had, or it broke; the worker keeps its work and asks again."""
+    """No connection was available, or it broke; the worker keeps its work and asks again."""
 
 
 class HeldError(Exception):
-    """Another transaction holds a row or a table that the unit needs; nothing was written, and asking again may
+    """Another transaction holds a row or table that the unit needs; nothing was written, and a retry may
     help."""
 
 
@@ -69,13 +69,13 @@ class Database:
         await self._pool.close()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """The unit's result; retries deadlocks and serialisation failures; raises HeldError and DatabaseAwayError."""
+        """Returns the unit's result; retries deadlocks, serialisation failures; raises HeldError, DatabaseAwayError."""
         return await _run(self._pool, work)
 
     async def run_patiently(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """As `run`, for a unit that waits for a row; HeldError at once where as many as may are waiting already."""
+        """Like `run`, for a unit that waits for a row; HeldError at once if too many are already waiting."""
         if self._patient_count >= PATIENT_POOL_MAX_SIZE:
-            raise HeldError("Others are being waited for already.")
+            raise HeldError("Too many units are already waiting for held rows.")
         self._patient_count += 1
         try:
             return await _run(self._patient_pool, work)
@@ -132,8 +132,8 @@ async def _configure(connection: Connection, lock_seconds: float) -> None:
         ("idle_in_transaction_session_timeout", 10.0),
     ):
         await connection.execute(f"SET {name} = {round(seconds * 1000)}")
-    # A plan that was cached while the tables were empty would go on reading them whole when they are full; every
-    # statement of a coordinator has an index to go by.
+    # A plan cached while the tables were empty would keep reading them whole when they are full; every statement of a
+    # coordinator has an index to use.
     await connection.execute("SET enable_seqscan = off")
-    # Planning costs as much as carrying out a small batch; tests hold the generic plans to what they have to read.
+    # Planning costs as much as executing a small batch; tests hold the generic plans to what they must read.
     await connection.execute("SET plan_cache_mode = force_generic_plan")

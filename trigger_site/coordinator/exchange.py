@@ -1,4 +1,4 @@
-"""What a request of a worker consists of, and how it is answered: body, addresses, tokens, problems."""
+"""Reads workers' requests and answers them: body, addresses, tokens, problems."""
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -11,7 +11,7 @@ from apps.protocol import Message, Problem, encode
 from trigger_site.coordinator.database import DatabaseAwayError, HeldError
 
 BODY_MAX_BYTES = 64 * 1024 * 1024
-"""A worker's largest batch: its items are bounded one by one by the verbs."""
+"""A worker's largest batch; the verbs bound its items one by one."""
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class ProblemError(Exception):
-    """A request that is answered with a problem instead of a reply."""
+    """Answers a request with a problem instead of a reply."""
 
     def __init__(self, status: int, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -30,7 +30,7 @@ class ProblemError(Exception):
 
 
 async def read_body(receive: Receive) -> bytes:
-    """The whole body; raises ProblemError for one that is too large, ConnectionResetError where it breaks off."""
+    """Returns the whole body; raises ProblemError if it is too large, ConnectionResetError if it breaks off."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -40,7 +40,7 @@ async def read_body(receive: Receive) -> bytes:
         parts.append(event.get("body", b""))
         size += len(parts[-1])
         if size > BODY_MAX_BYTES:
-            raise ProblemError(413, "message-too-large", f"A message may have {BODY_MAX_BYTES:,} bytes.")
+            raise ProblemError(413, "message-too-large", f"A message may have at most {BODY_MAX_BYTES:,} bytes.")
         if not event.get("more_body"):
             return b"".join(parts)
 
@@ -61,7 +61,7 @@ async def respond(send: Send, status: int, reply: Message) -> None:
 
 
 def problem_of(error: Exception, path: str) -> tuple[int, Problem]:
-    """Status and body for what a request has raised; what nobody expected is logged."""
+    """Returns status and body for an exception raised by a request; logs unexpected ones."""
     if isinstance(error, ProblemError):
         return error.status, error.problem
     if isinstance(error, msgspec.ValidationError):

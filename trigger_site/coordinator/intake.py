@@ -1,4 +1,4 @@
-"""From the body of a write to its results: an item that cannot be read or must not be stored is refused alone."""
+"""Turns a write's body into its results: an item that is unreadable or must not be stored is refused alone."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -21,7 +21,7 @@ class Intake(Generic[Item]):
         self._writer = kind.open(database)
 
     async def take(self, body: bytes) -> Results:
-        """One result per item of the batch, in order; raises msgspec.MsgspecError where the body is none."""
+        """Returns one result per item of the batch, in order; raises msgspec.MsgspecError if the body is no batch."""
         try:
             items = self._wire.read(body)
         except msgspec.MsgspecError:
@@ -36,7 +36,7 @@ class Intake(Generic[Item]):
     async def _submit(self, items: Sequence[Item]) -> list[Result]:
         if self._check is None:
             return await self._writer.submit(items)
-        refusals = [self._check(item) for item in items]
+        refusals = list(map(self._check, items))
         if not any(refusals):
             return await self._writer.submit(items)
         passed = [item for item, refusal in zip(items, refusals, strict=True) if refusal is None]

@@ -1,4 +1,4 @@
-"""Held polls: a worker asks for runs and cancels, the answer goes out as soon as there is one. Ends no lease itself."""
+"""Holds polls: a worker asks for runs and cancels, and is answered as soon as there are any. Ends no lease itself."""
 
 import asyncio
 import logging
@@ -17,12 +17,12 @@ from apps.workers import leases
 from trigger_site.coordinator.database import Connection, Database, DatabaseAwayError, HeldError
 
 SWEEP_SECONDS = 1.0
-"""How often due runs are promoted and the tables are asked without a notification: a lost one costs at most this."""
+"""How often due runs are promoted and tables are read without a notification: a lost one costs at most this."""
 
 CLAIM_LIMIT = 500
 
 HELD_PAUSE_SECONDS = 0.1
-"""Before the next claim, where another transaction held what the last one needed."""
+"""The pause before the next claim if another transaction held what the last one needed."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Waiter:
     reply: "asyncio.Future[PollReply]" = field(repr=False)
     is_claiming: bool = False
     is_ending: bool = False
-    """To be answered with nothing as soon as the claim that is under way for it has brought nothing."""
+    """Must be answered with nothing as soon as the claim in progress for it has brought nothing."""
     successor: "Waiter | None" = field(default=None, repr=False)
 
     @property
@@ -54,7 +54,7 @@ class Waiter:
             self.answer(PollReply())
 
     def claimed(self, claims: list[Claim]) -> None:
-        """A claim for this poll is over; what it left of its capacity goes to the poll that replaced it."""
+        """Ends a claim for this poll; its unused capacity goes to the poll that replaced it."""
         self.is_claiming = False
         if self.successor is not None:
             self.successor.capacity += self.capacity - len(claims)
@@ -63,7 +63,7 @@ class Waiter:
 
 
 class Dispatcher:
-    """Claims for the held polls of this coordinator, one at a time, in the order in which they came."""
+    """Claims for this coordinator's held polls, one at a time, in order of arrival."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -76,10 +76,10 @@ class Dispatcher:
         self._claimer = claims.Claimer()
         self._alarm: asyncio.TimerHandle | None = None
         self.clearing = asyncio.Lock()
-        """Held while suspicions are cleared: one that is noted meanwhile would be cleared with them."""
+        """Held while suspicions are cleared: one noted meanwhile would be cleared with them."""
 
     def wake(self, *, is_cancel: bool = False) -> None:
-        """Something may have become pending, or is to be canceled."""
+        """Announces that something may have become pending, or must be canceled."""
         self._is_cancel_due = self._is_cancel_due or is_cancel
         self._wake.set()
 
@@ -98,7 +98,7 @@ class Dispatcher:
         return any(waiter.poll.worker_id == worker_id and waiter.is_open for waiter in self._waiters)
 
     async def hold(self, poll: Poll) -> PollReply:
-        """The answer to a poll, at the latest after POLL_SECONDS; a worker's newer poll ends its older one."""
+        """Returns the answer to a poll, after POLL_SECONDS at the latest; a worker's newer poll ends its older one."""
         if poll.is_repeat:
             rows = await self._database.run(partial(_repeat, poll=poll))
             if rows:
@@ -121,7 +121,7 @@ class Dispatcher:
             self._waiters.remove(waiter)
 
     def _supersede(self, newer: Waiter) -> None:
-        """Ends the worker's older polls; what one of them may be claiming now comes off the new one's capacity."""
+        """Ends the worker's older polls; deducts from the new one's capacity what they may be claiming now."""
         for older in self._waiters:
             if older.poll.worker_id == newer.poll.worker_id and older.is_open:
                 if older.is_claiming and older.successor is None:
@@ -130,13 +130,13 @@ class Dispatcher:
                 older.end()
 
     def release(self, worker_id: UUID) -> None:
-        """Answers the polls of a worker that stops, so that their end is no broken connection."""
+        """Answers the polls of a stopping worker, so that their end does not count as a broken connection."""
         for waiter in self._waiters:
             if waiter.poll.worker_id == worker_id:
                 waiter.end()
 
     async def run(self) -> None:
-        """Serves the held polls until `stop`; a database that is away fails the held polls and nothing else."""
+        """Serves the held polls until `stop`; a database that is away fails only the held polls."""
         while not self._is_stopping:
             try:
                 await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS)
@@ -194,12 +194,12 @@ class Dispatcher:
                 confirm_seconds=CONFIRM_SECONDS,
             )
         except claims.PollAnsweredError:
-            # Its other copy has the same answer; where that has ended meanwhile, there is nothing left to say.
+            # Its other copy has the same answer; if that has ended meanwhile, there is nothing left to say.
             waiter.is_ending = True
             return claims.Claimed(await _repeat(connection, waiter.poll))
 
     def _wake_in(self, seconds: float) -> None:
-        """For what no notification tells of; the sweep does where it comes sooner."""
+        """Wakes later for what no notification announces, unless the sweep comes sooner."""
         if seconds < SWEEP_SECONDS:
             if self._alarm is not None:
                 self._alarm.cancel()
@@ -217,7 +217,7 @@ class Dispatcher:
         self._wake.set()
 
     async def _clear_suspicions(self) -> None:
-        """A held poll is a contact: a suspicion may come from another coordinator, or have overtaken the poll."""
+        """Clears suspicions: a held poll is a contact, and another coordinator's suspicion may have overtaken it."""
         try:
             async with self.clearing:
                 workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}

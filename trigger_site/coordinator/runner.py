@@ -1,5 +1,5 @@
-"""The loops over ticks, one for each lane: decide when, isolate a failing step, back off, and end at once when asked
-to."""
+"""Runs the loops over ticks, one per lane: decides when, isolates a failing step, backs off, and ends at once when
+asked to."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from trigger_site.coordinator.ticks import TICKS, Lane, Tick
 from trigger_site.timeouts import statement_timeout
 
 BACKOFF_MAX_SECONDS = 10.0
-"""So that no tick is older than 15 s after the database has come back."""
+"""So that no tick is older than 15 s after the database comes back."""
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Runner:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Asks all lanes to end; a step that is under way is finished first."""
+        """Asks all lanes to end; a step in progress is finished first."""
         self._stopping.set()
 
     def join(self, timeout_seconds: float | None = None) -> None:
@@ -90,10 +90,10 @@ class Runner:
 
     @property
     def has_ended(self) -> bool:
-        """Whether all lanes have ended that were started."""
+        """Whether all started lanes have ended."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def run_once(self) -> None:
-        """One pass over all ticks, for `--once` and tests."""
+        """Makes one pass over all ticks, for `--once` and tests."""
         for runner in self.lanes.values():
             runner.run_once()

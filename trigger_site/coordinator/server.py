@@ -1,4 +1,4 @@
-"""Puts a coordinator together: pool, dispatcher, application, listener and ticks around one ASGI server."""
+"""Assembles a coordinator: pool, dispatcher, application, listener and ticks around one ASGI server."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class CoordinatorServer(uvicorn.Server):
-    """An ASGI server whose dispatcher is told to stop before connections are closed, so that nobody is suspected."""
+    """An ASGI server that stops its dispatcher before closing connections, so that no worker is suspected."""
 
     def __init__(self, config: uvicorn.Config, dispatcher: Dispatcher) -> None:
         super().__init__(config)

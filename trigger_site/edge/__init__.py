@@ -1,1 +1,1 @@
-"""How both servers face the network: limits of connections and requests, health, and a database that is away."""
+"""How both servers face the network: limits on connections and requests, health, and a database that is away."""

@@ -1,4 +1,4 @@
-"""What the web process answers while the database is away: 503 with Retry-After, at once and to all who wait."""
+"""The web process's answer while the database is away: 503 with Retry-After, at once and to all who wait."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ Application = Callable[..., Awaitable[None]]
 
 
 class AnswersWhileAway:
-    """ASGI: passes requests on while the database is there; static files always."""
+    """ASGI: passes requests on while the database is up; static files always."""
 
     def __init__(self, application: Application) -> None:
         self.watch = DatabaseWatch(settings.DATABASE_URL, on_away=self._cut, on_back=replace_broken_connections)
@@ -85,7 +85,7 @@ class AnswersWhileAway:
 
 
 class _Request:
-    """One request that may be cut as long as its answer has not begun."""
+    """One request, which may be cut until its answer has begun."""
 
     def __init__(self, send: Send) -> None:
         self.is_cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -103,22 +103,22 @@ class _Request:
 
 
 def replace_broken_connections() -> None:
-    """Else each connection that the pool had before would cost a request its answer."""
+    """Replaces the pool's old connections: otherwise each would cost a request its answer."""
     pool = connection.pool  # type: ignore[attr-defined]  # of the PostgreSQL backend
     if pool is not None:
         pool.check()
 
 
 def away_answer(scope: Scope) -> HttpResponse:
-    """A problem for programs, a page for browsers."""
+    """Returns a problem for programs, a page for browsers."""
     accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
     if scope["path"].startswith(API_PATH) or b"text/html" not in accepted:
-        return problem_response(DatabaseAway("The database does not answer at present; try again."))
+        return problem_response(DatabaseAway("The database is not answering at present; try again."))
     return away_page()
 
 
 def away_page(*, is_held: bool = False) -> HttpResponse:
-    """The page of a database that does not answer; `is_held`: it does, and somebody else holds what the page needs."""
+    """Renders the page for a silent database; with `is_held`, for one whose other session holds what is needed."""
     response = HttpResponse(render_to_string("503.html", {"is_held": is_held}), status=503)
     response["Retry-After"] = RETRY_AFTER_SECONDS
     response["Content-Security-Policy"] = PAGE_POLICY
@@ -126,7 +126,7 @@ def away_page(*, is_held: bool = False) -> HttpResponse:
 
 
 async def refuse_socket(scope: Scope, receive: Receive, send: Send, status: int = 503) -> None:
-    """Answers the handshake of a WebSocket with a status instead of a socket."""
+    """Answers a WebSocket handshake with a status instead of a socket."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1013})
         return
@@ -135,7 +135,7 @@ async def refuse_socket(scope: Scope, receive: Receive, send: Send, status: int 
 
 
 async def no_such_socket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Where no socket is: a 404 instead of the exception that the router would raise."""
+    """Answers an unknown socket with a 404 instead of the exception that the router would raise."""
     await refuse_socket(scope, receive, send, 404)
 
 

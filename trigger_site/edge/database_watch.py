@@ -1,8 +1,8 @@
-"""Asks the database every second, on a connection of its own, whether it answers, takes writes and is migrated.
+"""Asks the database every second, on its own connection, whether it answers, accepts writes and is migrated.
 
-A database that falls silent (a frozen machine, a cut cable) keeps its connections open: no timeout of the server ends
-a statement then. So when it is silent the watch breaks the connections of this process that wait for it; whoever
-waits gets the driver's own error, and the pools replace what is broken. It knows nothing of HTTP.
+A database that falls silent (a frozen machine, a cut cable) keeps its connections open: no server timeout ends a
+statement then. So the watch breaks this process's connections that wait for a silent database; their users get the
+driver's own error, and the pools replace what is broken. It knows nothing of HTTP.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from apps.storage.connections import break_connection
 
 PING_SECONDS = 1.0
 SILENT_SECONDS = 2.5
-"""Without an answer for so long it counts as away: with the pause between two questions, callers wait less than 4 s."""
+"""After this long without an answer it counts as away: with the pause between two queries, callers wait under 4 s."""
 READY_SECONDS = 1.0
-"""A database that takes longer for an answer is not one to send traffic to."""
+"""A database that takes longer to answer should get no traffic."""
 
 NO_PLACE = ("too many", "connection slots")
-"""Of a server that refuses another connection and serves those that it has."""
+"""Error texts of a server that refuses another connection but serves those it has."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _used_lock = threading.Lock()
 
 
 def watched(connection: "psycopg.Connection[Any] | psycopg.AsyncConnection[Any]") -> None:
-    """From here on the connection is broken when the database is silent while it waits for an answer."""
+    """Marks a connection to be broken if the database falls silent while it waits for an answer."""
     with _used_lock:
         _used.add(connection)
 
@@ -45,7 +45,7 @@ def watch_django_connections() -> None:
 
 
 class DatabaseWatch:
-    """Lives in one event loop. `is_away` and `unready` are what the last question brought."""
+    """Lives in one event loop. `is_away` and `unready` reflect the last query."""
 
     def __init__(
         self, url: str, *, on_away: Callable[[], None] = lambda: None, on_back: Callable[[], None] = lambda: None
@@ -71,12 +71,12 @@ class DatabaseWatch:
 
     @property
     def unready(self) -> str:
-        """Why no traffic should come here, as a sentence; empty when it may."""
+        """Says in a sentence why no traffic should come here; empty if it may."""
         longest = PING_SECONDS + READY_SECONDS
         if self.is_away or asyncio.get_running_loop().time() - self._answered_at > longest:
             return f"The database has not answered within {READY_SECONDS:g} s."
         if not self._takes_writes:
-            return "The database takes no writes at present (a standby, or default_transaction_read_only)."
+            return "The database accepts no writes at present (a standby, or default_transaction_read_only)."
         if self._missing_migrations is None:
             return "The database is not migrated: run `manage.py migrate`."
         if self._missing_migrations:
@@ -98,7 +98,7 @@ class DatabaseWatch:
     async def _is_answering(self, expected: frozenset[tuple[str, str]]) -> bool:
         question = asyncio.create_task(self._ask(expected))
         await asyncio.wait({question}, timeout=SILENT_SECONDS)
-        if not question.done():  # it may lie there unread, where this loop was kept busy
+        if not question.done():  # the answer may be unread if this loop was busy
             await asyncio.wait({question}, timeout=0.1)
         if not question.done():
             self._drop_connection()
@@ -150,7 +150,7 @@ class DatabaseWatch:
 async def _missing_migrations(
     connection: psycopg.AsyncConnection[Any], expected: frozenset[tuple[str, str]]
 ) -> frozenset[tuple[str, str]] | None:
-    """None where nothing was ever applied."""
+    """Returns None if nothing was ever applied."""
     try:
         cursor = await connection.execute("SELECT app, name FROM django_migrations")
     except psycopg.errors.UndefinedTable:
@@ -159,7 +159,7 @@ async def _missing_migrations(
 
 
 def break_waiting_connections() -> None:
-    """Ends each watched connection that waits for an answer; one that rests may be whole when the database is back."""
+    """Ends each watched connection that waits for an answer; an idle one may be intact when the database is back."""
     with _used_lock:
         connections = list(_used)
     for connection in connections:

@@ -1,8 +1,8 @@
-"""Who is connected to one server: bounds their number, in all and per peer, and calls in what is overdue.
+"""Bounds the connections of one server, in total and per peer, and acts on overdue ones.
 
-Where all places are taken, the connection that has waited longest without a whole request makes room for the newcomer,
-so that idle and half-sent connections cannot lock out others. Only a server that is busy with a request on every
-connection refuses.
+When all places are taken, the connection that has waited longest without a whole request makes room for the newcomer,
+so that idle and half-sent connections cannot lock out others. A server refuses only if every connection is busy with a
+request.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ SWEEP_SECONDS = 0.5
 
 
 class Guest(Protocol):
-    """A connection, as the gate sees it."""
+    """A connection as the gate sees it."""
 
     peer: str
     deadline: float | None
-    """On the loop's clock: when `overdue` is to be called; None for never."""
+    """When to call `overdue`, on the loop's clock; None for never."""
 
     def overdue(self) -> None: ...
     def leave_for_another(self) -> None: ...
@@ -34,7 +34,7 @@ class Gate:
         self._guests: set[Guest] = set()
         self._per_peer: Counter[str] = Counter()
         self._waiting: dict[Guest, None] = {}
-        """Those without a whole request, the longest waiting first."""
+        """Those without a whole request, longest waiting first."""
         self._sweep: asyncio.TimerHandle | None = None
 
     @property
@@ -42,7 +42,7 @@ class Gate:
         return len(self._guests)
 
     def enter(self, guest: Guest) -> bool:
-        """Whether there is a place for it; a guest that has entered has to `leave`."""
+        """Returns whether there is a place for it; a guest that has entered must `leave`."""
         if not self._has_place(guest.peer):
             return False
         self._guests.add(guest)
@@ -61,12 +61,12 @@ class Gate:
                 del self._per_peer[guest.peer]
 
     def waits(self, guest: Guest) -> None:
-        """It has no whole request from now on."""
+        """Notes that it has no whole request from now on."""
         if guest in self._guests:
             self._waiting.setdefault(guest)
 
     def works(self, guest: Guest) -> None:
-        """It has sent a whole request, which is being answered."""
+        """Notes that it has sent a whole request, which is being answered."""
         self._waiting.pop(guest, None)
 
     def _has_place(self, peer: str) -> bool:
@@ -76,7 +76,7 @@ class Gate:
         return len(self._guests) < self.limits.connections or self._make_place(None)
 
     def _make_place(self, peer: str | None) -> bool:
-        """Closes the connection that has waited longest, of this peer only where one is named."""
+        """Closes the connection that has waited longest, only of this peer if one is named."""
         for guest in self._waiting:
             if peer is None or guest.peer == peer:
                 self.leave(guest)
@@ -89,12 +89,12 @@ class Gate:
         now = loop.time()
         for guest in list(self._guests):
             if guest.deadline is not None and guest.deadline <= now:
-                loop.call_soon(guest.overdue)  # on its own, so that none can keep the others from their turn
+                loop.call_soon(guest.overdue)  # separately, so that none can keep the others from their turn
         self._sweep = loop.call_later(SWEEP_SECONDS, self._call_overdue) if self._guests else None
 
 
 def peer_of(client: tuple[str, int] | None) -> str:
-    """Whom a socket address stands for: an IPv4 address, or the /64 network that one IPv6 host can choose from.
+    """Returns the peer of a socket address: an IPv4 address, or the /64 network that one IPv6 host can choose from.
 
     Empty for a local socket, which has no address.
     """

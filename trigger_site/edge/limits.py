@@ -1,4 +1,4 @@
-"""What one server takes from the network, in numbers; the gate and the protocol hold to them."""
+"""The limits on what one server accepts from the network; the gate and the protocol enforce them."""
 
 import logging
 import resource
@@ -7,32 +7,32 @@ from dataclasses import dataclass, replace
 from django.conf import settings
 
 RESERVED_FILES = 128
-"""Descriptors that are kept for the database, files and the listening sockets."""
+"""Descriptors reserved for the database, files and the listening sockets."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one server process. `connections_per_peer` 0 means that peers are not counted."""
+    """The limits of one server process. `connections_per_peer` 0 means that peers are not counted."""
 
     connections: int
     connections_per_peer: int
     read_seconds: float
-    """For a whole head, and for a body before its bytes earn it more."""
+    """For a complete head, and for a body until its bytes earn it more."""
     head_bytes: int = 32 * 1024
-    """Request line and headers. Twice what browsers and proxies let through."""
+    """Request line and headers. Twice what browsers and proxies allow."""
     header_count: int = 100
     target_bytes: int = 8 * 1024
     """The address with its query."""
     slowest_bytes_per_second: int = 1024
-    """What a body's sender, or an answer's reader, has to reach on average after `read_seconds`."""
+    """The average rate that a body's sender, or an answer's reader, must reach after `read_seconds`."""
     pipelined: int = 16
-    """Requests of one connection that may wait for the answer to the one before them."""
+    """How many requests of one connection may wait for earlier answers."""
 
 
 def limits_from_settings() -> Limits:
-    """As configured, and no more connections than this process may open; raises its own soft limit of open files."""
+    """Returns the configured limits, capped by how many files this process may open; raises its soft limit of those."""
     wanted = Limits(
         connections=settings.TRIGGER_CONNECTIONS,
         connections_per_peer=settings.TRIGGER_CONNECTIONS_PER_PEER,
@@ -45,7 +45,7 @@ def limits_from_settings() -> Limits:
 
 
 def is_every_network(host: str) -> bool:
-    """Whether a server that listens there can be reached from outside without anyone having named a network."""
+    """Whether a server that listens there is reachable from outside although nobody named a network."""
     return host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 
 

@@ -1,7 +1,7 @@
-"""`/health` and `/ready` of a server process, before everything else: no Host check, no session, no database.
+"""Answers `/health` and `/ready` of a server process before anything else: no Host check, no session, no database.
 
-Load balancers and supervisors ask them, by IP and without HTTPS. What `/ready` says is what the watch found by itself
-within the last seconds, so asking often costs the database nothing.
+Load balancers and supervisors call them, by IP and without HTTPS. `/ready` reports what the watch itself found within
+the last seconds, so frequent calls cost the database nothing.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -34,7 +34,7 @@ class Probes:
 
     def _answer(self, scope: Scope) -> HttpResponse:
         if scope["method"] not in ("GET", "HEAD"):
-            problem = problem_response(MethodNotAllowed(f"{scope['method']} is not known at {scope['path']}."))
+            problem = problem_response(MethodNotAllowed(f"{scope['method']} is not allowed at {scope['path']}."))
             problem["Allow"] = "GET, HEAD"
             return problem
         if scope["path"] == READY and (reason := self._watch.unready):
@@ -44,7 +44,7 @@ class Probes:
 
 
 async def respond(send: Send, response: HttpResponse) -> None:
-    """Sends a response of Django's without Django."""
+    """Sends a Django response without Django's handler."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]

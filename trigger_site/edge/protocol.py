@@ -1,8 +1,8 @@
-"""HTTP connections that are bounded before anything is parsed, kept or started: uvicorn's protocol on httptools.
+"""Bounds HTTP connections before anything is parsed, kept or started: uvicorn's protocol on httptools.
 
-httptools has no limit of its own and copies a header that comes in pieces once per piece; uvicorn waits for ever for
+httptools has no limits of its own and copies a header that arrives in pieces once per piece; uvicorn waits for ever for
 the rest of a request. So the bytes of an incomplete head are counted here, every read and write has a deadline, and
-what is too large or too slow is answered (408, 414, 431, 503) and closed.
+anything too large or too slow is answered (408, 414, 431, 503) and closed.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from apps.http.problems import (
 from trigger_site.edge.gate import Gate, peer_of
 
 LINGER_SECONDS = 2.0
-"""How long what is still coming is read and dropped after a refusal: closed at once, it would lose the answer."""
+"""How long input is still read and dropped after a refusal: an immediate close would lose the answer."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection: in a head (from the end of one request to that of the next one's headers) or in a body."""
+    """One connection: in a head (from the end of one request to the end of the next one's headers) or in a body."""
 
     def __init__(self, *args: Any, gate: Gate, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -41,9 +41,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._is_in_head = True
         self._head_bytes = 0
         self._has_begun = False
-        """Whether a byte of the present head has come that is no empty line."""
+        """Whether any byte of the current head beyond empty lines has arrived."""
         self._has_completed = False
-        """Whether a request ended in the piece that is being fed."""
+        """Whether a request ended in the piece being fed."""
         self._is_upgraded = False
         self._is_refused = False
         self._refusal: Refusal | None = None
@@ -64,7 +64,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser no more of a head than the limit has room for."""
+        """Feeds the parser no more of a head than the limit allows."""
         while data and not self._is_refused and not self._is_upgraded:
             room = max(self._limits.head_bytes - self._head_bytes, 1) if self._is_in_head else len(data)
             self._feed(data[:room])
@@ -79,12 +79,12 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if not self._is_in_head:
             self._earn_time(len(piece))
-        elif not self._has_completed:  # else it is not known how much of the piece is the new head's
+        elif not self._has_completed:  # otherwise the new head's share of the piece is unknown
             self._head_bytes += len(piece)
             self._check_head()
 
     def _earn_time(self, count: int) -> None:
-        """A stall may last `read_seconds`; who is slower than the slowest in the long run is cut."""
+        """Extends the deadline: a stall may last `read_seconds`; a peer below the slowest average rate is cut."""
         if self.deadline is not None and not self.cycle.response_complete:
             longest = self._in(self._limits.read_seconds)
             self.deadline = min(longest, self.deadline + count / self._limits.slowest_bytes_per_second)
@@ -111,7 +111,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.headers) > self._limits.header_count:
             self._stop_parser(_too_many_headers(self._limits.header_count))
         if len(self.pipeline) >= self._limits.pipelined:
-            self._stop_parser(ServerFull("Too many requests of this connection wait in a row."))
+            self._stop_parser(ServerFull("Too many requests on this connection are waiting for an answer."))
         super().on_headers_complete()
         self._is_in_head = False
         self.deadline = self._in(self._limits.read_seconds)
@@ -136,7 +136,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._rest()
 
     def _rest(self) -> None:
-        """Nothing is asked. Uvicorn closes it after a while, which a peer that does not read its last answer delays."""
+        """Idles. Uvicorn closes it after a while; a peer that does not read its last answer delays that."""
         self._gate.waits(self)
         if not self._has_begun:
             self.deadline = self._in(self.timeout_keep_alive + LINGER_SECONDS)
@@ -163,10 +163,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """A peer may ask for any protocol; it is answered in this one."""
+        """Logs nothing: a peer may ask for any protocol and is answered in this one."""
 
     def overdue(self) -> None:
-        """The deadline has passed: what the peer failed to do decides how the connection ends."""
+        """Ends a connection past its deadline; what the peer failed to do decides how."""
         if self._is_refused or self.transport.is_closing() or self.flow.write_paused:
             self.transport.abort()
         elif self._is_being_answered() and (self._is_in_head or self.flow.read_paused):
@@ -175,20 +175,20 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             what = "headers" if self._is_in_head else "body"
-            self._refuse(RequestTooSlow(f"The {what} of the request came too slowly."))
+            self._refuse(RequestTooSlow(f"The {what} of the request arrived too slowly."))
 
     def leave_for_another(self) -> None:
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._refusal or RequestMalformed("This is no valid HTTP request."))
+        self._refuse(self._refusal or RequestMalformed("This is not a valid HTTP request."))
 
     def _stop_parser(self, refusal: Refusal) -> None:
         self._refusal = refusal
         raise refusal
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answers where no other answer is due, then drops what still comes until the peer is gone or time is up."""
+        """Answers unless another answer is due, then drops further input until the peer is gone or time is up."""
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
@@ -233,7 +233,7 @@ class GuardedSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def keepalive_timeout(self) -> None:
-        """Closed politely, it would stay until a peer that does not read has read what is left for it."""
+        """Aborts: a polite close would wait for a peer that does not read to read the rest."""
         super().keepalive_timeout()
         self.transport.abort()
 

@@ -1,1 +1,1 @@
-"""What browsers and API clients meet before a view of an app: navigation and the rules of every request."""
+"""What browsers and API clients meet before an app's view: navigation and the rules for every request."""

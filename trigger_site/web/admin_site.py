@@ -1,4 +1,4 @@
-"""Django's admin as a part of this site: our sign-in and our roles. What can be seen in it is each app's own."""
+"""Django's admin as part of this site, with our sign-in and roles. Each app decides what can be seen in it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from apps.access.permissions import Action, Actor, is_allowed
 
 
 class TriggerAdminSite(AdminSite):
-    """Open to whoever may read runs, beside Django's own staff; each page asks for its own permission."""
+    """Open to those who may read runs and to Django's own staff; each page checks its own permission."""
 
     site_header = "Trigger administration"
     site_title = "Trigger"
@@ -26,7 +26,7 @@ class TriggerAdminSite(AdminSite):
         return user.is_active and (user.is_staff or is_allowed(Actor.of_user(user), Action.RUNS_READ))
 
     def login(self, request: HttpRequest, extra_context: object = None) -> HttpResponseRedirect:
-        """Who gets here has signed in, because the site asks first: there is no second sign-in to offer."""
+        """Offers no second sign-in: the site asks first, so anyone here has already signed in."""
         if not self.has_permission(request):
             raise PermissionDenied("Your account has no role that opens the administration.")
         return redirect("admin:index")
@@ -34,7 +34,7 @@ class TriggerAdminSite(AdminSite):
     def password_change(  # type: ignore[override]  # the stubs name the answer's class
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        # The view's forms need the apps, and this module is read before there are any.
+        # The view's forms need the apps, and this module is imported before they are loaded.
         from apps.access.views import PasswordChange
 
         request.current_app = self.name

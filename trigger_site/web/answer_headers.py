@@ -1,7 +1,7 @@
-"""What every answer says to browsers, whoever wrote it: a view, a middleware, the short way of the API, a limit.
+"""The headers every answer carries, whatever wrote it: a view, a middleware, the API's short way, a limit.
 
-A page's own header stands; here is what it did not say. What holds data is never kept by a cache: static files alone
-say otherwise, and they have their own header.
+A page's own header wins; these are the defaults. Answers with data must never be cached; only static files say
+otherwise, with their own header.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,7 +17,7 @@ Application = Callable[..., Awaitable[None]]
 STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""The content policy of what is no page of ours, which has its own: nothing is loaded, sent or framed."""
+"""The content policy of anything but our pages, which have their own: nothing is loaded, sent or framed."""
 
 FEATURES = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "serial", "usb")
 

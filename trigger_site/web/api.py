@@ -1,6 +1,6 @@
 """The root of the HTTP API: authentication, the routers of the apps, errors as problem+json, its description.
 
-Every handler needs an API key; a signed-in browser session is no credential here, so no CSRF token is needed either.
+Every handler needs an API key; a signed-in browser session is not a credential here, so no CSRF token is needed either.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class KeyAuth(HttpBearer):
 
 
 class DocsPage(DocsBase):
-    """The OpenAPI document as one plain page: no script, nothing from elsewhere."""
+    """Shows the OpenAPI document as one plain page: no script, nothing from elsewhere."""
 
     def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
         document = api.get_openapi_schema()
@@ -63,7 +63,7 @@ class DocsPage(DocsBase):
 
 
 class Api(NinjaAPI):
-    """Ninja with problems where it would answer 405 in plain text, and a document that describes them."""
+    """Ninja, but with problems instead of plain-text 405 answers, and a document that describes them."""
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         document = super().get_openapi_schema(**options)
@@ -83,7 +83,7 @@ class Api(NinjaAPI):
 
 
 def _with_problems(view: View) -> View:
-    """The view, with its 405 as a problem."""
+    """Returns the view, with its 405 as a problem."""
     if iscoroutinefunction(view):
 
         @wraps(view)
@@ -107,21 +107,21 @@ def _with_problems(view: View) -> View:
 
 
 def _names_nothing(captured: dict[str, Any]) -> bool:
-    """Whether a part of the address holds NUL, which no name in the database can."""
+    """Whether a part of the address contains NUL, which no name in the database can."""
     return any("\0" in str(value) for value in captured.values())
 
 
 def _as_problem(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     if not isinstance(response, HttpResponseNotAllowed):
         return response
-    problem = problem_response(MethodNotAllowed(f"{request.method} is not known at {request.path}."))
+    problem = problem_response(MethodNotAllowed(f"{request.method} is not allowed at {request.path}."))
     if "Allow" in response:
         problem["Allow"] = response["Allow"]
     return problem
 
 
 def _signed_in_or_with_key(view: View) -> View:
-    """Who describes the API to a program may use a key, who reads it in a browser their session."""
+    """Accepts a key, for programs that read the API's description, or a session, for people in a browser."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **captured: Any) -> Any:
@@ -131,7 +131,7 @@ def _signed_in_or_with_key(view: View) -> View:
             return login_required(view)(request, *args, **captured)
         try:
             if KeyAuth()(request) is None:
-                raise KeyRefused("An API key is needed: Authorization: Bearer tr_….")
+                raise KeyRefused("An API key is required: Authorization: Bearer tr_….")
         except AccessError as error:
             return problem_response(error)
         return view(request, *args, **captured)
@@ -160,12 +160,12 @@ def _on_exception(request: HttpRequest, error: Exception) -> HttpResponse:
 
 @api.exception_handler(AuthenticationError)
 def _on_missing_key(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    return problem_response(KeyRefused("An API key is needed: Authorization: Bearer tr_…."))
+    return problem_response(KeyRefused("An API key is required: Authorization: Bearer tr_…."))
 
 
 @api.exception_handler(ValidationError)
 def _on_invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    # The first part of each place is the kind of parameter, as `query`.
+    # The first part of each location is the kind of parameter, such as `query`.
     found = [{**item, "loc": item["loc"][1:]} for item in error.errors]
     return problem_response(RequestInvalid.at(tuple(field_errors(found))))
 
@@ -181,4 +181,4 @@ def _on_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
 
 
 api_urlpatterns = [re_path(r"^api/", csrf_exempt(login_not_required(route_not_found)))]
-"""To be mounted after the API: what no route took."""
+"""Mount after the API: takes what no route matched."""

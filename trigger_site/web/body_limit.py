@@ -1,7 +1,7 @@
-"""Bounds request bodies before anything reads them: Django would spool a body without end to the disk.
+"""Bounds request bodies before anything reads them: Django would spool an endless body to disk.
 
-Counts what arrives, so a length that is missing or false changes nothing. Handlers have narrower limits of their own.
-All requests together are bounded too: Django keeps the first 2.5 MB of each in memory, whoever sends it.
+Counts what arrives, so a missing or false length changes nothing. Handlers have narrower limits of their own. All
+requests together are bounded too: Django keeps the first 2.5 MB of each in memory, whoever sends it.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -11,13 +11,13 @@ from apps.http.errors import BodyTooLarge
 from apps.http.problems import ServerFull, problem_response
 
 BODY_MAX_BYTES = 8 * 1024 * 1024
-"""As `DATA_UPLOAD_MAX_MEMORY_SIZE`: no page and no API call takes more."""
+"""Same as `DATA_UPLOAD_MAX_MEMORY_SIZE`: no page or API call takes more."""
 
 SMALL_BYTES = 64 * 1024
-"""What each request may send whatever the others hold: more than forms and calls without a large value have."""
+"""What each request may send whatever the others hold: more than forms and calls without large values need."""
 
 TOGETHER_MAX_BYTES = 64 * 1024 * 1024
-"""Of all that unfinished requests have sent beyond SMALL_BYTES."""
+"""The limit for everything unfinished requests have sent beyond SMALL_BYTES."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,7 +26,7 @@ Application = Callable[..., Awaitable[None]]
 
 
 class BodyLimit:
-    """ASGI: answers 413 or 503 where a body, or all bodies together, are over the limit; passes all else on."""
+    """ASGI: answers 413 or 503 if a body, or all bodies together, exceed the limit; passes everything else on."""
 
     def __init__(
         self, application: Application, max_bytes: int = BODY_MAX_BYTES, together_max_bytes: int = TOGETHER_MAX_BYTES
@@ -53,7 +53,7 @@ class BodyLimit:
                 held += more
                 self._held_bytes += more
                 return message
-            # What Django takes for a client that went away: it drops what it has and answers nothing.
+            # To Django this is a client that went away: it drops what it has and answers nothing.
             await _drain(message, receive, self._max_bytes)
             return {"type": "http.disconnect"}
 
@@ -69,7 +69,7 @@ class BodyLimit:
 
 
 async def _drain(message: Message, receive: Receive, max_bytes: int) -> None:
-    """Reads and forgets as much again: a client that is still sending would lose the answer with the connection."""
+    """Reads and drops as much again: a client still sending would lose the answer with the connection."""
     dropped = 0
     while message.get("more_body") and dropped < max_bytes:
         message = await receive()
@@ -79,7 +79,7 @@ async def _drain(message: Message, receive: Receive, max_bytes: int) -> None:
 async def _refuse(send: Send, refusal: Exception) -> None:
     response = problem_response(refusal)
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
-    # The rest of the body is still coming: the connection cannot be used again.
+    # The rest of the body is still coming: the connection cannot be reused.
     headers += [(b"connection", b"close"), (b"content-length", str(len(response.content)).encode())]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})

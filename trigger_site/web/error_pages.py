@@ -1,4 +1,4 @@
-"""What an exception that no view caught is answered with: 503 where the database is away or held, else Django's 500."""
+"""Answers exceptions that no view caught: 503 if the database is away or held, otherwise Django's 500."""
 
 import sys
 from urllib.parse import urlsplit
@@ -12,11 +12,11 @@ from django.views.defaults import server_error
 from apps.storage.statements import is_held
 from trigger_site.edge.away import away_page
 
-HELD_NOTE = "Another session in the database holds what this would change. Nothing was changed; try again."
+HELD_NOTE = "Another database session holds what this would change. Nothing was changed; try again."
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """Django calls it while it handles the exception."""
+    """Answers an uncaught exception; Django calls it while handling that."""
     error = sys.exc_info()[1]
     if is_held(error):
         return _back_with_note(request) or away_page(is_held=True)
@@ -26,7 +26,7 @@ def failed(request: HttpRequest) -> HttpResponse:
 
 
 def _back_with_note(request: HttpRequest) -> HttpResponse | None:
-    """An action of a page is answered on that page, as every other refusal of an action is."""
+    """Answers an action on the page it came from, like every other refusal of an action."""
     page = request.headers.get("Referer", "")
     if request.method != "POST" or getattr(request, "htmx", False):
         return None

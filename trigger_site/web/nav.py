@@ -1,6 +1,6 @@
-"""The sidebar's pages: one list, from which the links, their marks and the keyboard sheet are drawn.
+"""The sidebar's pages: one list that gives the links, their marks and the keyboard sheet.
 
-A page gets its place in the sidebar by one line in `NAV`.
+One line in `NAV` puts a page into the sidebar.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from apps.access.permissions import Action, is_allowed
 
 @dataclass(frozen=True, slots=True)
 class NavItem:
-    """A page with those below its address: `g` and then `key` go there; nobody sees it who may not do `action`."""
+    """A page and those below its address: `g` then `key` goes there; shown only to those who may do `action`."""
 
     label: str
     url_name: str
@@ -47,7 +47,7 @@ NAV = (
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An item as it is drawn; `current` is the value of `aria-current`, empty for all but one."""
+    """An item as drawn; `current` is the value of `aria-current`, empty for all but one."""
 
     label: str
     address: str
@@ -63,12 +63,12 @@ class Section:
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: `nav` is built at its first use, so fragments pay nothing for it."""
+    """Context processor: `nav` is built on first use, so fragments pay nothing for it."""
     return {"nav": SimpleLazyObject(lambda: sections_for(request))}
 
 
 def sections_for(request: HttpRequest, nav: Sequence[NavSection] = NAV) -> list[Section]:
-    """What this viewer may open, with the page that the request is on or below."""
+    """Returns what this viewer may open, marking the page that the request is on or below."""
     actor = actor_of(request)
     allowed = [
         (section.heading, [(item, reverse(item.url_name)) for item in section.items if is_allowed(actor, item.action)])
@@ -83,7 +83,7 @@ def sections_for(request: HttpRequest, nav: Sequence[NavSection] = NAV) -> list[
 
 
 def nearest(path: str, addresses: Sequence[str]) -> str:
-    """The longest of the addresses that the path is, or lies below; empty if there is none."""
+    """Returns the longest of the addresses that equals the path or is above it; empty if there is none."""
     above = (address for address in addresses if path == address or path.startswith(f"{address.rstrip('/')}/"))
     return max(above, key=len, default="")
 

@@ -1,6 +1,6 @@
-"""What the API's description says of refusals: which statuses each operation answers with, and their form.
+"""Adds refusals to the API's description: the statuses each operation may answer with, and their form.
 
-The handlers raise named errors; what of them can reach an operation follows from its method, parameters and body.
+Handlers raise named errors; which of them an operation can meet follows from its method, parameters and body.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,14 @@ REFERENCE = "#/components/schemas/{model}"
 EVERYWHERE = (401, 403, 500, 503)
 TRIGGERING = frozenset({"trigger_run", "trigger_batch"})
 MOVING = frozenset({"cancel_run", "bump_run", "requeue_run", "preview_requeue", "discard_run"})
-"""State moves: refused in another state, or where another request was quicker."""
+"""State changes: refused in another state, or if another request was quicker."""
 
 FILTERED = frozenset({"requeue_dead_letters", "discard_dead_letters"})
-"""Their bodies name rows that may not be there."""
+"""Their bodies name rows that may not exist."""
 
 
 def describe_problems(document: dict[str, Any]) -> None:
-    """Adds the form of a problem and, to each operation, the statuses that it may answer with instead of its own."""
+    """Adds the form of a problem and, to each operation, the error statuses it may answer with."""
     schemas = document["components"]["schemas"]
     problem = ProblemOut.model_json_schema(ref_template=REFERENCE)
     schemas.update(problem.pop("$defs", {}))

@@ -1,7 +1,7 @@
-"""Which pages may open a socket: those of this site, by scheme, host and port together, and the trusted origins.
+"""Says which pages may open a socket: this site's, by scheme, host and port together, and the trusted origins.
 
-The browser sends a page's origin with each handshake and the user's cookies too, whatever page it is: this check is
-what keeps other sites from reading along.
+The browser sends a page's origin with each handshake, and the user's cookies whatever page it is: only this check
+keeps other sites from reading along.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,7 +17,7 @@ Application = Callable[..., Awaitable[None]]
 
 
 class _OriginCheck(CsrfViewMiddleware):
-    """Django's judgement of a form's origin, asked for a socket's."""
+    """Applies Django's check of a form's origin to a socket's."""
 
     def is_own(self, scope: MutableMapping[str, Any]) -> bool:
         origins = [value for name, value in scope["headers"] if name == b"origin"]
@@ -29,7 +29,7 @@ class _OriginCheck(CsrfViewMiddleware):
 
 
 class OwnOriginOnly:
-    """ASGI, for sockets: refuses the handshake of any other page, and of whoever names no page."""
+    """ASGI, for sockets: refuses the handshake of any other page, and of clients that name no page."""
 
     def __init__(self, application: Application) -> None:
         self._application = application

@@ -10,6 +10,6 @@ from apps.runs.fleet import fleet_reader
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """`fleet` is read at its first use, so fragments and error pages pay nothing for it; `server_now` sets the page's
+    """`fleet` is read on first use, so fragments and error pages pay nothing for it; `server_now` sets the page's
     clock, because the viewer's may be wrong."""
     return {"fleet": SimpleLazyObject(fleet_reader().summary), "server_now": timezone.now()}

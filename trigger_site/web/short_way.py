@@ -1,7 +1,7 @@
-"""The short way for API calls: Django without its middleware, one change of thread per request.
+"""The short way for API calls: Django without its middleware, one thread switch per request.
 
-The middleware serves browsers: sessions, CSRF, content policy, static files. Run for a program's call it costs several
-times what the call itself does, because each piece changes between the event loop and a thread.
+The middleware serves browsers: sessions, CSRF, content policy, static files. For a program's call it would cost several
+times as much as the call itself, because each piece switches between the event loop and a thread.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -21,7 +21,7 @@ Application = Callable[..., Awaitable[None]]
 
 
 class ApiHandler(ASGIHandler):
-    """Django's handler with an empty chain: addresses, views, signals and error pages are as ever."""
+    """Django's handler with an empty middleware chain: addresses, views, signals and error pages are unchanged."""
 
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
         self._view_middleware: list[Any] = []
@@ -32,14 +32,14 @@ class ApiHandler(ASGIHandler):
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         response: Any = _host_refusal(request) or await super().get_response_async(request)
-        if not response.streaming:  # without it the answer would go out in chunks
+        if not response.streaming:  # otherwise the answer would go out in chunks
             response.headers.setdefault("Content-Length", str(len(response.content)))
         answer: HttpResponseBase = response
         return answer
 
 
 def _host_refusal(request: HttpRequest) -> HttpResponse | None:
-    """The middleware's check, which calls on the short way would else be without."""
+    """Makes the middleware's Host check, which the short way would otherwise skip."""
     try:
         request.get_host()
     except DisallowedHost:
@@ -48,9 +48,9 @@ def _host_refusal(request: HttpRequest) -> HttpResponse | None:
 
 
 def with_short_way(site: Application, api: Application) -> Application:
-    """An application that gives calls with a credential of their own to `api`, all else to `site`.
+    """Returns an application that passes calls with a credential of their own to `api`, all else to `site`.
 
-    A call without one (a browser that reads the API's description) needs the session that the middleware brings.
+    A call without one (a browser reading the API's description) needs the session that the middleware provides.
     """
 
     async def choose(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:

@@ -1,6 +1,7 @@
-"""The static files that production serves: one style sheet, small scripts, and whether they were collected at all.
+"""Prepares production's static files: all style sheets in one, and a check that they were collected at all.
 
-Development serves the files as they lie, so there is nothing to build while one works on them.
+Development serves the files as they are, so there is nothing to build while working on them. Nothing is minified: once
+compressed, it would save a twentieth, and a minifier changed what selectors inside a layer mean.
 """
 
 import posixpath
@@ -8,8 +9,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import rcssmin
-import rjsmin
 from django.contrib.staticfiles.finders import get_finders
 from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
 from django.core.files.base import ContentFile
@@ -17,32 +16,27 @@ from django.core.files.storage import InMemoryStorage
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 SHEET = "css/app.css"
-SCRIPTS = "js/"
 IMPORT = re.compile(r'@import url\("(?P<name>[^"]+)"\) layer\((?P<layer>[\w-]+)\);')
 ADDRESS = re.compile(r'url\("(?P<address>[^"#:]+)"\)')
 
 Found = dict[str, tuple[Any, str]]
-"""The collected files: storage and path there, by name."""
+"""The collected files by name: storage, and path in it."""
 
 
 class BundledStaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc] # untyped base
-    """Hashed and compressed files, with what `app.css` imports put into it and our own scripts minified.
+    """Hashed and compressed files, with the imports of `app.css` inlined.
 
-    The bundle is made from the sources, not from what an earlier collection wrote.
+    The bundle is built from the sources, not from an earlier collection's output.
     """
 
     def post_process(self, paths: Found, *args: Any, **options: Any) -> Iterator[tuple[str, str, bool]]:
         made = InMemoryStorage()
-        made.save(SHEET, ContentFile(rcssmin.cssmin(bundle(SHEET, lambda name: _text(paths, name))).encode()))
-        for name in paths:
-            if name.startswith(SCRIPTS):
-                made.save(name, ContentFile(rjsmin.jsmin(_text(paths, name)).encode()))
-        replaced = {name: (made, name) if made.exists(name) else found for name, found in paths.items()}
-        yield from super().post_process(replaced, *args, **options)
+        made.save(SHEET, ContentFile(bundle(SHEET, lambda name: _text(paths, name)).encode()))
+        yield from super().post_process({**paths, SHEET: (made, SHEET)}, *args, **options)
 
 
 def bundle(sheet: str, read: Callable[[str], str]) -> str:
-    """A style sheet with each import replaced by its text, in the layer that the import names."""
+    """Returns a style sheet with each import replaced by its text, in the layer that the import names."""
 
     def part(found: re.Match[str]) -> str:
         name = posixpath.join(posixpath.dirname(sheet), found["name"])
@@ -52,7 +46,7 @@ def bundle(sheet: str, read: Callable[[str], str]) -> str:
 
 
 def _moved(text: str, origin: str, target: str) -> str:
-    """The text of a sheet with its relative addresses as the sheet that takes it in has to write them."""
+    """Returns a sheet's text with its relative addresses rewritten for the sheet that includes it."""
 
     def moved(found: re.Match[str]) -> str:
         file = posixpath.normpath(posixpath.join(posixpath.dirname(origin), found["address"]))
@@ -68,9 +62,9 @@ def _text(paths: Found, name: str) -> str:
 
 
 def uncollected_file() -> str:
-    """The first file that the pages may name and the manifest does not know; empty where all are collected.
+    """Returns the first file that pages may name but the manifest lacks; empty if all are collected.
 
-    A page that names such a file cannot be rendered. Files that changed under the same name are not noticed.
+    A page that names such a file cannot be rendered. Changed files of the same name go unnoticed.
     """
     if not isinstance(staticfiles_storage, ManifestFilesMixin):
         return ""

@@ -1,7 +1,7 @@
-"""Our templates without their indentation, which is for those who read the source: a quarter of a long page else.
+"""Loads our templates without indentation, which only readers of the source need: a quarter of a long page.
 
-Text of strangers is not touched, because it is no part of a source. In a source, what keeps its spaces on the page (as
-`<pre>`) is written on one line anyway.
+Inserted text is untouched, because it is not part of a template. Template text that keeps its spaces on the page
+(such as `<pre>`) is written on one line anyway.
 """
 
 import re

@@ -1,5 +1,5 @@
--- Purpose: the API key of a request, judged by the database's clock. Raw because it precedes every call of the API, and
---   building the same query each time costs several times what running it does.
+-- Purpose: find the API key of a request, judged by the database's clock. Raw because it precedes every API call, and
+--   building the same query each time costs several times as much as running it.
 -- Parameters: prefix text. Returns: the key's columns; is_expired, is_orphaned (its user may not sign in), is_use_stale.
 -- Locks: nothing. Relies on: the unique index of access_apikey.prefix.
 SELECT k.*,

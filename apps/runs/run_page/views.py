@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -32,6 +33,7 @@ def run_page(request: HttpRequest, run_id: str) -> HttpResponse:
     newer, older = neighbours(chosen, found)
     context |= {"logs": newest_lines(found), "newer": newer, "older": older}
     context["list_query"] = chosen.at_start().query
+    context["trigger_program"] = settings.TRIGGER_COMMAND
     context["has_requeue"] = is_allowed(actor_of(request), Action.RUNS_REQUEUE)
     return render(request, "runs/run_page/page.html", context)
 

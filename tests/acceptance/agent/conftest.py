@@ -1,4 +1,4 @@
-"""An agent as it is deployed, in an isolated interpreter (`-I`) whose environment has only the SDK, and its tasks."""
+"""An agent as deployed, in an isolated interpreter (`-I`) whose environment has only the SDK, and its tasks."""
 
 import os
 import pwd
@@ -61,7 +61,7 @@ AsNobody = Callable[[Path], Command]
 
 @pytest.fixture
 def as_nobody() -> AsNobody:
-    """Takes a folder, makes it that user's own, and puts a copy of the SDK there, which the user can read."""
+    """Gives a folder to that user, and puts a copy of the SDK there that the user can read."""
     if os.getuid() != 0:
         pytest.skip("only root can start a process as somebody else")
     nobody = pwd.getpwnam("nobody")

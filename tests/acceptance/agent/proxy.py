@@ -1,6 +1,6 @@
-"""The worker's end of the agent's socket, as `docs/protocol.md` says it, with everything that came over it kept.
+"""The worker's end of the agent's socket, as in `docs/protocol.md`, which keeps everything it receives.
 
-Frames are answered by a thread per connection; tests wait for frames by type, each wait with a deadline.
+A thread per connection answers frames; tests wait for frames by type, each wait with a deadline.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from trigger_sdk.wire import SOCKET_NAME, Frame, FrameSocket
 DEADLINE_SECONDS = 60.0
 
 SECRET_MARK = "s3cr3t-"
-"""Stands many times in each secret, so that a piece of one is recognised in memory that was used again in part."""
+"""Repeated in each secret, so that a piece of one is recognised in partly reused memory."""
 
 Answer = Callable[["Attempt", Frame], Frame | None]
 
@@ -53,7 +53,7 @@ class Stored:
 
 @dataclass
 class Attempt:
-    """One run given to the agent, and all frames of it from both connections, in the order of their arrival."""
+    """One run given to the agent, and all its frames from both connections, in order of arrival."""
 
     ticket: str
     task: str
@@ -96,7 +96,7 @@ class Attempt:
         return wait_for(lambda: next((f for f in self.of("log") if text in f.header["message"]), None), text, seconds)
 
     def end(self, seconds: float = DEADLINE_SECONDS) -> Frame:
-        """Waits until agent and child have both said all, and returns the `exited` frame."""
+        """Waits until agent and child have both said everything, and returns the `exited` frame."""
         exited = self.wait("exited", seconds)
         if self.peer is not None:
             assert self.has_closed.wait(seconds), "the child's connection stayed open"
@@ -107,7 +107,7 @@ class Attempt:
 
 
 class Proxy:
-    """Listens in a folder of its own and starts the agent there; `close` ends both."""
+    """Listens in its own folder and starts the agent there; `close` ends both."""
 
     def __init__(self, folder: Path, python: Path, *, isolation: str = "process") -> None:
         self.folder = folder
@@ -194,7 +194,7 @@ class Proxy:
         task: str = "",
         stored: Sequence[Stored] = (),
     ) -> Attempt:
-        """Gives the process that waits after `previous` its next run; frames from now on are the new run's."""
+        """Gives the process that is waiting after `previous` its next run; later frames belong to the new run."""
         attempt = Attempt(previous.ticket, task or previous.task, payload, 1, stored, answer, run_id)
         attempt.started_at = time.monotonic()
         attempt.peer = previous.peer
@@ -208,7 +208,7 @@ class Proxy:
         self.control.send("settle", ticket=attempt.ticket)
 
     def stop(self, attempt: Attempt, reason: str, grace_seconds: float) -> None:
-        """A test that is not about the grace gives one that is longer than its waits: a busy machine is slow."""
+        """Tests that are not about the grace period use one longer than their waits: a busy machine is slow."""
         assert self.control is not None
         self.control.send("stop", ticket=attempt.ticket, reason=reason, grace_seconds=grace_seconds)
 
@@ -245,7 +245,7 @@ class Proxy:
             elif first is not None and first.type == "ticket" and first.header["ticket"] in self.attempts:
                 self._serve_child(peer, self.attempts[first.header["ticket"]], first)
         except OSError:
-            return  # the peer was killed, or the test has cut the connection
+            return  # the peer was killed, or the test cut the connection
         finally:
             _shut(peer.connection)
 
@@ -296,7 +296,7 @@ class Proxy:
 
 
 def _shut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it is closed already
+    with contextlib.suppress(OSError):  # it is already closed
         connection.shutdown(socket.SHUT_RDWR)
     connection.close()
 

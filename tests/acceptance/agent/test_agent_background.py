@@ -1,4 +1,4 @@
-"""Work that a task leaves to threads, pools and `atexit`: done before the outcome is told, or cut off and named."""
+"""Work that a task leaves to threads, pools and `atexit`: done before the outcome is reported, or cut off and named."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run has to itself, and what of the agent it cannot reach: secret, descriptors, memory."""
+"""What a run has to itself, and what it cannot reach of the agent: secret, descriptors, memory."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from tests.acceptance.agent.conftest import AsNobody, folder_with
 from tests.acceptance.agent.proxy import Proxy
 
 
-def test_run_has_a_place_of_its_own(proxy: Proxy, tmp_path: Path) -> None:
+def test_run_has_its_own_place(proxy: Proxy, tmp_path: Path) -> None:
     source = """
 import random, tempfile
 tempfile.gettempdir()
@@ -52,7 +52,7 @@ def look():
 
     assert held == 0
     assert not is_in_loop
-    # Its own connection, the two outputs, the reasons of a stop; /dev/null and the listing itself come on top.
+    # Its own connection, the two outputs, the reasons for a stop; plus /dev/null and the listing itself.
     assert targets.count("socket") == 1
     assert targets.count("pipe") == 3
     assert "anon_inode" not in targets

@@ -1,4 +1,4 @@
-"""What the agent reports of code that fails: exceptions, values it cannot take, signals, folders that do not import."""
+"""What the agent reports about failing code: exceptions, wrong values, signals, folders that do not import."""
 
 from pathlib import Path
 

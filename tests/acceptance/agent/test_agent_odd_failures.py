@@ -1,4 +1,4 @@
-"""Errors that are hard to describe: each is the outcome of its run, bounded and in words, and none is a crash."""
+"""Errors that are hard to describe: each is its run's outcome, bounded and in words, and none crashes the agent."""
 
 from pathlib import Path
 
@@ -176,7 +176,7 @@ ASYNCIO_LOOKS_AT = (
     "str-exits",
     "str-is-endless",
 )
-"""It asks what has failed for its `repr`, class and type before anybody else sees it."""
+"""Asks the failure for its `repr`, class and type before anybody else sees it."""
 
 
 @pytest.mark.parametrize("task", ["raises", "raises-async"])
@@ -192,7 +192,7 @@ def test_every_odd_error_is_described_and_bounded(proxy: Proxy, tmp_path: Path, 
 
         assert (kind, len(frames), exited.header["exit_code"]) == (kind, 1, 0), attempt.lines("stderr", "system")
         error = frames[0].header["error"]
-        # What asks such an exception on the way, as asyncio does, gets what it raises: that is the failure then.
+        # Code that asks such an exception on the way, as asyncio does, gets what it raises: then that is the failure.
         assert words in error["message"] or error["message"] == "asked", (kind, error)
         assert len(error["message"].encode()) <= MESSAGE_MAX_BYTES, kind
         assert len(error["type"]) <= 450, kind

@@ -180,7 +180,7 @@ mount -t proc proc proc
 echo kept > mnt/kept
 exec chroot . "$@"
 """
-"""A copy-on-write root with folders of its own where a container has them: whatever is wiped is not the machine's."""
+"""A copy-on-write root with its own folders where a container has them, so that nothing of the machine is wiped."""
 
 
 def test_process_one_of_a_container_wipes_it_between_runs(proxy: Proxy, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The agent as a process of its own, against a real socket peer: whole runs, checkpoints, examples, its usage."""
+"""The agent as a separate process, against a real socket peer: whole runs, checkpoints, examples, its usage."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def grow(items: list):
     assert attempt.wait("completed").body == b"[7,1]"
 
 
-def test_changed_values_travel_behind_the_data(proxy: Proxy, tmp_path: Path) -> None:
+def test_changed_values_travel_after_the_data(proxy: Proxy, tmp_path: Path) -> None:
     source = """
 @task(id="grow")
 def grow(items: list):
@@ -198,7 +198,7 @@ def echo(n: int):
 
 
 @pytest.mark.parametrize("kind", ["order", "receipt"])
-def test_example_order_continues_behind_the_fetch(proxy: Proxy, tmp_path: Path, kind: str) -> None:
+def test_example_order_continues_after_the_fetch(proxy: Proxy, tmp_path: Path, kind: str) -> None:
     proxy.variables = {"SHOP_FOLDER": str(tmp_path)}
     proxy.ready(Path(__file__).parents[3] / "examples" / "orders")
     task = {"order": "process-order", "receipt": "send-receipt"}[kind]

@@ -1,4 +1,4 @@
-"""Steps through a real agent: what is sent, what is asked for, several at once, and stops while they wait."""
+"""Steps through a real agent: what is sent, what is requested, several at once, and stops while they wait."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ async def pages(count: int):
 """
 
 
-def test_results_are_sent_as_steps_and_given_back_on_the_next_attempt(proxy: Proxy, tmp_path: Path) -> None:
+def test_results_are_sent_as_steps_and_returned_on_the_next_attempt(proxy: Proxy, tmp_path: Path) -> None:
     proxy.ready(folder_with(tmp_path / "tasks", PAGES))
 
     first = proxy.run("pages", b'{"count": 2}', folder=tmp_path)

@@ -1,4 +1,4 @@
-"""Processes that take several runs (`warm_start="same_process"`): what the next run sees of the one before, and what
+"""Processes that take several runs (`warm_start="same_process"`): what the next run sees of the previous one, and what
 ends them."""
 
 import json
@@ -177,7 +177,7 @@ def test_process_that_may_not_be_clean_takes_no_further_run(
         assert "1 thread running (poller)" in attempt.lines("system")[0]
 
 
-def test_pool_of_threads_that_ends_with_its_block_is_no_hindrance(proxy: Proxy, tmp_path: Path) -> None:
+def test_pool_of_threads_that_ends_with_its_block_does_not_prevent_reuse(proxy: Proxy, tmp_path: Path) -> None:
     source = """
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -279,7 +279,7 @@ def test_processes_that_wait_end_with_their_worker(proxy: Proxy, tmp_path: Path)
     assert agent.wait(DEADLINE_SECONDS) == 3
 
 
-def test_runs_beside_each_other_have_processes_of_their_own(proxy: Proxy, tmp_path: Path) -> None:
+def test_concurrent_runs_have_their_own_processes(proxy: Proxy, tmp_path: Path) -> None:
     proxy.ready(folder_with(tmp_path / "tasks", COUNTED))
 
     attempts = [proxy.run("count", folder=tmp_path, is_kept=True) for _ in range(3)]
@@ -366,5 +366,5 @@ def eat(megabytes: int):
 
     assert large > before + 90_000_000
     if after is None:
-        pytest.skip("this kernel lets no process count its peak memory anew (/proc/self/clear_refs)")
+        pytest.skip("this kernel does not let a process reset its peak memory (/proc/self/clear_refs)")
     assert after < large - 90_000_000

@@ -103,7 +103,7 @@ def test_admins_may_everything_and_others_may_not_manage_keys() -> None:
 
 
 def test_unknown_action_is_refused_even_to_admins() -> None:
-    with pytest.raises(NotAllowed, match="Nobody may"):
+    with pytest.raises(NotAllowed, match="No role may"):
         require(Actor("a", frozenset(Role)), "runs.erase")
 
 

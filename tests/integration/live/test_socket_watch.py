@@ -25,7 +25,7 @@ from tests.live_server import LiveServer, running_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from trigger_site.asgi import application
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.django_db(transaction=True)]
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 OWN_ORIGIN = b"http://localhost"
 HEARTBEAT = "SELECT pg_notify($1, '')"
 EVERY_KIND = [kind.all for kind in TOPIC_KINDS.values()]

@@ -13,7 +13,7 @@ from trigger_site.edge.database_watch import DatabaseWatch
 
 pytestmark = pytest.mark.sql
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 def watched_until(url: str, part: str) -> str:

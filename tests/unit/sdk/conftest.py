@@ -1,4 +1,4 @@
-"""Each test begins with an empty ledger; tasks that it registers are gone after it."""
+"""Gives each test an empty ledger, and removes the tasks it registers afterwards."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,5 +24,5 @@ def kept_registry() -> Iterator[None]:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[[str], ModuleType]:
-    """Imports source text as a module of its own."""
+    """Imports source text as a separate module."""
     return lambda source: load_module(tmp_path, source)

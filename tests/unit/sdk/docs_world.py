@@ -1,7 +1,7 @@
 """The names that the documentation's examples use: a database, a shop, a payment service that refuses to charge twice.
 
-Each call of them is an effect in the ledger `calls`. The n-th can be made to fail, to happen with its reply lost, or to
-happen and kill the process.
+Each call to them is an effect in the ledger `calls`. The n-th can be made to fail, to lose its reply, or to kill the
+process after it happened.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ Call = tuple[str, str]
 
 
 class Killed(BaseException):
-    """The process dies here: no retry and no handler of the task sees it."""
+    """The process dies here: neither a retry nor a handler of the task sees it."""
 
 
 class DoubleCharge(Exception):
@@ -67,7 +67,7 @@ class DoubleCharge(Exception):
 
 @dataclass
 class World:
-    """What the services have done since `reset`; `saved_at` are the numbers of calls at each save."""
+    """What the services have done since `reset`; `saved_at` has the number of calls at each save."""
 
     calls: list[Call] = field(default_factory=list)
     count: int = 0
@@ -81,7 +81,7 @@ class World:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def reset(self, **failure: int) -> None:
-        """Forgets everything; `failure` is the number of a call to fail, as one of the three fields."""
+        """Forgets everything; `failure` is the number of the call that fails, in one of the three ways."""
         self.__init__(**failure)  # type: ignore[misc]
 
     @contextlib.contextmanager
@@ -126,7 +126,7 @@ class PaymentIntents:
     def create(
         self, *, amount: int, currency: str, idempotency_key: str, metadata: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Like Stripe: a known key gets the first answer again, and is refused with other parameters."""
+        """Like Stripe: a known key gets the first answer again, or is refused if the parameters differ."""
         given: dict[str, Any] = {"amount": amount, "currency": currency, "metadata": dict(metadata or {})}
         with world.effect("charge", amount):
             if idempotency_key in world.intents:
@@ -136,7 +136,7 @@ class PaymentIntents:
             else:
                 subject = given["metadata"].get("item") or given["metadata"].get("order") or "the order"
                 if subject in world.charges:
-                    raise DoubleCharge(f"{subject} was charged already, as {world.charges[subject]}")
+                    raise DoubleCharge(f"{subject} was already charged, as {world.charges[subject]}")
                 intent = {"id": f"pi_{len(world.intents) + 1}", "amount": amount}
                 world.intents[idempotency_key] = given, intent
                 world.charges[subject] = intent["id"]
@@ -151,7 +151,7 @@ class Stripe:
 
 
 class Legacy:
-    """A payment service without idempotency keys, that can be asked for what it has by the caller's reference."""
+    """A payment service without idempotency keys, which can look up payments by the caller's reference."""
 
     def find(self, *, reference: str) -> dict[str, Any] | None:
         intent = world.intents.get(reference)

@@ -15,13 +15,13 @@ effects: list[Any] = []
 
 
 def effect(value: Any) -> Any:
-    # As it is now: a task may change the value later.
+    # A copy, because a task may change the value later.
     effects.append(copy.deepcopy(value))
     return value
 
 
 def load_module(folder: Path, source: str, first_line: str = NAMES) -> ModuleType:
-    """Writes the text below one line, which imports the SDK's names, and imports the module."""
+    """Writes the text below a line that imports the SDK's names, and imports the module."""
     path = folder / f"tasks_{next(_numbers)}.py"
     path.write_text(first_line + "\n" + textwrap.dedent(source).lstrip("\n"))
     spec = importlib.util.spec_from_file_location(path.stem, path)

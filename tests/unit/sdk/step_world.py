@@ -1,4 +1,4 @@
-"""What the tasks of the tests of steps do: fetch pages, note each fetch, and fail where they are told to."""
+"""What the tasks in the tests of steps do: fetch pages, record each fetch, and fail when told to."""
 
 import asyncio
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ async def fetch_later(number: int, delay: float = 0) -> dict[str, int]:
 
 
 def interrupted(function: Any, payload: Any = None) -> Any:
-    """The next attempt after one that failed."""
+    """The next attempt after a failed one."""
     with pytest.raises(ConnectionError) as failure:
         run(function, payload)
     failing.clear()

@@ -47,7 +47,7 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "metadata": (["--metadata", '{"a": 1}'], {"a": 1}),
     "traceparent": (["--traceparent", "00-1"], "00-1"),
 }
-"""Each option as the command line takes it, and what the client is given."""
+"""Each option as the command line takes it, and what the client gets."""
 
 
 def read(*arguments: str) -> TriggerOptions:
@@ -69,11 +69,11 @@ def test_the_command_line_takes_every_option(name: str) -> None:
     assert read(*arguments)[name] == value  # type: ignore[literal-required]
 
 
-def test_what_the_command_line_is_not_given_is_not_sent() -> None:
+def test_what_the_command_line_does_not_get_is_not_sent() -> None:
     assert trigger_body(None, read())["options"] == {}
 
 
-def test_the_command_line_sends_what_it_is_given_in_the_servers_names() -> None:
+def test_the_command_line_sends_what_it_gets_in_the_servers_names() -> None:
     everything = [argument for arguments, _ in GIVEN.values() for argument in arguments]
 
     sent = trigger_body(None, read(*everything))["options"]

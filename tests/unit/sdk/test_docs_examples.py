@@ -1,6 +1,6 @@
-"""The Python of the pages on checkpoints and idempotency, run as it stands, and refused where the page says so.
+"""The Python of the pages on checkpoints and idempotency, run exactly as shown, and refused where the page says so.
 
-A word behind ```python says what an example shows: `refused CODE` and `raises ERROR` speak for themselves; `lost` is
+A word after ```python says what an example shows: `refused CODE` and `raises ERROR` speak for themselves; `lost` is
 something that does not survive a crash, `charges-twice` an effect without a right key, `stops` a task that gives up.
 """
 
@@ -70,7 +70,7 @@ def marked(*marks: str) -> Callable[[Any], Any]:
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     world.reset()
-    # The tasks of other test modules may have an example's id; `kept_registry` puts them back.
+    # Tasks of other test modules may have the same id as an example; `kept_registry` puts them back.
     registry.clear()
 
 
@@ -85,7 +85,7 @@ def payload_of(task: Task) -> dict[str, Any]:
 
 
 def finish(task: Task) -> Result:
-    """Runs a task through its failures, one attempt after the other."""
+    """Runs a task through its failures, one attempt after another."""
     earlier: BaseException | None = None
     for _ in range(ATTEMPTS_MAX):
         try:
@@ -102,7 +102,7 @@ def test_every_mark_is_known() -> None:
 
 
 @marked("")
-def test_a_crash_behind_anything_that_is_saved_changes_nothing(example: Example, tmp_path: Path) -> None:
+def test_a_crash_after_anything_that_is_saved_changes_nothing(example: Example, tmp_path: Path) -> None:
     example.load(tmp_path)
     task = only_task()
     whole = run(task.function, payload_of(task))
@@ -113,7 +113,7 @@ def test_a_crash_behind_anything_that_is_saved_changes_nothing(example: Example,
         result = run(task.function, payload_of(task), crash_after=saved.key)
 
         assert result.output == whole.output
-        if "gather" in example.source:  # what ran beside the crash runs again
+        if "gather" in example.source:  # what was running at the crash runs again
             assert set(world.calls) == set(calls)
         else:
             assert sorted(world.calls) == calls
@@ -162,7 +162,7 @@ def test_after_a_kill_only_what_was_not_saved_runs_again(
 
 
 @marked("")
-def test_what_a_comment_behind_the_return_says_is_so(example: Example, tmp_path: Path) -> None:
+def test_what_a_comment_after_the_return_says_is_true(example: Example, tmp_path: Path) -> None:
     example.load(tmp_path)
     task = only_task()
 
@@ -243,7 +243,7 @@ def test_what_is_said_to_charge_twice_does(example: Example, tmp_path: Path) -> 
     run(task.function, payload_of(task))
     world.reset(reply_lost=1)
 
-    with pytest.raises(DoubleCharge, match="A1 was charged already"):
+    with pytest.raises(DoubleCharge, match="A1 was already charged"):
         finish(task)
 
 
@@ -254,7 +254,7 @@ def test_what_is_said_to_stop_stops_where_the_effect_may_have_happened(example: 
     assert run(task.function, payload_of(task)).output == "sent"
     world.reset(reply_lost=1)
 
-    with pytest.raises(AbortRun, match="somebody has to look"):
+    with pytest.raises(AbortRun, match="somebody must check"):
         finish(task)
     assert docs_world.ledger("mail") == ["your order A1"]
 

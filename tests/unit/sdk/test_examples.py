@@ -1,4 +1,4 @@
-"""The example folders: they pass the check, what their READMEs say is so, and no crash changes what comes out."""
+"""The example folders: they pass the check, their READMEs are right, and no crash changes the result."""
 
 import asyncio
 import calendar
@@ -29,8 +29,8 @@ Import = Callable[[str], Any]
 
 @pytest.fixture
 def example() -> Iterator[Import]:
-    """Imports the `tasks` of an example folder; its modules are gone after the test."""
-    # The tasks of other test modules may have an example's id; `kept_registry` puts them back.
+    """Imports the `tasks` of an example folder; removes its modules after the test."""
+    # Tasks of other test modules may have the same id as an example; `kept_registry` puts them back.
     registry.clear()
     folders: list[Path] = []
 
@@ -60,7 +60,7 @@ def test_example_passes_the_check_without_hints(name: str, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_python_in_the_readme_runs_as_it_stands(name: str, example: Import) -> None:
+def test_python_in_the_readme_runs_as_shown(name: str, example: Import) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (EXAMPLES / name / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     tasks = example(name)
     for part in vars(tasks).values():
@@ -96,7 +96,7 @@ def etl(example: Import) -> Etl:
 
 
 def counted_otherwise(path: Path) -> dict[str, Any]:
-    """The report's figures by one regular expression and whole cents, without any code of the example."""
+    """The report's figures by one regular expression and whole cents, without any of the example's code."""
     found: dict[str, tuple[str, int, str, str, int]] = {}
     lines = path.read_text().splitlines()[1:]
     left_out: list[int] = []
@@ -130,7 +130,7 @@ def counted_otherwise(path: Path) -> dict[str, Any]:
 
 
 def seconds_between(first: str, last: str) -> int:
-    """From one time in UTC to another; 0 where one of them is no time."""
+    """The time between two UTC times; 0 if one of them is not a time."""
     try:
         begin, end = (calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) for text in (first, last))
     except ValueError:
@@ -168,7 +168,7 @@ def test_etl_rejected_rows_are_the_ones_that_they_say(etl: Etl) -> None:
     assert [row["line"] for row in report["first_rejected"]] == counted_otherwise(etl.path)["left_out"][:5]
 
 
-def test_etl_gives_the_same_report_after_a_crash_behind_anything_it_stores(etl: Etl) -> None:
+def test_etl_gives_the_same_report_after_a_crash_at_anything_it_stores(etl: Etl) -> None:
     payload = {"page_size": 400}
     whole = run(etl.task, payload)
     keys = [entry.key for entry in whole.stored]
@@ -226,7 +226,7 @@ class Agent:
         outer = self
 
         class Model(type(tasks.model)):  # type: ignore[misc]
-            @functools.wraps(type(tasks.model).decide)  # a step reads the shape of its result there
+            @functools.wraps(type(tasks.model).decide)  # a step reads the shape of its result from it
             async def decide(self, transcript: Any, idempotency_key: str) -> Any:
                 outer.turns += 1
                 decision = await super().decide(transcript, idempotency_key)
@@ -288,19 +288,19 @@ def test_agent_pays_for_no_turn_twice_wherever_it_crashes(agent: Agent) -> None:
         assert result.attempts == 2
         assert sum(agent.charged.values()) == result.output["cost_cents"] == 6
         assert agent.turns == 3
-        # Searches that ran beside the one behind which it crashed were not stored, and run again.
+        # Searches that were running alongside the one it crashed after were not stored, and run again.
         assert set(Counter(agent.used).values()) <= ({1, 2} if "search" in key else {1})
     assert len(keys) == 8
 
 
-def test_agent_resumes_behind_its_answer(agent: Agent) -> None:
+def test_agent_resumes_after_its_answer(agent: Agent) -> None:
     result = agent.ask(crash_after="answered")
 
     assert result.resumed_from == "answered"
     assert [line.message for line in result.logs].count("answered") == 1
 
 
-def test_agent_with_a_failing_tool_is_given_the_paid_turn_again(agent: Agent) -> None:
+def test_agent_with_a_failing_tool_gets_the_paid_turn_again(agent: Agent) -> None:
     payload = {"question": NORWAY, "fail_at_turn": 2}
 
     with pytest.raises(Exception, match="the tool's server went away") as failure:
@@ -324,7 +324,7 @@ def test_agent_whose_paid_reply_was_lost_asks_again_with_the_same_key(agent: Age
 
 
 def test_agent_uses_the_tools_of_a_turn_at_the_same_time(agent: Agent) -> None:
-    agent.meeting = asyncio.Barrier(3)  # one that waits alone reaches its step's time limit
+    agent.meeting = asyncio.Barrier(3)  # a search that waits alone reaches its step's time limit
 
     result = agent.ask()
 

@@ -1,4 +1,4 @@
-"""What importing the SDK gives, and what it leaves alone: every container pays for it."""
+"""What importing the SDK loads and does not load: every container pays for it."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ SLOW = (
     "uuid",
     "zoneinfo",
 )
-"""Each takes from a millisecond on to load, and few runs need any of them."""
+"""Each takes a millisecond or more to load, and few runs need any of them."""
 
 LOADED = "import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
 

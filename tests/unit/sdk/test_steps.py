@@ -46,7 +46,7 @@ def test_a_new_run_runs_its_steps_again() -> None:
     assert calls == [1, 1]
 
 
-def test_steps_before_the_resume_point_are_not_asked_again_and_those_behind_it_are_given() -> None:
+def test_steps_before_the_resume_point_are_not_asked_again_and_later_ones_are_restored() -> None:
     @task(id="pages")
     def pages() -> list[Any]:
         first = [step(f"first-{number}", fetch, number) for number in (1, 2)]
@@ -62,7 +62,7 @@ def test_steps_before_the_resume_point_are_not_asked_again_and_those_behind_it_a
     assert [entry["page"] for entry in result.output] == [1, 2, 3, 4]
 
 
-def test_crash_behind_a_step_keeps_its_result() -> None:
+def test_crash_after_a_step_keeps_its_result() -> None:
     @task(id="pages")
     def pages() -> list[Any]:
         return [step(f"page-{number}", fetch, number) for number in range(3)]
@@ -73,7 +73,7 @@ def test_crash_behind_a_step_keeps_its_result() -> None:
     assert result.attempts == 2
 
 
-def test_crash_behind_a_key_that_never_comes_is_an_error() -> None:
+def test_crash_after_a_key_that_never_comes_is_an_error() -> None:
     @task(id="pages")
     def pages() -> Any:
         return step("page", fetch, 1)
@@ -242,7 +242,7 @@ def test_a_key_of_this_attempt_cannot_be_used_again() -> None:
     assert calls == [1]
 
 
-def test_a_checkpoints_key_is_no_steps_key() -> None:
+def test_a_checkpoints_key_cannot_be_a_steps_key() -> None:
     @task(id="shared")
     def shared() -> Any:
         one = 1

@@ -1,4 +1,4 @@
-"""Registering: options with their limits, the registry, and what a task tells about itself."""
+"""Registering: options with their limits, the registry, and what a task says about itself."""
 
 import datetime
 import json

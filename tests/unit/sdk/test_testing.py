@@ -34,7 +34,7 @@ def test_whole_run_has_one_attempt() -> None:
     assert result.checkpoints == {"greeted": {"greeting": "hello Ada"}}
 
 
-def test_crash_makes_a_second_attempt_that_logs_only_what_is_behind() -> None:
+def test_crash_makes_a_second_attempt_that_logs_only_what_follows() -> None:
     result = run(two_steps, {"name": "Ada"}, crash_after="greeted")
 
     assert (result.output, result.attempts, result.resumed_from) == ("hello Ada", 2, "greeted")
@@ -82,7 +82,7 @@ def test_task_that_swallows_the_crash_still_crashes() -> None:
     assert seen == ["swallowed"]
 
 
-def test_nothing_is_saved_behind_a_crash_that_the_task_swallows() -> None:
+def test_nothing_is_saved_after_a_crash_that_the_task_swallows() -> None:
     @task("saving-on")
     def saving_on() -> None:
         number = 1
@@ -124,9 +124,9 @@ def test_payload_and_output_pass_through_their_stored_text() -> None:
         run(through, {"items": 1})
 
 
-def test_function_that_is_no_task_is_an_error() -> None:
+def test_function_that_is_not_a_task_is_an_error() -> None:
     with pytest.raises(LookupError, match="is not a task"):
-        run(test_function_that_is_no_task_is_an_error)
+        run(test_function_that_is_not_a_task_is_an_error)
 
 
 def test_resume_takes_a_result_or_its_exception_only() -> None:

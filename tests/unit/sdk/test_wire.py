@@ -39,7 +39,7 @@ def test_frames_survive_any_cutting_of_the_stream(
         b"GET / HTTP/1.1\r\n",
     ],
 )
-def test_what_is_no_frame_is_refused(stream: bytes) -> None:
+def test_what_is_not_a_frame_is_refused(stream: bytes) -> None:
     with pytest.raises(WireError):
         list(FrameBuffer().feed(stream))
 

@@ -1,4 +1,4 @@
-"""What test sessions leave and share: the next one sweeps after a killed one, and a port belongs to one process."""
+"""What killed test sessions leave goes when the next begins; a reserved port belongs to one process."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.distribution import FOLDERS, TOGETHER
 from tests.ports import FIRST, LAST, reserve_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,3 +55,8 @@ def test_a_reserved_port_is_free_for_a_server_and_for_nobody_elses_reservation()
     assert len(ports) == 50
     assert all(FIRST <= port <= LAST for port in ports)
     assert ports.isdisjoint(map(int, others.split()))
+
+
+def test_what_the_distribution_names_exists() -> None:
+    assert [path for path in TOGETHER if not (ROOT / path).exists()] == []
+    assert {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py"))} == set(FOLDERS)

@@ -44,7 +44,7 @@ class Pages(Node):
         index = after + 1
         self.asked.append(index)
         if index >= self.stale_from:
-            raise CallRefusedError(409, "stale", "The attempt token is not the run's present one.")
+            raise CallRefusedError(409, "stale", "The attempt token is not the run's current one.")
         data = json.dumps({f"v{index}": "x" * SIZE}).encode()
         entry = StoredCheckpoint(f"c{index}", index, data, [f"v{index}"])
         return StoredCheckpoints([entry], index if index + 1 < COUNT else None)

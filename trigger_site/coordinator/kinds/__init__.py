@@ -1,4 +1,4 @@
-"""The kinds of write that a coordinator takes. Adding one is a file beside this one and a line here; see `base.py`."""
+"""The kinds of write that a coordinator takes. To add one: a file next to this one and a line here; see `base.py`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Checkpoints and the results of steps, many runs' in one transaction."""
+"""Writes checkpoints and step results of many runs in one transaction."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ from trigger_site.coordinator.kinds.base import STALE, Kind
 
 REFUSALS = {
     "stale": STALE,
-    "conflict": Result(409, "conflict", "The key was saved before with other data."),
-    "limit": Result(422, "limit", f"A run may have {store.COUNT_MAX:,} checkpoints and steps."),
+    "conflict": Result(409, "conflict", "The key was already saved with different data."),
+    "limit": Result(422, "limit", f"A run may have at most {store.COUNT_MAX:,} checkpoints and steps."),
     "full": Result(
         422,
         "limit",
-        f"With this the run would have stored more than {store.STORED_MAX_BYTES:,} bytes: keep large data in a store "
-        "of yours, and save its address.",
+        f"This would take the run's stored data over {store.STORED_MAX_BYTES:,} bytes: keep large data in a store "
+        "of your own, and save its address.",
     ),
 }
 

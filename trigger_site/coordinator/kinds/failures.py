@@ -1,4 +1,4 @@
-"""Ends of attempts that did not complete: through their verb, in threads, because what follows is decided in Python."""
+"""Writes the ends of attempts that did not complete: by their verb, in threads, since Python decides what follows."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from trigger_site.coordinator.database import PATIENT_POOL_MAX_SIZE, DatabaseAwa
 from trigger_site.coordinator.kinds.base import result_of
 
 THREADS = 2
-"""So that a batch which waits for a whole table holds up no other."""
+"""So that a batch waiting for a whole table does not hold up another."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Failures:
         self._patient_count = 0
 
     async def submit(self, ends: Sequence[Finish]) -> list[Result]:
-        """One result per item; 503 for one whose run, or the control of whose task, others hold."""
+        """Returns one result per item; 503 for one whose run, or whose task's control row, is held."""
         if not ends:
             return []
         results = await asyncio.get_running_loop().run_in_executor(self._threads, _fail_in_thread, ends)
@@ -55,7 +55,7 @@ class Failures:
 
 
 def _fail_in_thread(ends: Sequence[Finish], *, patience_seconds: float = 0.0) -> list[Result | None]:
-    """As `fail_attempts`, None for what others hold; where the batch raises for one item, that item fails alone."""
+    """Like `fail_attempts`, with None for held items; if one item makes the batch raise, it fails alone."""
     try:
         answers = _fail(ends, patience_seconds)
     except (OperationalError, InterfaceError) as error:
@@ -82,7 +82,7 @@ def _fail(ends: Sequence[Finish], patience_seconds: float) -> list[Answer]:
 
 
 def _fail_each(ends: Sequence[Finish]) -> list[Result | None]:
-    """Each alone; after some that are held one after the other it is no row but the table, and the rest is not
+    """Writes each alone; after several held ones in a row the table is held, not a row, and the rest is not
     tried."""
     results: list[Result | None] = []
     held_count = 0

@@ -1,4 +1,4 @@
-"""Finishes: completions are one statement, as every kind; other ends of attempts are decided in Python, in threads."""
+"""Writes finishes: completions in one statement, like every kind; other ends are decided in Python, in threads."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 
 
 class FinishWriter:
-    """Completions in batches on the loop, failures through their verb in a thread."""
+    """Writes completions in batches on the loop, failures by their verb in a thread."""
 
     def __init__(self, completions: Writer[Finish], failures: Failures) -> None:
         self._completions = completions
         self._failures = failures
 
     async def submit(self, items: Sequence[Finish]) -> list[Result]:
-        """One result per item, as of every writer."""
+        """Returns one result per item, like every writer."""
         completed = [item for item in items if item.outcome == SUCCESS]
         if len(completed) == len(items):
             return await self._completions.submit(completed)
@@ -42,13 +42,13 @@ class FinishKind(Kind[Finish]):
 
 
 def refuse_unstorable(item: Finish) -> Result | None:
-    """413 for an output that is too large, 422 for one that cannot be stored, and for an outcome that there is not."""
+    """Answers 413 for an output that is too large, 422 for one that cannot be stored and for an unknown outcome."""
     if item.output:
         try:
             check_value(item.output)
         except ValueRefused as error:
             return Result(413 if error.code == "too_large" else 422, error.code, f"The output {error.message}.")
-    if item.outcome not in OUTCOMES:
+    if item.outcome != SUCCESS and item.outcome not in OUTCOMES:
         return Result(422, "invalid", f"There is no outcome {item.outcome!r}.")
     return None
 

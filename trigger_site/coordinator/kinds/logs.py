@@ -1,4 +1,4 @@
-"""Log lines: they move no state and lock no run, so there is none to wait for."""
+"""Writes log lines: they change no state and lock no run, so there is nothing to wait for."""
 
 from collections.abc import Sequence
 

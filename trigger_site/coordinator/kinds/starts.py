@@ -1,4 +1,4 @@
-"""Starts: an attempt's process began."""
+"""Writes starts: an attempt's process has begun."""
 
 from collections.abc import Sequence
 

@@ -15,7 +15,7 @@ from trigger_site.inspection import InspectionError, inspect_archive
 
 
 class Command(BaseCommand):
-    help = "Checks a task folder and registers it. Where it is refused, the deployment before it stays."
+    help = "Checks a task folder and registers it. If it is refused, the previous deployment stays."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             return
         self.stdout.write(f"Deployed {deployment}: {', '.join(tasks)}.")
         if registration.retired:
-            self.stdout.write(f"Retired, because it no longer has them: {', '.join(registration.retired)}.")
+            self.stdout.write(f"Retired, because no longer in the folder: {', '.join(registration.retired)}.")
 
     def _refuse(self, rows: list[dict[str, Any]], *, is_json: bool) -> NoReturn:
         if is_json:
@@ -76,7 +76,7 @@ class Command(BaseCommand):
 
 
 def _finding(path: Path, row: dict[str, Any]) -> dict[str, Any]:
-    """A finding of the inspection, with a place that an editor opens."""
+    """Formats a finding of the inspection, with a place that an editor can open."""
     file = str(path / row["file"])
     place = f"{file}:{row['line']}:{row['column']}"
     message = f"{row['severity']}: {row['message']} [{row['code']}]"

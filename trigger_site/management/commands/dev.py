@@ -1,4 +1,4 @@
-"""`manage.py dev`: everything on this machine, under one supervisor; what `make run` starts."""
+"""`manage.py dev`: runs everything on this machine under one supervisor; started by `make run`."""
 
 import os
 import sys
@@ -20,10 +20,10 @@ from trigger_site.development.supervisor import ChildDiedError, StopRequestedErr
 
 class Command(BaseCommand):
     help = "Starts the embedded database, web, coordinator and a worker, and deploys the examples. Ctrl-C stops all."
-    requires_system_checks: list[str] = []  # `make lint` runs them; here they would cost a second at each start
+    requires_system_checks: list[str] = []  # `make lint` runs them; here they would cost a second at every start
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, default=settings.TRIGGER_PORT, help="0 takes a free one.")
+        parser.add_argument("--port", type=int, default=settings.TRIGGER_PORT, help="0 picks a free one.")
         parser.add_argument("--no-browser", action="store_true", help="Do not open the page in a browser.")
         parser.add_argument("--fresh", action="store_true", help="Erase the embedded database first.")
         parser.add_argument(
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"\n  Ready in {seconds_since_start():.1f} s\n\n"
             f"  Dashboard  {development.sign_in_link}\n"
-            f"             (signs you in once; afterwards {development.url}, user {USERNAME}, password in {info})\n"
+            f"             (signs you in once; after that, {development.url}, user {USERNAME}, password in {info})\n"
             f"  Executor   {worker.executor}: {worker.executor_note}\n"
             f"  API key    in {info}\n"
             + (f"  Try        {command}\n" if command else "")

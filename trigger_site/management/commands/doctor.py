@@ -1,4 +1,4 @@
-"""`manage.py doctor`: one line per subject, and how to mend it. Exits with 1 where something fails."""
+"""`manage.py doctor`: one line per subject, and how to fix it. Exits with 1 if something fails."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from trigger_site.doctor import Level, examine
 
 
 class Command(BaseCommand):
-    help = "Checks database, migrations, clock, coordinator, workers and space; says how to mend each."
+    help = "Checks database, migrations, clock, coordinator, workers and space; says how to fix each."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:

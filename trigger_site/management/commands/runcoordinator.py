@@ -1,4 +1,4 @@
-"""Starts a coordinator: the workers' API and the ticks. Any number may run; none leads."""
+"""Starts a coordinator: the workers' API and the ticks. Any number may run; there is no leader."""
 
 import logging
 
@@ -26,6 +26,6 @@ class Command(BaseCommand):
             return
         if is_every_network(host):
             logger.warning(
-                "coordinator.open: %s is every network of this machine; only the worker token guards it", host
+                "coordinator.open: %s is every network of this machine; only the worker token protects it", host
             )
         uvloop.run(serve(host=host, port=port))

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from trigger_site.edge.server import guarded
 from trigger_site.web.static_files import uncollected_file
 
-# Long-polling answers and open sockets are cut after this long when the process is asked to stop.
+# Long-polling answers and open sockets are cut this long after the process is asked to stop.
 STOP_SECONDS = 2
 
 

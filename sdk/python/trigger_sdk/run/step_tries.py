@@ -78,7 +78,7 @@ def _pause(run: ActiveRun, call: StepCall, number: int, error: Exception) -> flo
     if isinstance(error, RetryAfter):
         seconds = error.seconds
         if seconds > retry.max:
-            # The run itself waits for so long a pause, because it holds no process in the meantime.
+            # The run itself waits for a pause this long, because it then holds no process.
             return None
     else:
         seconds = retry.delay_seconds(number, random.random())  # noqa: S311 - jitter

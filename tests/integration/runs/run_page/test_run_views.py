@@ -2,6 +2,7 @@ import pytest
 from django.test import Client
 
 from apps.http.cursors import write_cursor
+from apps.runs.run_page.logs import LINES_SHOWN
 from tests.factories import (
     make_attempt,
     make_checkpoint,
@@ -106,6 +107,17 @@ def test_summary_is_the_same_partial_as_in_the_page(viewer: Client) -> None:
 
     assert one_line(fragment).lstrip().startswith('<div class="summary" id="summary"')
     assert "<html" not in fragment
+
+
+def test_command_for_earlier_log_lines_is_one_that_works_here(viewer: Client) -> None:
+    run = make_run(state="running")
+    for number in range(LINES_SHOWN + 1):
+        make_log_line(run, f"line {number}.")
+
+    page = viewer.get(f"/runs/{run.public_id}").text
+
+    assert f"<code>.venv/bin/trigger logs {run.public_id}</code>" in page
+    assert "line 0." not in page
 
 
 def test_log_lines_are_appended_after_the_cursor(viewer: Client) -> None:

@@ -1,4 +1,4 @@
-"""`inspect` as deployments use it: a process that answers with a manifest, whatever the folder holds."""
+"""`inspect` as deployments use it: a process that answers with a manifest, whatever is in the folder."""
 
 import json
 import subprocess
@@ -72,7 +72,7 @@ def test_configuration_names_task_set_and_modules(tmp_path: Path) -> None:
     assert manifest["tasks"][0]["file"] == "jobs/work.py"
 
 
-def test_tests_beside_the_tasks_are_not_imported(tmp_path: Path) -> None:
+def test_tests_next_to_the_tasks_are_not_imported(tmp_path: Path) -> None:
     write(tmp_path, tasks__py=GOOD.format(id="one"), test_tasks__py="import trigger_sdk, no_such_thing\n")
     write(tmp_path, conftest__py="import trigger_sdk, no_such_thing\n")
 
@@ -100,7 +100,7 @@ def test_tests_beside_the_tasks_are_not_imported(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_errors_stand_where_the_user_can_mend_them(
+def test_errors_are_where_the_user_can_fix_them(
     tmp_path: Path, source: str, line: int, code: str, message: str
 ) -> None:
     write(tmp_path, tasks__py=source, helper__py="\n1 / 0\n")
@@ -154,7 +154,7 @@ def test_folders_without_tasks_are_errors(tmp_path: Path, files: dict[str, str],
     assert (exit_code, [error["code"] for error in manifest["errors"]]) == (1, [code])
 
 
-def test_dependency_that_is_named_but_not_installed_is_said_so(tmp_path: Path) -> None:
+def test_dependency_that_is_listed_but_not_installed_is_reported(tmp_path: Path) -> None:
     write(tmp_path, tasks__py="import trigger_sdk\nimport no_such_package\n", requirements__txt="no-such-package==1\n")
 
     _, manifest, _ = inspect(tmp_path)

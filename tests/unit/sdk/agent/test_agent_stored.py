@@ -1,4 +1,4 @@
-"""What an attempt keeps of the checkpoints that it is given: less, and it restores the same."""
+"""What an attempt keeps of the checkpoints it receives: less than all, but it restores the same."""
 
 import json
 from typing import Any

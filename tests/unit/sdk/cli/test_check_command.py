@@ -21,7 +21,7 @@ HINTED = "@task(id='{0}')\ndef {0}():\n    x = 1\n    checkpoint('k', x=x)\n"
 
 
 def write(folder: Path, **files: str) -> Path:
-    """Files by name, `__` for a dot; Python files begin with the import of the SDK's names."""
+    """Writes files by name, with `__` for a dot; Python files begin with the import of the SDK's names."""
     for name, text in files.items():
         path = folder / name.replace("__", ".")
         path.write_text((HEAD if path.suffix == ".py" else "") + text)
@@ -85,7 +85,7 @@ def a(*args, x=[]):
     ]
 
 
-def test_hints_alone_and_nothing_at_all_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hints_alone_and_no_problems_are_not_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, tasks__py=HINTED.format("a"))
     other = tmp_path / "other"
     other.mkdir()

@@ -1,4 +1,4 @@
-"""How `trigger replay` and `trigger requeue` read their arguments, and what they print of a preview."""
+"""How `trigger replay` and `trigger requeue` read their arguments, and how they print a preview."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ PREVIEW: dict[str, Any] = {
 
 
 class Server:
-    """Notes what is posted and answers each with `answer`."""
+    """Records what is posted and answers each request with `answer`."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []

@@ -1,4 +1,4 @@
-"""A real HTTP server that answers clients as a test says. What the true server answers is tested with it."""
+"""A real HTTP server that answers clients as a test says. The true server's answers are tested with that server."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ class Peer:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content)
-                # Without a word about it, as a server does that closes idle connections.
+                # Without a header that says so, like a server that closes idle connections.
                 self.close_connection = peer.closes_after_answer
 
             do_GET = do_POST = answer  # noqa: N815 - the names that the base class calls

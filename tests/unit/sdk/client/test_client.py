@@ -1,6 +1,6 @@
-"""The client's way to a server: where it finds one, and what it makes of a peer that misbehaves.
+"""The client's connection to a server: how it finds one, and how it treats a peer that misbehaves.
 
-The peer is a real HTTP server that answers as the test says; what the true server answers is tested with it.
+The peer is a real HTTP server that answers as the test says; the true server's answers are tested with that server.
 """
 
 import asyncio

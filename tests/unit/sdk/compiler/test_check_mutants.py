@@ -1,6 +1,6 @@
 """Each rule of the check, and each part of the rewriting, is needed: without it a generated function resumes wrongly.
 
-`FIRST` only saves time: it tells near which number of the seed a counterexample stands. The long tier does without.
+`FIRST` only saves time: it says near which number of the seed a counterexample is. The long tier does without it.
 """
 
 import os
@@ -18,7 +18,7 @@ FIRST = {
     "handlers are never entered": 99,
     "loops never turn": 23,
     "what may be bound is bound": 14,
-    "captures are bound where the pattern does not fit": 90,
+    "captures are bound if the pattern does not match": 90,
     "deleting needs nothing": 94,
     "restored names may be deleted": 219,
     "context managers swallow nothing": 2503,

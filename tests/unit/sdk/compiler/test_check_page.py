@@ -1,4 +1,4 @@
-"""docs/check.md: a section for each code, whose example gives that code, and what it shows instead gives none."""
+"""docs/check.md: a section for each code, whose example triggers that code, while its alternative triggers none."""
 
 import ast
 import importlib
@@ -27,7 +27,7 @@ WITHOUT_EXAMPLE = {"no_folder", "stale_source"}
 
 
 def codes_in(tree: ast.AST) -> set[str]:
-    """The literal codes in calls that make a problem."""
+    """The literal codes in calls that create a problem."""
     makers = {"_at", "Problem", "RegistrationError", "SourceError", "_hint", "_problem", "problem"}
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = {
@@ -57,7 +57,7 @@ def write_example(folder: Path, text: str) -> None:
 
 @pytest.fixture
 def codes_of() -> Iterator[Callable[[Path], list[str]]]:
-    """What the check says of a folder. In this process: a hundred others would take half a minute."""
+    """What the check says about a folder. In this process, because a hundred others would take half a minute."""
 
     def codes_of(folder: Path) -> list[str]:
         registry.clear()

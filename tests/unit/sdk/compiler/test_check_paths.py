@@ -1,4 +1,4 @@
-"""The check at registration, on paths that are easy to forget: what is bound perhaps, later, or in another function."""
+"""The check at registration, on paths that are easy to forget: names bound perhaps, later, or in another function."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,9 @@ from trigger_sdk.tasks import registry
 
 Load = Callable[[str], ModuleType]
 
-# The body of a task `t(a, b=1)` whose `def` is line 3, then the line and code of the refusal, and a part of its text.
+# The body of a task `t(a, b=1)` whose `def` is line 3, then the line and code of the refusal, and part of its text.
 REFUSED = {
-    "deleted behind, not saved": ("x = 1\ncheckpoint('k')\ndel x", 6, "lost_name", "`x`"),
+    "deleted after it, not saved": ("x = 1\ncheckpoint('k')\ndel x", 6, "lost_name", "`x`"),
     "bound by a walrus that may be skipped": (
         "x = 1\ncheckpoint('k')\na and (x := 2)\nreturn x",
         7,
@@ -32,7 +32,7 @@ REFUSED = {
         "lost_name",
         "`x`",
     ),
-    "captured by a pattern that does not fit": (
+    "captured by a pattern that does not match": (
         "x = 1\ncheckpoint('k')\nmatch a:\n  case [x]: pass\n  case _: return x",
         8,
         "lost_name",
@@ -62,7 +62,7 @@ REFUSED = {
         "lost_name",
         "`x`",
     ),
-    "with read by a nested function before and behind": (
+    "with read by a nested function before and after it": (
         "with a() as w:\n  w.append(1)\n  def f(): return w\n  checkpoint('k')\n  f()",
         4,
         "with_state",

@@ -42,7 +42,7 @@ def test_name_that_would_not_exist_is_refused_in_the_words_of_the_contract(load:
     assert "t" not in registry
 
 
-# The body of a task `t(a, b=1)` whose `def` is line 3, then the line and code of the refusal, and a part of its text.
+# The body of a task `t(a, b=1)` whose `def` is line 3, then the line and code of the refusal, and part of its text.
 REFUSED = {
     "read in a later checkpoint": ("x = 1; checkpoint('k'); checkpoint('m', x=x)", 4, "lost_name", "`x` is used"),
     "read by a nested function before": (
@@ -51,7 +51,7 @@ REFUSED = {
         "lost_name",
         "`x` is used on line 5",
     ),
-    "read by a nested function behind": ("x = 1\ncheckpoint('k')\ndef f(): return x\nreturn f", 6, "lost_name", "`x`"),
+    "read by a later nested function": ("x = 1\ncheckpoint('k')\ndef f(): return x\nreturn f", 6, "lost_name", "`x`"),
     "read by a lambda": ("x = 1\ncheckpoint('k')\nreturn lambda: x", 6, "lost_name", "`x`"),
     "read by a comprehension": ("x = 1\ncheckpoint('k')\nreturn [x for _ in a]", 6, "lost_name", "`x`"),
     "read by augmented assignment": ("x = 1\ncheckpoint('k')\nx += 1", 6, "lost_name", "`x`"),
@@ -196,8 +196,8 @@ def test_body_that_could_not_resume_is_refused(load: Load, body: str, line: int,
 
 
 ACCEPTED = {
-    "nested function that is not used behind": "x = 1\ndef f(): return x\ny = f()\ncheckpoint('k', y=y)\nreturn y",
-    "captured where the pattern fits": "x = 1\ncheckpoint('k')\nmatch a:\n  case [x]: return x",
+    "nested function that is not used after it": "x = 1\ndef f(): return x\ny = f()\ncheckpoint('k', y=y)\nreturn y",
+    "captured if the pattern matches": "x = 1\ncheckpoint('k')\nmatch a:\n  case [x]: return x",
     "walrus that always binds": "x = 1\ncheckpoint('k')\nif (x := a): return x",
     "global assigned in the other branch": "global G\nif a: G = 1\nelse: checkpoint('k')",
     "with on a parameter": "with a(b) as w:\n  checkpoint('k')\n  w()",
@@ -209,7 +209,7 @@ ACCEPTED = {
     "parameter": "checkpoint('k')\nreturn a, b",
     "rebound and saved parameter": "a = int(a)\ncheckpoint('k', a=a)\nreturn a",
     "rebound and unread parameter": "a = int(a)\ncheckpoint('k')\nreturn b",
-    "loop variable of its own": "for x in a: pass\ncheckpoint('k')\nfor x in a: print(x)",
+    "separate loop variable": "for x in a: pass\ncheckpoint('k')\nfor x in a: print(x)",
     "comprehension variable": "x = 1\ncheckpoint('k')\nreturn [x for x in a]",
     "parameter of a nested function": "x = 1\ncheckpoint('k')\ndef f(x): return x\nreturn f",
     "unconditional import": "import json\ncheckpoint('k')\nreturn json",
@@ -217,7 +217,7 @@ ACCEPTED = {
     "transaction with its escape": "with a.atomic():  # trigger: re-enter\n  checkpoint('k')",
     "with on both sides and its escape": "with a() as f:  # trigger: re-enter\n  f(1)\n  checkpoint('k')\n  f(2)",
     "transaction that has ended": "with a.atomic(): x = 1\ncheckpoint('k', x=x)",
-    "global assigned behind": "global G\ncheckpoint('k')\nG = 1",
+    "global assigned after it": "global G\ncheckpoint('k')\nG = 1",
     "global value under its own name": "checkpoint('k', {'re': re})",
     "vars of an object": "checkpoint('k')\nvars(a)",
     "loop after": "checkpoint('k')\nfor i in a:\n  if i: break\n  continue\nelse: pass",
@@ -278,7 +278,7 @@ def test_checkpoint_is_known_under_its_other_names(load: Load, outside: str, ins
     assert [point.key for point in registry["t"].points] == ["k"]
 
 
-def test_function_of_the_same_name_is_no_checkpoint(load: Load) -> None:
+def test_function_of_the_same_name_is_not_a_checkpoint(load: Load) -> None:
     module = load("""
         def checkpoint(key): return key
 

@@ -1,6 +1,6 @@
-"""Generated functions: what the check accepts resumes as if nothing had happened, wherever the process is killed.
+"""Generated functions: those that the check accepts resume as if nothing had happened, wherever the process is killed.
 
-The rules of the judge are in `generated/oracle.py`. A sample runs on every change; `make prove` runs the long tier.
+The judge's rules are in `generated/oracle.py`. A sample runs on every change; `make prove` runs the long tier.
 `TRIGGER_TEST_PROOF_SEED` and `TRIGGER_TEST_PROOF_FUNCTIONS` choose another seed and number for it.
 """
 

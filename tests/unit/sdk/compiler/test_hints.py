@@ -1,4 +1,4 @@
-"""Hints: what works and only costs is told once, and what a careful author would write is told nothing."""
+"""Hints: code that works but costs too much gets one hint; what a careful author would write gets none."""
 
 import textwrap
 from collections.abc import Callable
@@ -34,9 +34,7 @@ UNUSED = {
 
 
 @pytest.mark.parametrize(("body", "place"), UNUSED.values(), ids=UNUSED.keys())
-def test_value_that_nothing_reads_behind_its_checkpoint_is_a_hint(
-    load: Load, body: str, place: tuple[int, int]
-) -> None:
+def test_value_that_nothing_reads_after_its_checkpoint_is_a_hint(load: Load, body: str, place: tuple[int, int]) -> None:
     assert hints(load, body) == [(*place, "unused_value")]
 
 
@@ -47,16 +45,16 @@ def test_value_that_is_saved_again_and_never_read_is_two_hints(load: Load) -> No
 
 
 USED = {
-    "read behind": "x = a\ncheckpoint('k', x=x)\nreturn x",
-    "read behind a later point": "x = a\ncheckpoint('k', x=x)\nprint()\ncheckpoint('m')\nreturn x",
+    "read after it": "x = a\ncheckpoint('k', x=x)\nreturn x",
+    "read after a later point": "x = a\ncheckpoint('k', x=x)\nprint()\ncheckpoint('m')\nreturn x",
     "read in a later point's expression": "x = a\ncheckpoint('k', x=x)\nprint()\ncheckpoint('m', {'n': len(x)})",
     "read in a handler": "x = a\ncheckpoint('k', x=x)\ntry: a()\nexcept E: print(x)",
     "read in finally": "x = a\ntry:\n  checkpoint('k', x=x)\nfinally: print(x)",
     "read in one branch": "x = a\ncheckpoint('k', x=x)\nif b: print(x)",
     "read in a loop before it is bound again": "x = a\ncheckpoint('k', x=x)\nwhile x: x = a()",
-    "read behind a loop over nothing": "x = a\ncheckpoint('k', x=x)\nfor x in b: pass\nreturn x",
+    "read after a loop over nothing": "x = a\ncheckpoint('k', x=x)\nfor x in b: pass\nreturn x",
     "read by a nested function": "x = a\ndef f(): return x\ncheckpoint('k', x=x)\nreturn f()",
-    "read by a lambda behind": "x = a\ncheckpoint('k', x=x)\nreturn lambda: x",
+    "read by a lambda after it": "x = a\ncheckpoint('k', x=x)\nreturn lambda: x",
     "read by a comprehension": "x = a\ncheckpoint('k', x=x)\nreturn [x for _ in a]",
     "read by a with that is entered again": "x = a\nwith a(x):\n  checkpoint('k', x=x)\n  print()",
     "read by augmented assignment": "x = a\ncheckpoint('k', x=x)\nx += 1",
@@ -67,7 +65,7 @@ USED = {
 
 
 @pytest.mark.parametrize("body", USED.values(), ids=USED.keys())
-def test_value_that_may_be_read_is_no_hint(load: Load, body: str) -> None:
+def test_value_that_may_be_read_is_not_a_hint(load: Load, body: str) -> None:
     assert hints(load, body) == []
 
 

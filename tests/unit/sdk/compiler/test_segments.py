@@ -67,7 +67,7 @@ def test_task_without_checkpoints_is_one_segment(load: Load) -> None:
     assert len(segments(load, "@task('t')\ndef t(): return 1\n")) == 1
 
 
-# What is replaced by what, and the one segment that this changes.
+# The old text, the new text, and the one segment that this changes.
 EDITS = {
     "a default": ("count: int = 1", "count: int = 2", 0),
     "an annotation": ("order_id: str", "order_id: int", 0),
@@ -80,11 +80,11 @@ EDITS = {
     "a branch before its point": ('"many"', '"much"', 1),
     "the item of a with": ("suppress(KeyError)", "suppress(LookupError)", 1),
     "a with before its point": ("first = 1", "first = 0", 1),
-    "a with behind its point": ("second = 2", "second = 0", 2),
-    "a branch behind its with": ("third = 3", "third = 0", 2),
+    "a with after its point": ("second = 2", "second = 0", 2),
+    "a branch after its with": ("third = 3", "third = 0", 2),
     "the other branch": ("fourth = 4", "fourth = 0", 2),
     "a try before its point": ("fifth = 5", "fifth = 0", 2),
-    "a try behind its point": ("sixth = 6", "sixth = 0", 3),
+    "a try after its point": ("sixth = 6", "sixth = 0", 3),
     "what a handler catches": ("except ValueError", "except TypeError", 3),
     "a handler": ("seventh = 7", "seventh = 0", 3),
     "else of a try": ("eighth = 8", "eighth = 0", 3),
@@ -92,7 +92,7 @@ EDITS = {
     "the subject of a match": ("match count:", "match -count:", 3),
     "a case before its point": ("tenth = 10", "tenth = 0", 3),
     "a pattern before its point": ("case 1:", "case 2:", 3),
-    "a pattern behind the last point": ("case int()", "case str()", 4),
+    "a pattern after the last point": ("case int()", "case str()", 4),
     "a guard": ("if order_id:", "if not order_id:", 4),
     "another case": ("eleventh = 11", "eleventh = 0", 4),
     "the tail": ("return order_id", "return order", 4),
@@ -114,9 +114,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize(("old", "new", "changed"), EDITS.values(), ids=EDITS.keys())
-def test_edit_changes_the_segment_that_it_stands_in_and_no_other(
-    load: Load, old: str, new: str, changed: int | None
-) -> None:
+def test_edit_changes_its_own_segment_and_no_other(load: Load, old: str, new: str, changed: int | None) -> None:
     before = segments(load, TASK)
     assert TASK.count(old) == 1
 
@@ -156,7 +154,7 @@ def test_new_checkpoint_splits_a_segment_and_leaves_the_others(load: Load) -> No
 
 
 def test_hashes_are_the_same_in_every_process_and_version(load: Load) -> None:
-    # Deployments of different days are compared: another way to hash would call all of their code changed.
+    # Deployments from different days are compared: a different hash would report all their code as changed.
     found = segments(load, "@task('t')\ndef t(x=1):\n    checkpoint('k')\n    return x\n")
 
     assert found == ["a32122852f923ae4", "c2f7e8efde98d323"]

@@ -18,7 +18,7 @@ def load_body(load: Load, body: str, head: str = "def t(a=(), b=1):") -> ModuleT
     return load(f"{HEAD}@task('t')\n{head}\n" + textwrap.indent(textwrap.dedent(body), "    "))
 
 
-# The body, then line, code and a part of the message.
+# The body, then line, code and part of the message.
 REFUSED = {
     "for loop": ("for i in a:\n  step('page', g, i)", 9, "step_key_in_loop", 'write `step(f"page-{i}", …)`'),
     "loop's first name": ("for n, x in a:\n  x = step('p', g, n)", 9, "step_key_in_loop", 'step(f"p-{n}", …)'),
@@ -118,7 +118,7 @@ def test_step_is_known_under_its_other_names(load: Load, outside: str, inside: s
     assert refusal.value.code == "step_key_in_loop"
 
 
-def test_other_function_of_the_name_is_no_step(load: Load) -> None:
+def test_other_function_of_the_name_is_not_a_step(load: Load) -> None:
     module = load("""
         def step(key, function): return key
 
@@ -129,7 +129,7 @@ def test_other_function_of_the_name_is_no_step(load: Load) -> None:
     assert module.t() == "p"
 
 
-def test_parameter_of_the_name_is_no_step(load: Load) -> None:
+def test_parameter_of_the_name_is_not_a_step(load: Load) -> None:
     module = load("""
         from trigger_sdk import step
 

@@ -1,4 +1,4 @@
-"""What tracers see of a task: the user's lines and no others, at first and after resuming."""
+"""What tracers see of a task: the user's lines and no others, on the first run and after resuming."""
 
 import itertools
 import sys
@@ -65,7 +65,7 @@ RESOURCE = """
 
 
 def lines_of(function: types.FunctionType, call: Callable[[], Any]) -> list[int]:
-    """The line events of a function in a call, as lines behind the one of `def`'s decorator."""
+    """The line events of a function in a call, counted from the line of `def`'s decorator."""
     name, file = function.__code__.co_name, function.__code__.co_filename
     seen: list[int] = []
 

@@ -1,6 +1,6 @@
-"""Random expressions over the names of a generated function; statements are `statements.py`'s.
+"""Random expressions over the names of a generated function; `statements.py` makes the statements.
 
-Integers are read, computed, bound by walrus and recorded as effects; every expression says what it is by its method.
+Integers are read, computed, bound by walrus and recorded as effects; each expression's method says what it is.
 """
 
 import itertools
@@ -12,7 +12,7 @@ FUNCTIONS = ("f", "g")
 
 
 class Expressions:
-    """Expressions of one program. `awaits` tells whether `await` may stand where the next expression goes."""
+    """Expressions of one program. `awaits` says whether `await` is allowed in the next expression."""
 
     def __init__(self, rng: random.Random, *, is_async: bool, has_aliases: bool) -> None:
         self.rng = rng
@@ -36,7 +36,7 @@ class Expressions:
         return self.rng.choice([*LISTS, *LISTS, "q"])
 
     def effect(self, value: str) -> str:
-        """An effect, as an expression whose value is the value."""
+        """An effect, as an expression with that value."""
         if self.awaits and self.chance(0.3):
             return f"(await aeffect({self.site()}, {value}))"
         return f"effect({self.site()}, {value})"

@@ -1,19 +1,19 @@
 """The judge of generated functions: whatever the check accepts must resume as if nothing had happened.
 
-The reference is the function run once without a crash. An attempt is killed before every effect, and before and behind
+The reference is the function run once without a crash. An attempt is killed before every effect, and before and after
 the commit of every checkpoint; the next one starts from the stored bytes alone, in a world where the function's globals
-and outer variables are new. Required of every later attempt:
-- its effects are the reference's behind the resume point, after those of the headers that run again (`tree.py`), value
-  for value; if it is killed too, a beginning of these;
+and outer variables are new. Every later attempt must meet these rules:
+- its effects are the reference's after the resume point, preceded by those of the headers that run again (`tree.py`),
+  value for value; if it is killed too, a prefix of these;
 - what it stores is, byte for byte, what the reference stores at the same key;
 - its end (output or exception) is the reference's.
 
-The reference itself must do what plain Python does with a `checkpoint` that does nothing. Here alone aliasing matters:
-saving parts two names of one object, and the contract does not promise that they stay together. So programs that give
-an object two names (`has_aliases`) are not compared with plain Python. They are compared with themselves like all
-others: aliases end at the same checkpoint whether or not a crash follows. No object that outlives a checkpoint without
-being restored (a context manager, a default of a nested function) keeps a reference to a list or dict of the function:
-the contract calls that aliasing, and there the first run and the resumed one may differ.
+The reference itself must do what plain Python does with a `checkpoint` that does nothing. Only here does aliasing
+matter: saving separates two names of one object, and the contract does not promise that they stay together. So programs
+that give an object two names (`has_aliases`) are not compared with plain Python. Like all others, they are compared
+with themselves: aliases end at the same checkpoint, with or without a crash after it. No object that outlives a
+checkpoint without being restored (a context manager, a default of a nested function) keeps a reference to a list or
+dict of the function: the contract calls that aliasing, and then the first run and the resumed one may differ.
 """
 
 import asyncio
@@ -40,11 +40,11 @@ End = tuple[str, str]
 
 
 class DisagreementError(AssertionError):
-    """A function that the check accepted did something else when it was resumed."""
+    """A function that the check accepted did something different when it was resumed."""
 
 
 class Attempt(NamedTuple):
-    """`end` is None where the attempt was killed; `marks` has the length of the trace at each key that was stored."""
+    """`end` is None if the attempt was killed; `marks` has the length of the trace at each stored key."""
 
     end: End | None
     ledger: Ledger
@@ -57,7 +57,7 @@ class Attempt(NamedTuple):
 
 
 class _Runtime:
-    """Stores in memory; the process may be killed before and behind the commit."""
+    """Stores in memory; the process may be killed before and after the commit."""
 
     run_id = idempotency_scope = "run_generated"
     attempt_number = 1
@@ -90,7 +90,7 @@ class Loaded(NamedTuple):
 
 
 def load(program: Program) -> Loaded:
-    """Registers the program's function; RegistrationError or SyntaxError where it is refused."""
+    """Registers the program's function; RegistrationError or SyntaxError if it is refused."""
     text = program.text
     file = f"<program {program.name}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
@@ -122,7 +122,7 @@ def _end(call: Callable[[], bytes]) -> End:
     try:
         return "output", call().decode()
     except (Exception, CrashError) as error:
-        # Exceptions of a group show the same in every process, objects by their address do not.
+        # Exceptions of a group look the same in every process; objects shown by address do not.
         return type(error).__name__, re.sub(r"0x[0-9a-f]+", "0x", str(error))
 
 
@@ -145,7 +145,7 @@ def plain(program: Program) -> tuple[End, list[tuple[int, str]]]:
 
 
 class Judge:
-    """One program that was accepted. `crashes` counts the attempts that were killed."""
+    """One accepted program. `crashes` counts the killed attempts."""
 
     def __init__(self, loaded: Loaded, *, most_crashes: int = 60) -> None:
         self.loaded = loaded
@@ -161,7 +161,7 @@ class Judge:
             self._expected[key] = again + self.reference.trace[mark:]
 
     def run(self) -> None:
-        """Raises DisagreementError where the program resumes wrongly."""
+        """Raises DisagreementError if the program resumes wrongly."""
         self._compare_with_plain()
         ticks = range(self.reference.ledger.ticks)
         for left in ticks if len(ticks) <= self._most else sorted(self._rng.sample(ticks, self._most)):
@@ -170,7 +170,7 @@ class Judge:
             self._resume(killed.stored, f"killed at {left}", 3)
 
     def _resume(self, stored: list[StoredCheckpoint], story: str, chain: int) -> None:
-        """Resumes to the end, and by chance is killed on the way and resumed again."""
+        """Resumes to the end; by chance it is killed on the way and resumed again."""
         self.crashes += 1
         resumed = attempt(self.loaded, stored)
         self._judge(resumed, stored, f"{story}, resumed")
@@ -237,7 +237,7 @@ def accepted(program: Program, *, repairs: int = 12) -> tuple[Program | None, st
 
 
 def _repair(program: Program, error: RegistrationError) -> bool:
-    """Saves the names that the check misses; leaves out a checkpoint that it refuses for another reason."""
+    """Saves the names that the check finds missing; leaves out a checkpoint that it refuses for another reason."""
     points = {s.point.key: (s, block) for s, block in program.points() if s.point is not None}
     for problem in error.problems:
         found = re.search(r"'(k\d+)'", problem.message)

@@ -1,4 +1,4 @@
-"""Runs the judge over many generated functions, and shows the smallest one on which it fails."""
+"""Runs the judge over many generated functions, and shows the smallest one that fails."""
 
 import time
 import warnings
@@ -36,15 +36,15 @@ class Figures:
 
 
 def prove(seed: object, numbers: range, *, most_crashes: int = 40, theme: str | None = None) -> Figures:
-    """Judges the programs of a seed; DisagreementError tells a program that resumes wrongly, the smallest found where
+    """Judges the programs of a seed; DisagreementError shows a program that resumes wrongly, the smallest one found if
     all themes are judged.
 
-    Three of four programs get the names that the check misses, one stays as it was generated.
+    Three of four programs get the names that the check finds missing, one stays as generated.
     """
     figures = Figures(seed)
     started = time.monotonic()
     with warnings.catch_warnings():
-        # Python warns of what the programs do at random, such as `assert` with a tuple.
+        # Python warns about what the random programs do, such as `assert` with a tuple.
         warnings.simplefilter("ignore", SyntaxWarning)
         for number in numbers:
             _prove_one(figures, number, most_crashes, theme)

@@ -1,4 +1,4 @@
-"""Cuts a program down while it still shows what it was found for: statements go, blocks take their place."""
+"""Shrinks a program while it still shows the fault: removes statements, or replaces them by their blocks."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,7 +25,7 @@ def shrink(program: Program, fails: Fails, *, tries: int = 1500) -> Program:
 
 
 def _smaller(program: Program, number: int) -> Program | None:
-    """The program with its change of that number; None where there are no more."""
+    """The program with the change of that number; None if there are no more."""
     changed = program.copy()
     changes = _changes(changed.block)
     for _ in range(number):

@@ -1,8 +1,8 @@
 """Random task functions, as trees: the simple statements, and the compound ones with their blocks.
 
-Every program follows from its seed and number alone. Headers that a resume runs again read integers only, which nothing
-can change in place: what such a header reads is its value at the resume point (contract), and for an object that was
-changed meanwhile that is another value than at first.
+Every program follows from its seed and number alone. Headers that a resume runs again read only integers, which nothing
+can change in place: such a header reads the value at the resume point (contract), which for an object that was changed
+in the meantime differs from the first value.
 """
 
 import itertools
@@ -163,7 +163,7 @@ class Statements(Expressions):
         if self.has_aliases:
             texts += [lambda: f"d['list'] = {items}", lambda: f"a = b = {self.list()}"] * 2
         text = self.rng.choice(texts)()
-        # A lambda, a module or an iterator, once it is bound, is used by what follows.
+        # Once a lambda, a module or an iterator is bound, later code uses it.
         self.known.update(name for name in ("h", "f", "g") if text.startswith(f"{name} ="))
         self.known.update(["m"] if "import" in text else [])
         return text
@@ -257,8 +257,8 @@ class Statements(Expressions):
         return Statement(parts)
 
     def _match(self, depth: int) -> Statement:
-        """Captures bind before the guard decides, and nothing where the pattern does not fit. None takes a whole list:
-        that would be a second name for it."""
+        """Captures bind before the guard decides, and nothing if the pattern does not match. No capture takes a whole
+        list: that would be a second name for it."""
         one, items = self.rng.choice(INTEGERS), self.rng.choice(LISTS)
         patterns = [
             f"[{one}]", f"[{one}, *{items}]", f"[_, {one}, *_]", f"[{one}, *_] if {self.integer(1)} % 2",

@@ -26,7 +26,7 @@ class Ledger:
         self._left = left
 
     def tick(self) -> None:
-        """A point at which the process may be killed."""
+        """A point where the process may be killed."""
         if self.is_dead or self.ticks == self._left:
             self.is_dead = True
             raise CrashError
@@ -37,7 +37,7 @@ current = Ledger()
 
 
 def begin(ledger: Ledger) -> None:
-    """The effects from now on belong to this ledger."""
+    """Makes this the ledger of all effects from now on."""
     global current
     current = ledger
 
@@ -66,7 +66,7 @@ class E2(Exception):
 
 
 class CM:
-    """Records that it is entered and left; gives `target`, may swallow E1, may raise E2 when it is left."""
+    """Records entry and exit; returns `target`, may swallow E1, may raise E2 on exit."""
 
     def __init__(
         self, site: int, target: Any = None, *, swallows: bool = False, fails: bool = False, value: int = 0
@@ -95,6 +95,6 @@ def decorated(_: object) -> Callable[[Any], Any]:
 
 
 def turn(site: int, most: int) -> bool:
-    """Whether a loop may turn once more: no generated function runs for ever."""
+    """Whether a loop may run another round: no generated function runs forever."""
     current.turns[site] = current.turns.get(site, 0) + 1
     return current.turns[site] <= most

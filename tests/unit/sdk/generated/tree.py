@@ -1,7 +1,7 @@
-"""Generated functions as trees of statements: their text, their checkpoints, and what a resume is to run again.
+"""Generated functions as trees of statements: their text, their checkpoints, and what a resume must run again.
 
-The trees are made by `statements.py` and cut down by `shrink.py`. What runs again is worked out here from the tree and
-the words of the contract, on purpose without the compiler, whose answer it judges.
+`statements.py` makes the trees and `shrink.py` shrinks them. What runs again is worked out here from the tree and the
+contract's words, deliberately without the compiler, whose answer it judges.
 """
 
 import copy
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Point:
-    """A checkpoint, with the names that it saves."""
+    """A checkpoint, with the names it saves."""
 
     key: str
     names: list[str]
@@ -21,15 +21,15 @@ class Point:
 class Statement:
     """One statement: headers with the block below each (None for a simple statement).
 
-    `sites` are the effects of the header that a resume inside or behind it makes again, where the statement is one
-    that runs again: the items of a `with`, or the decorators and defaults of a nested function.
+    `sites` are the effects of the header that a resume inside or after it repeats, if the statement is one that runs
+    again: the items of a `with`, or the decorators and defaults of a nested function.
     """
 
     parts: "list[tuple[str, Block | None]]"
     sites: list[int] = field(default_factory=list)
     point: Point | None = None
     is_again: bool = False
-    """Whether it is an import or a nested function, which runs again for what stands behind it in the same block."""
+    """Whether it is an import or a nested function, which runs again for what follows it in the same block."""
 
     @property
     def blocks(self) -> "list[Block]":
@@ -41,7 +41,7 @@ Block = list[Statement]
 
 @dataclass
 class Program:
-    """One task function. `name` tells seed and number; `has_aliases` is set where one object may have two names."""
+    """One task function. `name` gives seed and number; `has_aliases` is set if one object may have two names."""
 
     name: str
     head: str
@@ -71,11 +71,11 @@ class Program:
         return copy.deepcopy(self)
 
     def points(self) -> Iterator[tuple[Statement, Block]]:
-        """Every checkpoint, with the block that it stands in."""
+        """Every checkpoint, with the block it is in."""
         yield from ((s, block) for block in blocks_in(self.block) for s in block if s.point is not None)
 
     def sites_again(self) -> dict[str, list[int]]:
-        """By key: the effects that a resume from that checkpoint makes again, in order."""
+        """By key: the effects that a resume from that checkpoint repeats, in order."""
         found: dict[str, list[int]] = {}
         _sites(self.block, [], found)
         return found

@@ -1,4 +1,4 @@
-"""Ways to weaken the compiler: each takes a rule from the check, or a part from what the rewritten code does.
+"""Ways to weaken the compiler: each removes a rule from the check, or a part of what the rewritten code does.
 
 A weakening is a piece of a function's source replaced by another, so that one which no longer fits fails loudly.
 """
@@ -14,7 +14,7 @@ from trigger_sdk.run import plan
 
 THEMES = {
     "nested functions read nothing": "functions", "handlers are never entered": "leaving",
-    "loops never turn": "loops", "captures are bound where the pattern does not fit": "matches",
+    "loops never turn": "loops", "captures are bound if the pattern does not match": "matches",
     "deleting needs nothing": "deleting", "restored names may be deleted": "deleting",
     "context managers swallow nothing": "leaving", "context managers never raise": "leaving",
     "what runs again may read rebound names": "withs",
@@ -22,7 +22,7 @@ THEMES = {
     "globals may be set before": "outside", "imports and nested functions do not run again": "functions",
     "conditions are asked again": "branches", "statements of a branch run again": "branches",
 }  # fmt: skip
-"""The theme of the programs that are likely to show a weakening; no theme where any program may."""
+"""The theme of the programs that are likely to show a weakening; no theme if any program may."""
 
 
 class Weakening(NamedTuple):
@@ -46,7 +46,7 @@ WEAKENINGS: dict[str, list[Weakening]] = {
         Weakening(check.Check, "_lost_names", "facts.get(name,", "{}.get(name,")
     ],
     "what may be bound is bound": [Weakening(names.Names, "bind_maybe", "self.maybe.update", "set().update")],
-    "captures are bound where the pattern does not fit": [
+    "captures are bound if the pattern does not match": [
         Weakening(flow.Graph, "_match", "*_values_of(case.pattern)", "case.pattern")
     ],
     "deleting needs nothing": [
@@ -86,7 +86,7 @@ WEAKENINGS: dict[str, list[Weakening]] = {
 
 @contextmanager
 def weakened(weakenings: list[Weakening]) -> Iterator[None]:
-    """The compiler with these weakenings, for a while."""
+    """Applies these weakenings to the compiler inside the block."""
     undo: list[tuple[Any, str, Any]] = []
     try:
         for owner, name, old, new in weakenings:
@@ -109,7 +109,7 @@ _source_of: dict[Any, str] = {}
 
 
 def _put(owner: Any, name: str, old: Any, new: Any) -> None:
-    """Puts a function in the place of another: in its owner, and where it was taken from there."""
+    """Replaces a function by another: in its owner, and wherever it was imported from there."""
     setattr(owner, name, new)
     for module in (check, flow, names, plan, points, reruns, rewrite):
         if vars(module).get(name) is old:

@@ -1,4 +1,4 @@
-"""Time limits of the main thread: what they leave behind for the code that called."""
+"""Time limits of the main thread: what they leave behind for the calling code."""
 
 import signal
 import time
@@ -58,7 +58,7 @@ def test_no_alarm_is_left_where_there_was_none() -> None:
 
 
 def test_of_two_limits_that_are_over_the_outer_one_wins() -> None:
-    """Both have passed by the moment at which raising is allowed."""
+    """Both have passed by the time raising is allowed."""
     allowed_at = time.monotonic() + 0.2
     reached: list[str] = []
 

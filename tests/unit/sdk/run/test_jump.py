@@ -93,7 +93,7 @@ def test_failed_decrement_is_retried_with_order_and_payment_restored(monkeypatch
 
 
 @pytest.mark.parametrize("key", ["order-fetched", "payment-complete"])
-def test_crash_behind_each_checkpoint_repeats_nothing(key: str) -> None:
+def test_crash_after_each_checkpoint_repeats_nothing(key: str) -> None:
     result = run(process_order, {"order_id": "A1"}, crash_after=key)
 
     assert effects == ["fetch", "charge", "decrement P7"]
@@ -135,7 +135,7 @@ async def async_order(order_id: str, *, quantity: int = 2) -> list[Any]:
 
 
 @pytest.mark.parametrize("key", ["fetched", "charged"])
-def test_async_task_resumes_behind_each_checkpoint(key: str) -> None:
+def test_async_task_resumes_after_each_checkpoint(key: str) -> None:
     result = run(async_order, {"order_id": "B2"}, crash_after=key)
 
     assert effects == [{"id": "B2"}, "charge", "ship"]
@@ -265,7 +265,7 @@ def test_traceback_shows_the_line_that_failed(resumed: bool) -> None:
     assert (last.name, last.lineno, last.line) == ("broken", first + 5, "raise LookupError(ready)")
 
 
-def test_names_of_the_compiler_are_no_identifiers() -> None:
+def test_names_of_the_compiler_are_not_identifiers() -> None:
     added = set(process_order.__code__.co_varnames) - {"order_id", "order", "payment"}
 
     assert added

@@ -84,7 +84,7 @@ def test_branches_are_entered_as_they_were(
     assert branches.__doc__ == "Says which way it went."
 
 
-def test_exception_behind_a_resume_reaches_the_handler_around_it() -> None:
+def test_exception_after_a_resume_reaches_the_handler_around_it() -> None:
     @task("handled")
     def handled() -> list[str]:
         steps = ["start"]
@@ -119,7 +119,7 @@ def test_nested_function_and_import_before_the_checkpoint_are_there_again() -> N
 
 
 def test_what_a_try_body_defines_runs_again_for_its_own_checkpoints_only() -> None:
-    """In the `else` the body is over."""
+    """In the `else` the body is finished."""
 
     @task("defining")
     def defining(number: int) -> int:

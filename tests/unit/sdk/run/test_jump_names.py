@@ -232,7 +232,7 @@ def test_constant_that_looks_like_the_plan_is_the_users() -> None:
 
 
 def test_field_that_a_class_computes_is_carried_by_the_first_checkpoint(load: Any) -> None:
-    """Another attempt reads the same payload, and its class would make another id."""
+    """Another attempt reads the same payload, and its class would create a different id."""
     module = load("""
         import dataclasses
         import uuid

@@ -1,4 +1,4 @@
-"""Random programs: whatever the check accepts has the same end and the same effects as plain Python, crashed or not."""
+"""Random programs: those that the check accepts end like plain Python and have the same effects, crashed or not."""
 
 import asyncio
 import itertools
@@ -152,14 +152,14 @@ def plain_outcome(source: str) -> Outcome:
 
 
 def check_program(folder: Path, source: str) -> int:
-    """Compares one program with itself crashed behind each of its checkpoints; the number of crashes."""
+    """Compares one program with itself crashed after each of its checkpoints; returns the number of crashes."""
     registry.pop("t", None)
     try:
         module = load_module(folder, source)
     except (RegistrationError, SyntaxError):
         return 0
     whole, plain = outcome(module), plain_outcome(source)
-    # A value that cannot be stored ends a run, and not plain Python.
+    # A value that cannot be stored ends a run, but not plain Python.
     if not isinstance(whole.end, type):
         assert (whole.end, whole.effects) == (plain.end, plain.effects), source
     for key in whole.keys:
@@ -173,7 +173,7 @@ def check_program(folder: Path, source: str) -> int:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_crash_behind_any_checkpoint_changes_nothing(tmp_path: Path, seed: int) -> None:
+def test_crash_after_any_checkpoint_changes_nothing(tmp_path: Path, seed: int) -> None:
     programs = Programs(seed)
 
     crashes = sum(check_program(tmp_path, programs.source(is_async=number % 5 == 0)) for number in range(60))

@@ -1,4 +1,4 @@
-"""What an attempt knows of its steps: nested ones whose outer step is tried again, and processes that it forks."""
+"""What an attempt knows about its steps: nested steps whose outer step is retried, and processes that it forks."""
 
 import asyncio
 import multiprocessing
@@ -42,7 +42,7 @@ def refuse() -> None:
 
 
 @pytest.mark.parametrize("then", [refuse, lambda: time.sleep(60)], ids=["failed", "timed-out"])
-def test_next_try_of_a_step_is_given_the_steps_that_finished_inside_it(then: Callable[[], None]) -> None:
+def test_next_try_of_a_step_gets_the_steps_that_finished_inside_it(then: Callable[[], None]) -> None:
     def middle() -> int:
         return step("inner", fetch, 1) + step("other", fetch, 2)
 
@@ -61,7 +61,7 @@ def test_next_try_of_a_step_is_given_the_steps_that_finished_inside_it(then: Cal
     assert list(result.steps) == ["inner", "other", "middle", "last", "outer"]
 
 
-def test_next_try_of_an_async_step_is_given_them_too() -> None:
+def test_next_try_of_an_async_step_gets_them_too() -> None:
     async def outer() -> int:
         found = await asyncio.gather(step("a", fetch_later, 1), step("b", fetch_later, 2))
         fails_once(refuse)
@@ -76,7 +76,7 @@ def test_next_try_of_an_async_step_is_given_them_too() -> None:
     assert sorted(call for call in calls if call != "outer") == [1, 2]
 
 
-def test_step_that_the_task_itself_calls_again_is_given_them_too() -> None:
+def test_step_that_the_task_itself_calls_again_gets_them_too() -> None:
     def outer() -> int:
         found = step("inner", fetch, 1)
         fails_once(refuse)

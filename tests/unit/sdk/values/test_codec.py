@@ -235,7 +235,7 @@ def test_payload_in_strings_is_not_taken_for_structure() -> None:
     assert parse_payload(b'["\\ud83d\\ude00", "\\\\u0000"]') == ["😀", "\\u0000"]
 
 
-def test_long_digits_in_a_string_are_no_integer() -> None:
+def test_long_digits_in_a_string_are_not_an_integer() -> None:
     payload = json.dumps(["9" * 5000, int("9" * 4300), -1]).encode()
 
     assert parse_payload(payload) == ["9" * 5000, int("9" * 4300), -1]
@@ -266,7 +266,7 @@ def test_many_integers_just_below_the_limit_cost_linear_time(quote: bytes) -> No
 
     assert len(parse_payload(text)) == 700
 
-    # Looking for long digits from each digit on takes a quarter of a minute.
+    # Searching for long digits from each digit takes 15 seconds.
     assert time.process_time() - started < 5
 
 

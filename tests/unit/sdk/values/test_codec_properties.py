@@ -1,4 +1,4 @@
-"""The codec over generated values: what is stored comes back the same, and what is refused is named by its path.
+"""The codec over generated values: what is stored comes back the same, and a refusal names the path.
 
 A sample of each property on every change, 20,000 examples of it in the long tier.
 """
@@ -72,7 +72,7 @@ BAD_LEAVES: list[tuple[Any, type[errors.CodecError]]] = [
 
 @st.composite
 def refused(draw: st.DrawFn) -> tuple[Any, list[str | int], type[errors.CodecError]]:
-    """A value with one bad leaf, the keys and indices that lead to it, and the error that it gives."""
+    """A value with one bad leaf, the keys and indices that lead to it, and the error it causes."""
     value, error = draw(st.sampled_from(BAD_LEAVES))
     path: list[str | int] = []
     for _ in range(draw(st.integers(0, 5))):

@@ -1,4 +1,4 @@
-"""Payloads by annotation: the JSON Schema that the server checks at the door, and the binding in the task."""
+"""Payloads by annotation: the JSON Schema that the server checks on arrival, and the binding in the task."""
 
 import dataclasses
 import datetime

@@ -169,11 +169,11 @@ class _Process:
 def _receive_work(channel: Channel) -> tuple[Frame, Stored]:
     start = channel.receive()
     if start.type != "start":
-        raise WireError(f"the worker sent {start.type!r} where 'start' was due")
+        raise WireError(f"the worker sent {start.type!r} when 'start' was due")
     stored = Stored()
     while (frame := channel.receive()).type != "go":
         if frame.type != "stored":
-            raise WireError(f"the worker sent {frame.type!r} where 'stored' or 'go' was due")
+            raise WireError(f"the worker sent {frame.type!r} when 'stored' or 'go' was due")
         data_bytes = frame.header["data_bytes"]
         stored.add(
             StoredCheckpoint(
