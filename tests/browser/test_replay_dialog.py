@@ -111,7 +111,7 @@ def test_preview_follows_the_choices(signed_in: Page, site: str, transactional_d
     expect(dialog.locator("#replay-preview")).to_contain_text("its own idempotency keys, as requested")
 
 
-def test_refused_edit_says_why_at_its_field_until_it_is_mended(signed_in: Page, site: str, letter: Run) -> None:
+def test_refused_edit_says_why_at_its_field_until_it_is_fixed(signed_in: Page, site: str, letter: Run) -> None:
     dialog = open_replay(signed_in, site, letter)
     submit = dialog.get_by_role("button", name="Replay", exact=True)
     dialog.get_by_role("link", name="Edit the data of order-fetched").click()
@@ -137,7 +137,7 @@ def test_refused_edit_says_why_at_its_field_until_it_is_mended(signed_in: Page, 
     expect(field).to_have_attribute("aria-invalid", "false")
 
 
-def test_edit_of_what_would_be_made_anew_is_refused_and_can_be_discarded(
+def test_edit_of_what_would_be_made_again_is_refused_and_can_be_discarded(
     signed_in: Page, site: str, letter: Run
 ) -> None:
     dialog = open_replay(signed_in, site, letter)

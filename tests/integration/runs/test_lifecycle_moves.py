@@ -93,7 +93,7 @@ def test_twentieth_failed_start_in_a_row() -> None:
     assert (run.value.error or {})["message"] == "failed to start 20 times in a row"
 
 
-def test_crash_between_failed_starts_begins_their_count_anew() -> None:
+def test_crash_between_failed_starts_restarts_their_count() -> None:
     run = make_run(state=RunState.RUNNING)
     for number in range(19):
         make_attempt(run, outcome="lost" if number == 10 else "start_failed", token=uuid4().bytes)

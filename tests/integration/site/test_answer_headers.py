@@ -1,4 +1,4 @@
-"""What every answer of the real application says to browsers, whoever wrote it; and production's own settings."""
+"""What every answer of the real application tells browsers, whichever part wrote it; and production's own settings."""
 
 import os
 import re

@@ -180,7 +180,7 @@ def test_what_makes_new_idempotency_keys(original: Run, fields: dict[str, Any], 
     assert scope_of(copy) == (original.id if is_inherited else None)
 
 
-def test_an_edit_that_is_made_anew_ends_the_inheritance(original: Run) -> None:
+def test_an_edit_that_is_made_again_ends_the_inheritance(original: Run) -> None:
     """Without it the same key would stand for another effect than in the run before."""
     edited = again(original, "page-1", checkpoint_data={"page-1": [1]})
 

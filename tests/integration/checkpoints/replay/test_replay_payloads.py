@@ -86,7 +86,7 @@ def test_an_edited_payload_is_bounded(original: Run) -> None:
     assert Run.objects.count() == 1
 
 
-def test_a_payload_that_is_too_large_stands_among_the_other_reasons(original: Run) -> None:
+def test_a_payload_that_is_too_large_is_among_the_other_reasons(original: Run) -> None:
     reasons = refused(original, "page-1", payload={"order_id": "a" * 3_000_000}, checkpoint_data={"nope": 1})
 
     assert set(reasons) == {"payload", "checkpoint_data.nope"}

@@ -1,4 +1,4 @@
-"""After a requeue every count that makes a dead letter begins anew; after none of them it does."""
+"""After a requeue every count that makes a dead letter starts from zero."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -40,7 +40,7 @@ def end_one_more(run: Run, outcome: Outcome) -> str:
 
 
 @pytest.mark.parametrize(("outcome", "max_attempts", "count"), CAUSES)
-def test_each_count_begins_anew(outcome: Outcome, max_attempts: int, count: int) -> None:
+def test_each_count_starts_from_zero(outcome: Outcome, max_attempts: int, count: int) -> None:
     run = make_run(make_task(), max_attempts=max_attempts)
 
     for number in (1, 2):

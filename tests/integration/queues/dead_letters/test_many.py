@@ -60,7 +60,7 @@ def test_at_a_rate_each_has_its_time_in_the_order_asked_for() -> None:
     assert abs((first - datetime.now(UTC)).total_seconds()) < 20
 
 
-def test_next_call_goes_on_behind_the_last_and_keeps_the_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_next_call_continues_after_the_last_and_keeps_the_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "MANY_LIMIT", 4)
     monkeypatch.setattr(bulk, "CHUNK", 3)
     made = [letter() for _ in range(6)]

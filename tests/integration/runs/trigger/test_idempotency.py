@@ -264,7 +264,7 @@ def test_batch_answers_over_http(post: Any) -> None:
     assert Run.objects.count() == 3
 
 
-def test_a_canceled_run_is_answered_as_it_stands(post: Any) -> None:
+def test_a_canceled_run_is_answered_as_it_is(post: Any) -> None:
     body = {"options": {"idempotency_key": "k"}}
     post("/tasks/process-order/runs", body)
     cancel(Run.objects.get().id)

@@ -43,7 +43,7 @@ def test_find_keeps_turns_and_forgets_places() -> None:
     assert lanes.place(A) == START
 
 
-def test_flooding_lane_stands_behind_one_that_comes_back() -> None:
+def test_flooding_lane_comes_after_one_that_comes_back() -> None:
     lanes = Lanes()
     found(lanes, A, B)
     lanes.served({A: PLACE, B: PLACE})

@@ -1,4 +1,4 @@
-"""One table of filters behind the page, the API and the command line."""
+"""One table of filters for the page, the API and the command line."""
 
 from inspect import signature
 from typing import Annotated, Any

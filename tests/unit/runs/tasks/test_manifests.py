@@ -1,4 +1,4 @@
-"""What a deployment's manifest may hold, whoever wrote it: each field with its limit, no error but the refusal."""
+"""What a deployment's manifest may contain, whoever wrote it: each field has its limit, the only error is a refusal."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""One list of trigger options behind every door, and what is kept of them."""
+"""One list of trigger options for every entry point, and what is kept of them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
