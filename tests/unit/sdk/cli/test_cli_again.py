@@ -96,7 +96,7 @@ def test_preview_shows_what_would_happen(server: Server, capsys: pytest.CaptureF
         "page-1  step, its code has changed",
         "runs again paid",
         "Effects may repeat.",
-        "since the data is edited",
+        "because the data is edited",
     ):
         assert line in printed
     assert [path for path, _ in server.requests] == ["/api/v1/runs/run_1/replays/preview"]
