@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from django.db import connection
 
@@ -92,17 +93,17 @@ def watched_limits() -> Iterator[Watch]:
             cursor.execute(REMOVE)
 
 
-def excess_of_starts(starts: Iterable[datetime], *, interval_micros: int, burst: int) -> float:
+def excess_of_starts(starts: Iterable[datetime], *, interval_micros: Fraction, burst: int) -> float:
     """By how many starts the fullest window is over `burst + length / interval`; not above 0 where the rate held.
 
     Every pair of starts bounds a window: start j and an earlier i are over by (j - i + 1) - burst - (t_j - t_i) /
     interval. With g = number * interval - t that is (g_j - g_i) / interval + 1 - burst, so per j only the smallest g_i
-    counts. All in whole microseconds, as the database keeps times: a sum of fractions would be over by their rounding.
+    counts. In exact fractions of microseconds: a sum of floating point numbers would be over by their rounding.
     """
     times = sorted(starts)
-    worst = least = 0
+    worst = least = Fraction(0)
     for number, time in enumerate(times):
         turn = number * interval_micros - (time - times[0]) // MICROSECOND
         least = min(least, turn)
         worst = max(worst, turn - least)
-    return worst / interval_micros + 1 - burst
+    return float(worst / interval_micros + 1 - burst)

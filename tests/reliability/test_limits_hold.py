@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext
+from fractions import Fraction
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -162,13 +163,15 @@ def test_run_behind_a_thousand_paused_queues_is_claimed(committed: str) -> None:
     assert asyncio.run(claim_twice()) == [behind.id]
 
 
-RATES = {"task": "40/s", "key": "20/s", "queue": "25/s"}
-"""Each with an interval of whole microseconds, which is what the database's times are made of."""
+RATES = {"task": 30, "key": 20, "queue": 25}
+"""Per second. The first has an interval of no whole microseconds, which is all that the database's times can say."""
 
 
 def fill_rated(count: int) -> None:
-    make_tasks({"sms": {"rate_limit": RATES["task"]}, "call": {"rate_limit_per_key": RATES["key"]}, "free": {}})
-    Queue.objects.create(name="slow", rate_limit=RATES["queue"])
+    make_tasks(
+        {"sms": {"rate_limit": f"{RATES['task']}/s"}, "call": {"rate_limit_per_key": f"{RATES['key']}/s"}, "free": {}}
+    )
+    Queue.objects.create(name="slow", rate_limit=f"{RATES['queue']}/s")
     add_runs("sms", count)
     add_runs("call", count, keys=["a", "b"])
     add_runs("free", count, queue="slow")
@@ -183,12 +186,12 @@ def excesses() -> dict[str, float]:
         "key b": [at for task, key, _, at in starts if (task, key) == ("call", "b")],
         "queue": [at for _, _, queue, at in starts if queue == "slow"],
     }
-    rates = {name: parse_rate(RATES[name.split()[0]]) for name in bounds}
+    limits = {name: RATES[name.split()[0]] for name in bounds}
     return {
         name: excess_of_starts(
             times,
-            interval_micros=round(rates[name].interval_seconds * 1_000_000),
-            burst=rates[name].burst,
+            interval_micros=Fraction(1_000_000, limits[name]),
+            burst=parse_rate(f"{limits[name]}/s").burst,
         )
         for name, times in bounds.items()
     }

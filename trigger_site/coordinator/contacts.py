@@ -87,9 +87,7 @@ class Contacts:
             self._touched_at.pop(worker_id, None)
             logger.warning("workers.suspect worker.id=%s: its connection broke", worker_id)
             try:
-                async with self._dispatcher.clearing:
-                    await self._database.run(lambda connection: leases.suspect(connection, worker_id=worker_id))
-                announce_now(WORKERS, [worker_id])
+                await self._dispatcher.suspect(worker_id)
             except HeldError as error:
                 logger.warning("workers.suspect worker.id=%s: %s", worker_id, error)
 

@@ -75,8 +75,8 @@ class Dispatcher:
         self._swept_at = -SWEEP_SECONDS
         self._claimer = claims.Claimer()
         self._alarm: asyncio.TimerHandle | None = None
-        self.clearing = asyncio.Lock()
-        """Held while suspicions are cleared: one noted meanwhile would be cleared with them."""
+        self._suspected: set[UUID] = set()
+        """Workers suspected since suspicions were last cleared."""
 
     def wake(self, *, is_cancel: bool = False) -> None:
         """Announces that something may have become pending, or must be canceled."""
@@ -128,6 +128,12 @@ class Dispatcher:
                     older.successor = newer
                     newer.capacity -= older.capacity
                 older.end()
+
+    async def suspect(self, worker_id: UUID) -> None:
+        """Notes that the worker's connection broke: its leases end unless it comes back."""
+        self._suspected.add(worker_id)
+        await self._database.run(partial(leases.suspect, worker_id=worker_id))
+        announce_now(WORKERS, [worker_id])
 
     def release(self, worker_id: UUID) -> None:
         """Answers the polls of a stopping worker, so that their end does not count as a broken connection."""
@@ -218,10 +224,13 @@ class Dispatcher:
 
     async def _clear_suspicions(self) -> None:
         """Clears suspicions: a held poll is a contact, and another coordinator's suspicion may have overtaken it."""
+        self._suspected.clear()
+        workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
         try:
-            async with self.clearing:
-                workers = {waiter.poll.worker_id for waiter in self._waiters if waiter.is_open}
-                cleared = await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+            cleared = await self._database.run(lambda c: leases.clear_suspicions(c, worker_ids=list(workers)))
+            for worker_id in self._suspected & workers:
+                # Its connection broke after its poll was counted: what was noted of it is cleared, or was left out.
+                await self._database.run(partial(leases.suspect, worker_id=worker_id))
             announce_now(WORKERS, cleared)
         except HeldError as error:
             # Claims do not need the workers' table.

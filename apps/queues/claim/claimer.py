@@ -273,7 +273,7 @@ async def _write_down(database: Connection, terms: Sequence[Terms], room: Room, 
                 "scopes": [bound.scope for bound in charges],
                 "names": [bound.name for bound in charges],
                 "keys": [bound.concurrency_key for bound in charges],
-                "seconds": [count * rates[bound].interval_seconds for bound, count in charges.items()],
+                "seconds": [rates[bound].charge_seconds(count) for bound, count in charges.items()],
                 "now": terms[0].now,
             },
         )
@@ -292,5 +292,5 @@ def _waits(terms: Sequence[Terms], room: Room) -> list[float]:
         for bound, (text, ahead) in each.rates.items():
             if room.rates[bound] <= 0:
                 rate = parse_rate(text)
-                waits.append(rate.wait_seconds(max(0.0, ahead) + room.charges.get(bound, 0) * rate.interval_seconds))
+                waits.append(rate.wait_seconds(max(0.0, ahead) + rate.charge_seconds(room.charges.get(bound, 0))))
     return waits

@@ -18,6 +18,9 @@ BURST_SHARE = 10
 ROUNDING = 1e-9
 """A billionth of an interval, so that an interval that is exactly over is not mistaken for an unfinished one."""
 
+ROUNDED_MICROSECONDS = 1e-3
+"""So that a whole number of microseconds is not rounded up to the next for its binary fraction."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -34,6 +37,11 @@ class Rate:
         """How many runs may start now; `ahead_seconds` is how far the next even arrival lies in the future."""
         slack = self.tolerance_seconds - max(0.0, ahead_seconds)
         return 0 if slack < 0 else math.floor(slack / self.interval_seconds + ROUNDING) + 1
+
+    def charge_seconds(self, count: int) -> float:
+        """By how much that many runs move the next even arrival, in whole microseconds and rounded up: the database
+        keeps no more, and an interval rounded down would let more start than the limit."""
+        return math.ceil(count * self.interval_seconds * 1e6 - ROUNDED_MICROSECONDS) / 1e6
 
     def wait_seconds(self, ahead_seconds: float) -> float:
         """Seconds until the next run may start."""

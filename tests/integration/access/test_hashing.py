@@ -118,7 +118,7 @@ def test_who_waited_too_long_is_told_to_come_back(client: Client, monkeypatch: p
     for _ in range(hashing.SLOT_COUNT):
         hashing._slots.release()
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
-    assert "are signing in right now" in answer.text
+    assert "signing in right now" in answer.text
     assert client.post("/sign-in", {"username": "ada", "password": PASSWORD})["Location"] == "/runs"
 
 

@@ -81,3 +81,13 @@ def test_waiting_for_as_long_as_it_says_leaves_room() -> None:
 
         assert rate.room(ahead - wait - 1e-9) >= 1
         assert wait == 0 or rate.room(ahead - wait + 1e-6 * rate.interval_seconds) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "microseconds"),
+    [("30/s", 1, 33_334), ("30/s", 3, 100_000), ("40/s", 1, 25_000), ("7/m", 2, 17_142_858)],
+)
+def test_charge_is_a_whole_number_of_microseconds_and_never_less_than_the_runs_cost(
+    text: str, count: int, microseconds: int
+) -> None:
+    assert round(parse_rate(text).charge_seconds(count) * 1_000_000) == microseconds
