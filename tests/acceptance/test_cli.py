@@ -88,7 +88,7 @@ def test_run_is_started_followed_shown_replayed_and_canceled(trigger: Cli) -> No
     previewed = trigger("replay", listed["id"], "--from", "begun", "--payload", '{"name": "Eve"}', "--preview")
     assert previewed.returncode == 0, previewed.stderr
     assert "after begun" in previewed.stdout
-    assert "since the payload is edited" in previewed.stdout
+    assert "because the payload is edited" in previewed.stdout
     replayed = trigger("replay", listed["id"], "--from", "begun", "--follow", "--json")
     events = [json.loads(line) for line in replayed.stdout.splitlines()]
     assert replayed.returncode == 0
