@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 MANAGE := $(PYTHON) manage.py
 ARGS ?=
-PROCESSES ?= 2
+PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup setup-development test prove campaign lint bench clean requirements
@@ -20,7 +20,7 @@ setup:
 setup-development:
 	@sh .ci/setup development
 
-test: setup-development  ## all tests, by two processes; what needs a missing part (containers, browser) skips, with the reason
+test: setup-development  ## all tests, by three processes (many of them wait); what needs a missing part (containers, browser) skips, with the reason
 	$(PYTHON) -m pytest -n $(PROCESSES) --failed-first --durations=15 --durations-min=1 $(ARGS)
 
 prove: setup-development  ## the long tier of the proofs, e.g. make prove ARGS="tests/unit/sdk -s"

@@ -11,6 +11,7 @@ import pytest
 from django.core.management import call_command
 
 from apps.runs.models import Deployment, Task, TaskVersion
+from tests.coordinator_harness import until
 from trigger_site import inspection
 
 pytestmark = pytest.mark.django_db
@@ -160,7 +161,7 @@ def test_user_code_sees_no_credentials_and_not_the_folder_itself(
 def test_code_that_hangs_at_import_is_killed_with_what_it_started(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(inspection, "INSPECT_SECONDS", 3)
+    monkeypatch.setattr(inspection, "INSPECT_SECONDS", 6)
     pid_file = tmp_path / "pid"
     write(
         folder,
@@ -174,8 +175,9 @@ def test_code_that_hangs_at_import_is_killed_with_what_it_started(
     exit_code, _, err = deploy(folder)
 
     assert exit_code == 1
-    assert "it took over 3 seconds" in err
-    assert not is_running(int(pid_file.read_text()))
+    assert "it took over 6 seconds" in err
+    # A killed process may take a moment to be gone.
+    until(lambda: not is_running(int(pid_file.read_text())))
 
 
 def test_code_that_ends_the_process_is_reported(folder: Path) -> None:
