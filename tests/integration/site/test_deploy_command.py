@@ -11,7 +11,7 @@ import pytest
 from django.core.management import call_command
 
 from apps.runs.models import Deployment, Task, TaskVersion
-from tests.coordinator_harness import until
+from tests.acceptance.installation import until
 from trigger_site import inspection
 
 pytestmark = pytest.mark.django_db
@@ -177,7 +177,7 @@ def test_code_that_hangs_at_import_is_killed_with_what_it_started(
     assert exit_code == 1
     assert "it took over 6 seconds" in err
     # A killed process may take a moment to be gone.
-    until(lambda: not is_running(int(pid_file.read_text())))
+    until(lambda: not is_running(int(pid_file.read_text())), "its child is gone")
 
 
 def test_code_that_ends_the_process_is_reported(folder: Path) -> None:
