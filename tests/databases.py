@@ -38,7 +38,7 @@ GIVEN_SERVER = os.environ.get("TRIGGER_TEST_DATABASE_URL", "")
 SERVER_URL = GIVEN_SERVER or database_url(SESSION_DIR / "socket")
 TEMPLATE = f"trigger_template_{SESSION_DIR.name.replace('-', '_')}" if GIVEN_SERVER else "trigger_template"
 
-# Installations of two processes have their pools here at the same time.
+# Installations of several processes have their pools here at the same time.
 embedded_postgres.NOT_DURABLE["max_connections"] = "300"
 
 

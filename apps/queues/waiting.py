@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+
 from apps.queues.claim.rates import parse_rate
 from apps.runs.fleet import ANSWERS_WITHIN
 from apps.runs.retry import COOLING_FROM
@@ -125,7 +127,7 @@ def _too_fast(facts: Any) -> Reason | None:
 def _no_slot(facts: Any) -> Reason | None:
     if facts.worker_count == 0:
         text = "No worker is connected, so nothing can start. Start one:"
-        return Reason("no_worker", text, hint="python manage.py runworker", is_alarming=True)
+        return Reason("no_worker", text, hint=f"{settings.PYTHON_COMMAND} manage.py runworker", is_alarming=True)
     if facts.running_count >= facts.slot_count:
         workers = "the worker" if facts.worker_count == 1 else f"{facts.worker_count} workers"
         slots, runs = "slot" if facts.slot_count == 1 else "slots", "run" if facts.running_count == 1 else "runs"

@@ -83,11 +83,12 @@ def test_suspicion_that_comes_while_others_are_cleared_stands(
     """A sweep that began while the poll was open would take it for one of an open poll."""
     clear, suspect, order, gate = leases.clear_suspicions, leases.suspect, list[str](), threading.Event()
 
-    async def clear_late(database: Any, *, worker_ids: list[UUID]) -> None:
+    async def clear_late(database: Any, *, worker_ids: list[UUID]) -> list[UUID]:
         order.append("sweep")
         await asyncio.to_thread(gate.wait, DEADLINE_SECONDS)
-        await clear(database, worker_ids=worker_ids)
+        cleared = await clear(database, worker_ids=worker_ids)
         order.append("cleared")
+        return cleared
 
     async def noted(database: Any, *, worker_id: UUID) -> None:
         order.append("suspected")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -296,7 +297,7 @@ def test_without_a_worker_nothing_starts_and_the_next_one_takes_the_run(site: Cl
     following = reason_of(run)
 
     assert (alone.code, alone.is_alarming) == ("no_worker", True)
-    assert "python manage.py runworker" in alone.sentence
+    assert f"{settings.PYTHON_COMMAND} manage.py runworker" in alone.sentence
     assert following.code == "next"
     assert claimed(1) == [run.id]
 
