@@ -19,14 +19,14 @@ from trigger_sdk import AbortRun, RegistrationError, cli, errors, registry, test
 from trigger_sdk.cli.again import replay_options
 from trigger_sdk.tasks import Task
 from trigger_sdk.testing import Result, run
-from trigger_sdk.values import codec
+from trigger_sdk.values import codec, custom
 
 from tests.unit.sdk import docs_world
 from tests.unit.sdk.docs_world import DoubleCharge, Killed, world
 from tests.unit.sdk.sources import load_module
 
 DOCS = Path(__file__).parents[3] / "docs"
-PAGES = ("checkpoints.md", "idempotency.md")
+PAGES = ("checkpoints.md", "idempotency.md", "values.md")
 HEAD = "from tests.unit.sdk.docs_world import *"
 MARKS = {"", "refused", "raises", "lost", "charges-twice", "stops"}
 PAYLOAD: dict[str, Any] = {"order_id": "A1", "count": 3, "first": 1, "second": 2, "number": 1, "words": ["tea", "jam"]}
@@ -72,6 +72,8 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world.reset()
     # Tasks of other test modules may have the same id as an example; `kept_registry` puts them back.
     registry.clear()
+    monkeypatch.setattr(custom, "_by_kind", dict(custom._by_kind))
+    monkeypatch.setattr(custom, "_by_name", dict(custom._by_name))
 
 
 def only_task() -> Task:
