@@ -7,6 +7,8 @@ import dataclasses
 import enum
 import functools
 import inspect
+import sys
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -54,7 +56,15 @@ def is_alias(annotation: Any) -> bool:
 def alias_value(annotation: Any) -> Any:
     """What an alias stands for, with its arguments filled in."""
     alias = typing.get_origin(annotation) or annotation
-    return filled(alias.__value__, dict(zip(alias.__type_params__, typing.get_args(annotation), strict=False)))
+    return filled(_alias_value(alias), dict(zip(alias.__type_params__, typing.get_args(annotation), strict=False)))
+
+
+@functools.cache
+def _alias_value(alias: Any) -> Any:
+    """With the names in it looked up: before Python 3.12 an alias can refer to itself only by a text."""
+    holder: Any = types.SimpleNamespace(__annotations__={"value": alias.__value__})
+    scope = {**vars(sys.modules.get(alias.__module__, typing)), alias.__name__: alias}
+    return typing.get_type_hints(holder, scope, scope, include_extras=True)["value"]
 
 
 def is_model(kind: Any) -> bool:

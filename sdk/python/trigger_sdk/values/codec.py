@@ -50,6 +50,8 @@ VERSION = 1
 form does not: a reader that is older refuses its name."""
 
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+_writers: dict[type, tuple[str, Any]] = {}
+"""What `writer_of` has said."""
 _SAFE_BITS = 14_284
 """Every integer with this many bits has at most 4,300 digits."""
 
@@ -212,6 +214,9 @@ def _check_depth(depth: int) -> None:
 
 def _lower_special(value: Any, kind: type, depth: int) -> dict[str, Any]:
     _check_depth(depth)
+    written = _writers.get(kind)
+    if written is not None:
+        return {"$type": written[0], **written[1](value)}
     if kind is tuple:
         return {"$type": "tuple", "value": _lower_list(value, depth + 1)}
     if kind is set or kind is frozenset:
@@ -221,8 +226,8 @@ def _lower_special(value: Any, kind: type, depth: int) -> dict[str, Any]:
         length = {} if value.maxlen is None else {"maxlen": value.maxlen}
         return {"$type": "deque", "value": _lower_list(value, depth + 1), **length}
     if (written := writer_of(kind)) is not None:
-        name, write = written
-        return {"$type": name, **write(value)}
+        _writers[kind] = written
+        return {"$type": written[0], **written[1](value)}
     if (custom := custom_of(kind)) is not None:
         return {"$type": custom.name, "value": _lower_inside(custom, value, depth + 1)}
     raise ValueRefused(UnsupportedType, unsupported(value))
@@ -248,7 +253,7 @@ def _lift(value: Any) -> Any:
     if "$type" not in value:
         return {key: _lift_at(key, item) for key, item in value.items()}
     name, inner = value["$type"], value.get("value")
-    read = (_CONTAINERS.get(name) or READERS.get(name)) if isinstance(name, str) else None
+    read = _FORMS.get(name) if isinstance(name, str) else None
     if read is None:
         if is_custom_name(name):
             return lift_custom(name, _lift(inner))
@@ -290,3 +295,4 @@ _CONTAINERS: dict[str, Any] = {
     "deque": _deque,
     "dict": lambda inner, form: _entries(inner),
 }
+_FORMS = {**READERS, **_CONTAINERS}

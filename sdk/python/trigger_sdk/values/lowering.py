@@ -87,11 +87,19 @@ def _lower(value: Any, named: frozenset[type], path: Path) -> Any:
     if kind is collections.deque:
         return collections.deque((_lower(item, named, (*path, at)) for at, item in enumerate(value)), value.maxlen)
     if kind in _SETS:
-        members = [_lower(item, named, path) for item in value]
-        # A list, which the annotation turns back into a set: the dict that stands for an object cannot be in a set.
-        is_plain = all(one is other for one, other in zip(members, value, strict=True))
-        return value if is_plain else sorted(members, key=repr)
+        return _lower_set(value, [_lower(item, named, path) for item in value])
     return value
+
+
+def _lower_set(value: Any, members: list[Any]) -> Any:
+    if all(one is other for one, other in zip(members, value, strict=True)):
+        return value
+    try:
+        lowered = type(value)(members)
+    except TypeError:
+        lowered = None
+    # A list, which the annotation turns back into a set: the dict that stands for an object cannot be in a set.
+    return lowered if lowered is not None and len(lowered) == len(members) else sorted(members, key=repr)
 
 
 def _lower_named(value: Any, kind: Any, named: frozenset[type], path: Path) -> Any:

@@ -22,7 +22,7 @@ from tests.unit.runs.trigger.generated_payloads import annotations, json_for
 
 VALUES = 10
 """For each annotation."""
-SAMPLE, WHOLE = 300, 10_000
+SAMPLE, WHOLE = 40, 10_000
 
 
 def with_parameter(annotation: Any) -> Callable[..., Any]:
