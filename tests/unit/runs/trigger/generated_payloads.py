@@ -1,4 +1,4 @@
-"""Annotations of task parameters and JSON for them, as Hypothesis draws: mostly right, and wrong in many small ways."""
+"""Annotations of task parameters and JSON for them, drawn at random: mostly right, and wrong in many small ways."""
 
 import collections
 import dataclasses
@@ -10,6 +10,7 @@ import types
 import typing
 import uuid
 from collections import abc
+from random import Random
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, Required, TypedDict, TypeVar
 
 import pydantic
@@ -188,57 +189,67 @@ def _made_dataclass(annotations: list[Any]) -> Any:
 
 annotations = st.recursive(leaves, _containers, max_leaves=5)
 
-junk = st.one_of(
-    st.sampled_from([None, True, False, 0, 1, 1.0, 2, 0.5, -1.5, 1e300, 10**400, -(2**1024), 2**70]),
-    st.sampled_from(["", "1", "red", "yes"]),
-    st.sampled_from([text for texts in TEXTS.values() for text in texts]),
-    st.sampled_from([[], {}, [64, 64], [64.0, 64], {"a": [1]}, [1, 1.0, True], [[1]], {"x": 1}, {"x": 1, "z": 2}]),
-    st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text("aä1-:TZ.+ ", max_size=6),
-)  # fmt: skip
+JUNK: list[Any] = [
+    None, True, False, 0, 1, 1.0, 2, 0.5, -1.5, 1e300, 10**400, -(2**1024), 2**70, "", "1", "red", "yes",
+    [], {}, [64, 64], [64.0, 64], {"a": [1]}, [1, 1.0, True], [[1]], {"x": 1}, {"x": 1, "z": 2},
+    *(text for texts in TEXTS.values() for text in texts),
+]  # fmt: skip
 
 
-SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
-    str: st.text("aä1", max_size=3), int: st.integers(), float: st.floats(allow_nan=False, allow_infinity=False),
-    bool: st.booleans(), None: st.none(), type(None): st.none(),
-}  # fmt: skip
-
-
-@st.composite
-def json_for(draw: st.DrawFn, annotation: Any, depth: int = 0) -> Any:
+def json_for(random: Random, annotation: Any, depth: int = 0) -> Any:
     """JSON that fits an annotation; at each place, once in nine times, anything."""
-    if depth > 5 or draw(st.integers(0, 8)) == 0:
-        return draw(junk)
+    if depth > 5 or random.randrange(9) == 0:
+        return _anything(random)
     annotation = _plain(annotation)
     origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
 
     def inner(item: Any) -> Any:
-        return draw(json_for(item, depth + 1))
+        return json_for(random, item, depth + 1)
 
     if annotation in TEXTS:
-        return draw(st.sampled_from(TEXTS[annotation]))
+        return random.choice(TEXTS[annotation])
     if origin in (typing.Union, types.UnionType):
-        return inner(draw(st.sampled_from(arguments)))
+        return inner(random.choice(arguments))
     if origin is Literal:
-        return draw(st.sampled_from([_form(choice) for choice in arguments]))
+        return _form(random.choice(arguments))
     if annotation in ENUMS:
-        return draw(st.sampled_from([_form(member.value) for member in annotation]))
+        return _form(random.choice(list(annotation)).value)
     if origin is dict:
-        return {key: inner(arguments[1]) for key in draw(st.sets(st.sampled_from("abc"), max_size=2))}
+        return {key: inner(arguments[1]) for key in random.sample("abc", random.randrange(3))}
     if origin is tuple and arguments[-1:] != (Ellipsis,):
-        return [inner(item) for item in arguments] + draw(st.sampled_from([[]] * 6 + [[1]]))
+        return [inner(item) for item in arguments] + ([1] if random.randrange(8) == 0 else [])
     if (hints := _fields(annotation)) is not None:
-        return _entries(draw, inner, origin, hints)
+        return _entries(random, inner, origin, hints)
     if isinstance(origin, type) and issubclass(origin, abc.Iterable) and arguments:
-        return [inner(arguments[0]) for _ in range(draw(st.integers(0, 3)))]
-    return draw(SIMPLE.get(annotation, junk))
+        return [inner(arguments[0]) for _ in range(random.randrange(4))]
+    return _single(random, annotation)
 
 
-def _entries(draw: st.DrawFn, inner: Any, origin: Any, hints: dict[str, Any]) -> Any:
+def _anything(random: Random) -> Any:
+    if random.randrange(4):
+        return random.choice(JUNK)
+    texts = ("".join(random.choices("aä1-:TZ.+ ", k=random.randrange(7))), random.choice([*TEXTS.values()])[0][:-1])
+    return random.choice([random.randint(-(10**20), 10**20), random.uniform(-1e9, 1e9), *texts])
+
+
+def _single(random: Random, annotation: Any) -> Any:
+    if annotation is str:
+        return "".join(random.choices("aä1", k=random.randrange(4)))
+    if annotation is int:
+        return random.choice([random.randint(-(2**70), 2**70), float(random.randint(-9, 9))])
+    if annotation is float:
+        return random.choice([random.uniform(-9, 9), 1e308, random.randint(-9, 9)])
+    if annotation is bool:
+        return random.choice([True, False])
+    return None if annotation in (None, type(None)) else _anything(random)
+
+
+def _entries(random: Random, inner: Any, origin: Any, hints: dict[str, Any]) -> Any:
     if hasattr(origin, "_fields"):
-        return [inner(hint) for hint in hints.values()][: draw(st.integers(len(hints) - 1, len(hints)))]
-    left_out = draw(st.sampled_from([None] * 4 + [*hints]))
+        return [inner(hint) for hint in hints.values()][: len(hints) - random.randrange(2)]
+    left_out = random.choice([None] * 4 + [*hints])
     entries = {name: inner(hint) for name, hint in hints.items() if name != left_out}
-    return {**entries, "zz": 1} if draw(st.integers(0, 15)) == 0 else entries
+    return {**entries, "zz": 1} if random.randrange(16) == 0 else entries
 
 
 def _plain(annotation: Any) -> Any:
