@@ -93,6 +93,8 @@ def _write_path(value: Any) -> dict[str, Any]:
     text = str(value)
     if problem := text_problem(text):
         raise ValueRefused(TextRefused, f"the path {text!r}: {problem}")
+    if (back := type(value)(text)) != value:  # odd paths of Windows, such as `//:/`
+        raise ValueRefused(UnsupportedType, f"the path {text!r} would come back as {str(back)!r}; store it as a str")
     return {"value": text}
 
 

@@ -169,6 +169,7 @@ REFUSED = [
     ({"x": (1, {2.5: 1})}, "$.x[1]", errors.UnsupportedType, "key 2.5 is of type float"),
     ([Line("a", decimal.Decimal(1))], "$[0]", errors.UnsupportedType, "unless an annotation names it"),
     ([pathlib.Path("a\0")], "$[0]", errors.TextRefused, "the path .* NUL"),
+    ([pathlib.PureWindowsPath("//:/")], "$[0]", errors.UnsupportedType, "would come back as .*; store it as a str"),
     ([pathlib.Path("\udc80")], "$[0]", errors.TextRefused, "the path .* lone surrogate"),
     ([lambda: 0], "$[0]", errors.UnsupportedType, "function"),
     ([decimal.Decimal("NaN")], "$[0]", errors.NotFinite, "NaN"),
