@@ -4,6 +4,7 @@
 test is `databases.py`, the session's folder `session.py`.
 """
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -62,6 +63,12 @@ def pytest_put_browser_last(items: list[pytest.Item]) -> Generator[None, None, N
     """Whatever else changes the order, as `--failed-first` does."""
     yield
     items.sort(key=is_of_browser)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their modules stay to the end: no later collection needs to look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Distribution:

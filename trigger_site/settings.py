@@ -173,6 +173,7 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = IS_DEVELOPMENT
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True  # pages name no others
 WHITENOISE_AUTOREFRESH = IS_DEVELOPMENT
 
 # Payloads of up to 3 MB plus their options and escapes; the API's own limit answers 413 before this one.

@@ -58,6 +58,7 @@ class Options:
     is_fresh: bool
     executor: str
     concurrency: int | None
+    has_examples: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Development:
         self.supervisor.start("web", [*MANAGE, "runweb", "--host", host, "--port", str(port)], environment)
         self.supervisor.start("coordinator", [*MANAGE, "runcoordinator", "--port", str(coordinator_port)], environment)
         self._environment = environment
-        for folder in folders_to_deploy(self.var_dir):
+        for folder in folders_to_deploy(self.var_dir) if self.options.has_examples else ():
             command = [*MANAGE, "deploy", str(folder)]
             self.supervisor.start(f"deploy {folder.name}", command, environment, is_one_shot=True)
 
@@ -197,7 +198,8 @@ class Development:
             raise DevelopmentError(
                 f"Not healthy after {HEALTHY_SECONDS:.0f} s: {', '.join(waiting)}. See the lines above."
             )
-        remember_sdk(self.var_dir)
+        if self.options.has_examples:
+            remember_sdk(self.var_dir)
         worker = Worker.objects.filter(started_at__gte=started_at).latest("started_at")
         connection.close()
         return worker
