@@ -29,6 +29,7 @@ class Action(StrEnum):
     RUNS_REQUEUE = "runs.requeue"
     RUNS_DISCARD = "runs.discard"
     RUNS_BUMP = "runs.bump"
+    IDEMPOTENCY_KEYS_RESET = "idempotency_keys.reset"
     DEPLOYMENTS_REGISTER = "deployments.register"
     KEYS_CREATE = "keys.create"
     KEYS_REVOKE = "keys.revoke"
@@ -51,6 +52,7 @@ ALLOWED_ROLES: dict[str, frozenset[Role]] = {
     Action.RUNS_REQUEUE: OPERATORS,
     Action.RUNS_DISCARD: OPERATORS,
     Action.RUNS_BUMP: OPERATORS,
+    Action.IDEMPOTENCY_KEYS_RESET: OPERATORS,
     Action.DEPLOYMENTS_REGISTER: ADMINS,
     Action.KEYS_CREATE: ADMINS,
     Action.KEYS_REVOKE: ADMINS,

@@ -43,6 +43,11 @@ class IdempotencyConflict(Refusal):
         return {"run": self.run or None}
 
 
+class IdempotencyKeyNotFound(Refusal):
+    title = "No such idempotency key"
+    status = 404
+
+
 class RunNotFound(Refusal):
     title = "No such run"
     status = 404

@@ -32,6 +32,9 @@ class AsyncOperations:
     async def lift_cooldown(self, task: str) -> dict[str, Any]:
         return await asyncio.to_thread(self.sync.lift_cooldown, task)
 
+    async def reset_idempotency_key(self, task: str, key: str) -> dict[str, Any]:
+        return await asyncio.to_thread(self.sync.reset_idempotency_key, task, key)
+
     async def dead_letters(
         self, *, limit: int | None = None, **chosen: Unpack[DeadLetterFilter]
     ) -> AsyncIterator[dict[str, Any]]:

@@ -55,7 +55,10 @@ class Operations:
         return self._dict(self.api.get(f"/queues/{_path(name)}"))
 
     def set_queue(self, name: str, **changes: Unpack[QueueChanges]) -> dict[str, Any]:
-        """Pauses, resumes or limits a queue, which need not have been used yet; ApiError 422 names a wrong field."""
+        """Pauses, resumes or limits a queue; ApiError 422 names a wrong field.
+
+        Limits may be set before its first use; a pause of a queue that nothing names is ApiError 404, with near misses.
+        """
         return self._dict(self.api.patch(f"/queues/{_path(name)}", changes))
 
     def task(self, task: str) -> dict[str, Any]:
@@ -69,6 +72,14 @@ class Operations:
     def lift_cooldown(self, task: str) -> dict[str, Any]:
         """Ends the task's cool-down; returns the task as it is then."""
         return self._dict(self.api.delete(f"/tasks/{path_part(task)}/cool-down"))
+
+    def reset_idempotency_key(self, task: str, key: str) -> dict[str, Any]:
+        """Frees an idempotency key of the task: the next trigger with it makes a new run.
+
+        Returns `{task, key, run, state}`: the run that it stood for, which goes on as it is. ApiError 404 if the key
+        stands for none.
+        """
+        return self._dict(self.api.delete(f"/tasks/{path_part(task)}/idempotency-keys/{_path(key)}"))
 
     def dead_letters(self, *, limit: int | None = None, **chosen: Unpack[DeadLetterFilter]) -> Iterator[dict[str, Any]]:
         """Dead letters with their errors, newest first."""
