@@ -72,6 +72,13 @@ class RunSummary:
     has_more_replays: bool
     row_version: int
 
+    @property
+    def attempt_note(self) -> str:
+        """Why the limit is not the task's own."""
+        since = " since it was requeued" if self.is_requeued else ""
+        others = f"; {self.excused_count} did not count" if self.excused_count else ""
+        return f"{self.max_attempts} that count{since}{others}"
+
 
 def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary:
     """The run as it is now; raises RunNotFound."""
