@@ -25,3 +25,5 @@ class DeploymentReply(Message):
     tasks: dict[str, TaskOptions]
     image: str = ""
     archive: bytes | None = None
+    lock: str | None = None
+    """The packages to install, each with one version and its hashes; empty: none. None if it was never locked."""

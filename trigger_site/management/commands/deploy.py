@@ -10,7 +10,7 @@ from django.db import OperationalError
 from apps.access.permissions import Actor
 from apps.runs.errors import DeploymentRefused
 from apps.runs.tasks.archives import build_archive
-from apps.runs.tasks.deployments import Registration, register
+from apps.runs.tasks.deployments import Registration, known_lock, register
 from trigger_site.inspection import InspectionError, inspect_archive
 
 
@@ -20,17 +20,27 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("path", type=Path, metavar="PATH", help="the task folder")
+        parser.add_argument(
+            "--upgrade",
+            action="store_true",
+            dest="is_upgrade",
+            help="lock the newest versions that its requirements allow, even if the folder did not change",
+        )
         parser.add_argument("--json", action="store_true", dest="is_json", help="print the result as JSON")
 
-    def handle(self, *args: Any, path: Path, is_json: bool, **options: Any) -> None:
+    def handle(self, *args: Any, path: Path, is_json: bool, is_upgrade: bool, **options: Any) -> None:
         try:
             archive = build_archive(path)
-            manifest = inspect_archive(archive, path.resolve().name)
+            known = "" if is_upgrade else known_lock(archive)
+            inspected = inspect_archive(archive, path.resolve().name, known_lock=known)
+            manifest = inspected.manifest
             if manifest["errors"]:
                 self._refuse([_finding(path, row) for row in manifest["errors"]], is_json=is_json)
             hints = [_finding(path, row) for row in manifest["hints"]]
             actor = Actor.of_console("deploy")
-            registration = register(task_set=manifest["name"], archive=archive, manifest=manifest, actor=actor)
+            registration = register(
+                task_set=manifest["name"], archive=archive, manifest=manifest, actor=actor, lock=inspected.lock
+            )
         except DeploymentRefused as error:
             rows = [{"place": field.path, "message": field.message} for field in error.errors]
             self._refuse(rows or [{"place": str(path), "message": error.detail}], is_json=is_json)

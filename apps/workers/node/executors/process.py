@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -137,7 +138,10 @@ class ProcessExecutor:
         try:
             async with self._preparing:
                 tasks = await asyncio.to_thread(unpack, deployment, self._folder / "deployments")
-                python = await asyncio.to_thread(prepare_environment, self._folder / "venvs", tasks, self._orphans)
+                prepare = partial(
+                    prepare_environment, self._folder / "venvs", tasks, lock=deployment.lock, orphans=self._orphans
+                )
+                python = await asyncio.to_thread(prepare)
         except (DeploymentError, OSError) as error:
             raise StartFailedError(str(error)) from error
         host = Host(socket_folder(self._folder / "s", secrets.token_hex(4)), isolation="process")
