@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ class InspectionError(Exception):
     """The folder could not be read at all; the text ends with the child's output."""
 
 
+def _no_variables(task_set: str) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Inspected:
     """The manifest `{name, tasks, errors, hints}` of a folder, and the lock of what it needs installed."""
@@ -59,9 +64,11 @@ class Inspected:
     lock: str
 
 
-def inspect_archive(archive: bytes, name: str, *, known_lock: str = "") -> Inspected:
+def inspect_archive(
+    archive: bytes, name: str, *, known_lock: str = "", variables_of: Callable[[str], Mapping[str, str]] = _no_variables
+) -> Inspected:
     """Locks the archived folder's requirements, keeping those of `known_lock`, and reads its tasks in an environment
-    that has them; `name` is the folder's own.
+    that has them; `name` is the folder's own. `variables_of` tells what a task set's code finds when it is imported.
 
     Raises InspectionError if the child returns none, or one over 32 MB: it was killed, hung, or its requirements cannot
     be installed.
@@ -74,7 +81,7 @@ def inspect_archive(archive: bytes, name: str, *, known_lock: str = "") -> Inspe
         python, lock = _prepare(folder, known_lock)
         command = [python, "-I", "-m", "trigger_sdk.agent", "inspect", str(folder)]
         kept = {name: os.environ[name] for name in TASK_ENVIRONMENT if name in os.environ}
-        environment = kept | {"HOME": temporary, "TMPDIR": temporary}
+        environment = {**variables_of(_task_set_of(folder)), **kept, "HOME": temporary, "TMPDIR": temporary}
         code, output, errors = _run(command, environment, cwd=folder, seconds=INSPECT_SECONDS)
     try:
         manifest = json.loads(output)
@@ -83,6 +90,16 @@ def inspect_archive(archive: bytes, name: str, *, known_lock: str = "") -> Inspe
     if not _is_manifest(manifest):
         raise InspectionError(_explain("The tasks could not be read", code, errors, INSPECT_SECONDS))
     return Inspected(dict(manifest), lock)
+
+
+def _task_set_of(folder: Path) -> str:
+    """The task set's name as its config has it, else the folder's. The inspection says what is wrong with a config."""
+    try:
+        config = tomllib.loads((folder / "trigger.toml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return folder.name
+    name = config.get("name")
+    return name if isinstance(name, str) and name.isprintable() else folder.name
 
 
 def _is_manifest(value: Any) -> bool:

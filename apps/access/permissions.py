@@ -31,6 +31,8 @@ class Action(StrEnum):
     RUNS_BUMP = "runs.bump"
     IDEMPOTENCY_KEYS_RESET = "idempotency_keys.reset"
     DEPLOYMENTS_REGISTER = "deployments.register"
+    VARIABLES_READ = "variables.read"
+    VARIABLES_CHANGE = "variables.change"
     KEYS_CREATE = "keys.create"
     KEYS_REVOKE = "keys.revoke"
 
@@ -54,6 +56,8 @@ ALLOWED_ROLES: dict[str, frozenset[Role]] = {
     Action.RUNS_BUMP: OPERATORS,
     Action.IDEMPOTENCY_KEYS_RESET: OPERATORS,
     Action.DEPLOYMENTS_REGISTER: ADMINS,
+    Action.VARIABLES_READ: OPERATORS,
+    Action.VARIABLES_CHANGE: ADMINS,
     Action.KEYS_CREATE: ADMINS,
     Action.KEYS_REVOKE: ADMINS,
 }

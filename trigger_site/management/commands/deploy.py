@@ -1,9 +1,11 @@
 """`manage.py deploy PATH`: checks a task folder and makes it the newest deployment of its task set."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError
 
@@ -11,6 +13,10 @@ from apps.access.permissions import Actor
 from apps.runs.errors import DeploymentRefused
 from apps.runs.tasks.archives import build_archive
 from apps.runs.tasks.deployments import Registration, known_lock, register
+from apps.runs.variables.encryption import UnreadableValueError
+from apps.runs.variables.store import values_of
+from apps.workers.node.variables import VariablesUnavailableError
+from trigger_site.development.dotenv import name_folder, with_local_variables
 from trigger_site.inspection import InspectionError, inspect_archive
 
 
@@ -32,7 +38,9 @@ class Command(BaseCommand):
         try:
             archive = build_archive(path)
             known = "" if is_upgrade else known_lock(archive)
-            inspected = inspect_archive(archive, path.resolve().name, known_lock=known)
+            inspected = inspect_archive(
+                archive, path.resolve().name, known_lock=known, variables_of=partial(_variables_of, path)
+            )
             manifest = inspected.manifest
             if manifest["errors"]:
                 self._refuse([_finding(path, row) for row in manifest["errors"]], is_json=is_json)
@@ -44,7 +52,7 @@ class Command(BaseCommand):
         except DeploymentRefused as error:
             rows = [{"place": field.path, "message": field.message} for field in error.errors]
             self._refuse(rows or [{"place": str(path), "message": error.detail}], is_json=is_json)
-        except InspectionError as error:
+        except (InspectionError, UnreadableValueError, VariablesUnavailableError) as error:
             self._refuse([{"place": str(path), "message": str(error)}], is_json=is_json)
         except OperationalError as error:
             self._refuse([{"place": "database", "message": str(error).strip()}], is_json=is_json)
@@ -83,6 +91,15 @@ class Command(BaseCommand):
                 self.stderr.write(f"{row['place']}: {row['message']}")
             self.stderr.write("Nothing was deployed.")
         raise SystemExit(1)
+
+
+def _variables_of(folder: Path, task_set: str) -> dict[str, str]:
+    """What the task set's code finds when it is imported; in development with the folder's `.env`."""
+    values = values_of(task_set)
+    if not settings.IS_DEVELOPMENT:
+        return values
+    name_folder(settings.VAR_DIR, task_set, folder)
+    return with_local_variables(settings.VAR_DIR, task_set, values)
 
 
 def _finding(path: Path, row: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from trigger_sdk import __version__
-from trigger_sdk.cli import checking, commands, dead_letters, queues, triggering
+from trigger_sdk.cli import checking, commands, dead_letters, queues, triggering, variables
 from trigger_sdk.cli.display import Display, accept_any_text
 from trigger_sdk.cli.errors import UsageError
 from trigger_sdk.client.http_api import ApiError, NotConfigured, Unreachable
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_replay(choices, shared)
     queues.add_parsers(choices, shared)
     dead_letters.add_parsers(choices, shared)
+    variables.add_parsers(choices, shared)
     _add_check(choices, shared)
     return parser
 

@@ -112,6 +112,10 @@ class HttpApi:
         """Sets something; retried like a read, because a repeat changes nothing further."""
         return self._repeated("PATCH", path, encode_body(body), self.timeout_seconds)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Sets something; retried like a read."""
+        return self._repeated("PUT", path, encode_body(body), self.timeout_seconds)
+
     def delete(self, path: str) -> Any:
         """Deletes something; retried like a read."""
         return self._repeated("DELETE", path, None, self.timeout_seconds)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict, Unpack
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from trigger_sdk.client.http_api import HttpApi, path_part
 
@@ -80,6 +80,22 @@ class Operations:
         stands for none.
         """
         return self._dict(self.api.delete(f"/tasks/{path_part(task)}/idempotency-keys/{_path(key)}"))
+
+    def variables(self, task_set: str | None = None) -> list[dict[str, Any]]:
+        """Variables without their values; with a task set those that its tasks get."""
+        return list(self.api.get("/variables", {"task_set": task_set})["items"])
+
+    def set_variable(self, name: str, value: str, *, task_set: str | None = None) -> dict[str, Any]:
+        """Sets a variable of the task set, or of all sets; attempts that start afterwards find it in `os.environ`.
+
+        ApiError 422 for a name or value that cannot be.
+        """
+        return self._dict(self.api.put(f"/variables/{path_part(name)}", {"value": value, "task_set": task_set}))
+
+    def unset_variable(self, name: str, *, task_set: str | None = None) -> dict[str, Any]:
+        """Removes a variable; ApiError 404 if it is not set."""
+        query = f"?{urlencode({'task_set': task_set})}" if task_set else ""
+        return self._dict(self.api.delete(f"/variables/{path_part(name)}{query}"))
 
     def dead_letters(self, *, limit: int | None = None, **chosen: Unpack[DeadLetterFilter]) -> Iterator[dict[str, Any]]:
         """Dead letters with their errors, newest first."""
