@@ -256,7 +256,8 @@ def db(django_db_setup: None, django_db_blocker: Any, settings: Any) -> Iterator
             with connection.cursor() as cursor:
                 cursor.execute(
                     "TRUNCATE access_apikey, access_auditentry, runs_deployment, runs_variable, runs_attempt, "
-                    "runs_logline, runs_taskcontrol, queues_queue, queues_ratelimit, workers_worker, workers_pulse CASCADE"
+                    "runs_logline, runs_taskcontrol, queues_queue, queues_ratelimit, workers_worker, workers_pulse "
+                    "CASCADE"
                 )
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
