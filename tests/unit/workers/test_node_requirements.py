@@ -8,7 +8,13 @@ import pytest
 
 from apps.workers.node.deployments import DeploymentError
 from apps.workers.node.executors.environments import prepare_environment
-from apps.workers.node.executors.requirements import index_options, lock_requirements, requirements_of
+from apps.workers.node.executors.requirements import (
+    has_local_package,
+    index_options,
+    lock_for_pip,
+    lock_requirements,
+    requirements_of,
+)
 from apps.workers.node.installing import installer_environment
 from tests.wheels import index_variables, make_wheel
 
@@ -137,3 +143,62 @@ def test_installer_sees_settings_of_packages_and_no_secrets() -> None:
         "PATH": "/bin", "https_proxy": "http://proxy", "SSL_CERT_FILE": "/certs", "PIP_INDEX_URL": "https://pip",
         "PIP_EXTRA_INDEX_URL": "https://more", "UV_EXTRA_INDEX_URL": "https://uv", "UV_DEFAULT_INDEX": "https://pip",
     }  # fmt: skip
+
+
+BUILD = """
+import os, zipfile
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    name = "tinylocal-1-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        wheel.writestr("tinylocal.py", "VERSION = 'in the folder'")
+        wheel.writestr("tinylocal-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tinylocal\\nVersion: 1\\n")
+        wheel.writestr("tinylocal-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        wheel.writestr("tinylocal-1.dist-info/RECORD", "")
+    return name
+"""
+
+
+def test_packages_and_wheels_inside_the_folder_are_installed_from_it(
+    tmp_path: Path, tasks: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("UV_FIND_LINKS", "UV_NO_INDEX"):
+        monkeypatch.delenv(name)
+    wheels.rename(tasks / "wheels")
+    package = tasks / "libs" / "tinylocal"
+    package.mkdir(parents=True)
+    (package / "backend.py").write_text(BUILD)
+    (package / "pyproject.toml").write_text(
+        '[project]\nname = "tinylocal"\nversion = "1"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (tasks / "requirements.txt").write_text("--no-index\n--find-links wheels\ntinyshop\n./libs/tinylocal\n")
+
+    lock = lock_requirements(tasks)
+    python = prepare_environment(tmp_path / "venvs", tasks, lock=lock)
+
+    assert (version_in(python, "tinyshop"), version_in(python, "tinylocal")) == ("1.0", "in the folder")
+    assert not list(tasks.glob(".locked-*"))
+    assert "--hash" in lock
+    assert sorted(lock_for_pip(lock).splitlines()) == ["./libs/tinylocal", "tinybase==1.0", "tinyshop==1.0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_local"),
+    [
+        ("shop\n--index-url https://i.example\n", False),
+        ("shop @ https://i.example/shop.whl\n", False),
+        ("--no-index\nshop\n", False),
+        ("./libs/shop\n", True),
+        ("-e .\n", True),
+        ("-f wheels\nshop\n", True),
+    ],
+)
+def test_what_lies_inside_the_folder_is_known(text: str, *, is_local: bool) -> None:
+    assert has_local_package(text) is is_local
+
+
+def test_lock_whose_packages_all_have_hashes_is_left_as_it_is() -> None:
+    lock = "a==1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:01\nb==2 \\\n    --hash=sha256:02"
+
+    assert lock_for_pip(lock) == lock

@@ -41,8 +41,18 @@ def index_options(text: str) -> list[str]:
 
 
 def has_local_package(text: str) -> bool:
-    """Whether requirements name a package inside the folder, whose content they do not pin."""
-    return any(line.startswith((".", "-e", "--editable", "file:", "/")) for line in text.splitlines())
+    """Whether requirements name something inside the folder: a package, whose content they do not pin, or an index."""
+    lines = [line.strip() for line in text.splitlines()]
+    is_package = any(line.startswith((".", "-e", "--editable", "file:", "/")) for line in lines)
+    return is_package or any("://" not in line.split("#")[0] for line in index_options(text) if "no-index" not in line)
+
+
+def lock_for_pip(lock: str) -> str:
+    """The lock as pip takes it: where one package can have no hash (from a folder or a repository), it wants none."""
+    entries = [entry.strip() for entry in lock.replace("\\\n", " ").splitlines() if entry.strip()]
+    if all("--hash=" in entry for entry in entries):
+        return lock
+    return "\n".join(" ".join(word for word in entry.split() if not word.startswith("--hash=")) for entry in entries)
 
 
 def lock_requirements(folder: Path, *, known_lock: str = "", orphans: Orphans | None = None) -> str:
@@ -76,11 +86,12 @@ def lock_requirements(folder: Path, *, known_lock: str = "", orphans: Orphans | 
 def install(python: Path, folder: Path, lock: str, *, orphans: Orphans | None = None) -> None:
     """Installs exactly the lock, with its hashes; raises DeploymentError with the installer's reason."""
     text, name = requirements_of(folder)
-    with tempfile.TemporaryDirectory(prefix="trigger-install-") as temporary:
-        file = Path(temporary) / "requirements.txt"
-        file.write_text("\n".join([*index_options(text), lock, ""]), encoding="utf-8")
+    # In the folder, because relative paths in it are relative to where it is.
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".locked-", suffix=".txt", encoding="utf-8") as file:
+        file.write("\n".join([*index_options(text), lock, ""]))
+        file.flush()
         # `--no-deps`: the lock is complete, so that nothing is resolved again.
-        command = [_uv(), "pip", "install", "--python", str(python), "--no-deps", "--requirement", str(file)]
+        command = [_uv(), "pip", "install", "--python", str(python), "--no-deps", "--requirement", file.name]
         done = (orphans or Orphans()).run(command, cwd=folder, environment=installer_environment(os.environ))
     if done.returncode:
         raise DeploymentError(f"The locked packages of {name} could not be installed:\n{reason_of(done.stderr)}")

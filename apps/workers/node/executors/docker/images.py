@@ -23,7 +23,7 @@ from apps.workers.node.executors.base import StartFailedError
 from apps.workers.node.executors.docker import image_setup
 from apps.workers.node.executors.docker.answers import EngineAwayError, EngineError
 from apps.workers.node.executors.docker.engine import Engine
-from apps.workers.node.executors.requirements import has_local_package, index_options
+from apps.workers.node.executors.requirements import has_local_package, index_options, lock_for_pip
 from apps.workers.node.installing import installer_settings
 
 TASKS_FOLDER = "/trigger/tasks"
@@ -181,7 +181,13 @@ def own_context(archive: bytes, lock: str | None) -> bytes | None:
         listed = source.extractfile("requirements.txt") if "requirements.txt" in names else None
         requirements = listed.read().decode(errors="replace") if listed else ""
     # Made before there were locks: what the folder lists, with what that needs.
-    text = requirements if lock is None else "\n".join([*index_options(requirements), lock, ""]) if lock else ""
+    text = (
+        requirements
+        if lock is None
+        else "\n".join([*index_options(requirements), lock_for_pip(lock), ""])
+        if lock
+        else ""
+    )
     files = {LOCK_FILE: text.encode()} if LOCK_FILE not in names else {}
     if "Dockerfile" in names:
         return _tar(files, archive, "") if text and files else archive
