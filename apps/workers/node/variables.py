@@ -16,7 +16,7 @@ from uuid import UUID
 
 from trigger_sdk.variables import check_all, read_dotenv
 
-from apps.protocol import UNKNOWN_VERSION, DeploymentReply, VariablesReply
+from apps.protocol import UNKNOWN_VERSION, DeploymentReply
 from apps.workers.node.coordinator import CallRefusedError, Coordinator
 
 DOTENV = ".env"
@@ -85,7 +85,7 @@ class VariableSource:
         """`dotenv_folder` has a file per task set that names the folder with its `.env`."""
         self._coordinator = coordinator
         self._dotenv_folder = dotenv_folder
-        self._fetched: dict[UUID, tuple[str, asyncio.Task[VariablesReply]]] = {}
+        self._fetched: dict[UUID, tuple[str, asyncio.Task[Variables]]] = {}
 
     async def get(self, deployment: DeploymentReply, version: str) -> Variables:
         """The variables of that version, or newer ones. Raises VariablesUnavailableError, or the coordinator's error if
@@ -99,12 +99,15 @@ class VariableSource:
         known, task = self._fetched.get(deployment_id, ("", None))
         has_failed = task is not None and task.done() and task.exception() is not None
         if task is None or known != version or version == UNKNOWN_VERSION or has_failed:
-            task = asyncio.create_task(self._coordinator.variables(deployment_id), name="fetch-variables")
+            task = asyncio.create_task(self._fetch(deployment_id), name="fetch-variables")
             self._fetched[deployment_id] = version, task
         try:
-            reply = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except CallRefusedError as error:
             raise VariablesUnavailableError(str(error)) from error
+
+    async def _fetch(self, deployment_id: UUID) -> Variables:
+        reply = await self._coordinator.variables(deployment_id)
         return Variables(reply.version, reply.values)
 
 
