@@ -11,7 +11,8 @@ from trigger_sdk import RetryAfter, current_run, idempotency_key, log
 from trigger_sdk.errors import RegistrationError, TaskOptionError
 from trigger_sdk.options import Retry
 from trigger_sdk.tasks import registry, task
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 Load = Callable[[str], ModuleType]
 
