@@ -85,6 +85,23 @@ def waits(path: str):
     print("ready")
     time.sleep(3600)
 
+@task(id="buffers")
+def buffers(path: str):
+    import logging, logging.handlers
+    handler = logging.handlers.MemoryHandler(1000, target=logging.FileHandler(path))
+    logging.getLogger("shop").addHandler(handler)
+    logging.getLogger("shop").warning("low on tea")
+
+@task(id="processes")
+def processes():
+    import multiprocessing
+    context = multiprocessing.get_context("fork")
+    pool, manager = context.Pool(2), context.Manager()
+    shared = manager.dict()
+    shared["sum"] = sum(pool.map(abs, [-1, -2]))
+    globals()["left"] = pool, manager
+    return shared["sum"]
+
 @task(id="kept", warm_start="same_process")
 def kept(path: str, has_thread: bool = False):
     atexit.register(write, path, "flushed", 0)
@@ -184,6 +201,26 @@ def test_atexit_function_that_fails_is_in_the_log_and_changes_nothing(proxy: Pro
     assert "failing.<locals>.<lambda> failed" in lambda_line
     assert "KeyError: 'missing'" in lambda_line
     assert (tmp_path / "written").read_text() == "the others\n"
+
+
+def test_log_records_that_a_handler_holds_back_are_written(proxy: Proxy, tmp_path: Path) -> None:
+    proxy.ready(folder_with(tmp_path / "tasks", SOURCE))
+
+    proxy.run("buffers", f'{{"path":"{tmp_path}/written"}}'.encode(), folder=tmp_path).end()
+
+    assert (tmp_path / "written").read_text() == "low on tea\n"
+
+
+def test_pools_and_managers_of_processes_that_are_left_open_do_not_hold_the_run_up(
+    proxy: Proxy, tmp_path: Path
+) -> None:
+    proxy.ready(folder_with(tmp_path / "tasks", SOURCE))
+
+    attempt = proxy.run("processes", folder=tmp_path)
+
+    assert attempt.end().header["exit_code"] == 0
+    assert attempt.wait("completed").body == b"3"
+    assert attempt.lines("system") == []
 
 
 @pytest.mark.parametrize("reason", ["canceled", "timed_out", "interrupted"])

@@ -208,9 +208,9 @@ def sleep(seconds: float = 0):
 
 @task(id="deaf", warm_start="same_process")
 def deaf(seconds: float = 0):
-    print("deaf")
     while time.monotonic() and seconds:
         try:
+            print("deaf")
             time.sleep(seconds)
         except BaseException:
             pass
