@@ -29,6 +29,7 @@ from apps.access.models import ApiKey
 from apps.access.sign_in import sign_in_link
 from apps.workers.models import Worker
 from trigger_site.development.deployed import folders_to_deploy, remember_sdk
+from trigger_site.development.dotenv import dotenv_folder
 from trigger_site.development.local import (
     LocalStateError,
     check_layout,
@@ -169,6 +170,7 @@ class Development:
         kept = {k: v for k, v in environment.items() if k not in ("TRIGGER_DATABASE_URL", "TRIGGER_SECRET_KEY")}
         kept["TRIGGER_WORKER_TOKEN"] = settings.TRIGGER_WORKER_TOKEN
         kept["TRIGGER_WORKER_DIR"] = str(worker_dir(self.var_dir))
+        kept["TRIGGER_WORKER_DOTENV_DIR"] = str(dotenv_folder(self.var_dir))
         kept.setdefault("TRIGGER_DRAIN_SECONDS", str(WORKER_DRAIN_SECONDS))
         if self.options.concurrency is not None:
             kept["TRIGGER_CONCURRENCY"] = str(self.options.concurrency)

@@ -17,7 +17,8 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 from trigger_sdk import AbortRun, Retry, RetryAfter, checkpoint, current_run, idempotency_key, log, step, task
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 __all__ = [
     "UTC",

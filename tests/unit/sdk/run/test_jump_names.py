@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import trigger_sdk
 from trigger_sdk import checkpoint, task
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 
 @dataclasses.dataclass
