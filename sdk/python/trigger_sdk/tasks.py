@@ -87,6 +87,7 @@ class Task(NamedTuple):
                     "names": list(point.binds),
                     "data_keys": list(point.data_keys),
                     "needs": list(point.needs),
+                    "again": list(point.again),
                 }
                 for point in self.points
             ],

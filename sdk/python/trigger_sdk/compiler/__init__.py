@@ -14,6 +14,7 @@ from typing import Any
 from trigger_sdk.compiler.check import Check, check_defaults
 from trigger_sdk.compiler.compiled import Compiled, ResumePoint
 from trigger_sdk.compiler.hints import hints_of
+from trigger_sdk.compiler.marks import check_marks
 from trigger_sdk.compiler.places import in_characters
 from trigger_sdk.compiler.points import Finder
 from trigger_sdk.compiler.rewrite import Rewriter
@@ -34,9 +35,10 @@ def compile_task(
     all problems in source order, the `earlier` ones included.
     """
     finder = _found(source, checkpoint)
-    problems: list[Problem] = [*earlier, *finder.problems, *check_defaults(source), *check_steps(source, finder, step)]
+    problems: list[Problem] = [*earlier, *finder.problems, *check_defaults(source)]
+    problems += [*check_marks(source, finder.made_again), *check_steps(source, finder, step)]
     if finder.points and not finder.problems:
-        problems += Check(source, finder.points, finder.local_names).run()
+        problems += Check(source, finder.points, finder.local_names, finder.made_again).run()
     if problems:
         raise RegistrationError.of(_in_order(source, problems))
     if not finder.points:
@@ -47,7 +49,7 @@ def compile_task(
         # The first compilation has already given this source's warnings.
         warnings.simplefilter("ignore")
         code = compile_node(source, body)
-    return Compiled.of(source, finder.points, code)
+    return Compiled.of(source, finder.points, code, step)
 
 
 def segments(source: Source, checkpoint: Callable[..., Any]) -> list[str]:

@@ -4,13 +4,13 @@ Owns what a checkpoint statement may look like. Whether the names around it surv
 """
 
 import ast
-import functools
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from trigger_sdk.compiler.names import Comprehension, Function, children, names_in, outer_names, own_scope, parameters
+from trigger_sdk.compiler.marks import binds_plain_names, is_made_again
+from trigger_sdk.compiler.names import Comprehension, Function, children, local_names, own_scope
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.errors import Problem
 from trigger_sdk.values.strict_json import text_problem
@@ -33,7 +33,9 @@ _PLACES = {
 @dataclass(eq=False, repr=False)
 class Point:
     """One resume point. `index` counts from 1 in source order; `enclosing` are the statements around it, outermost
-    first; `reruns` are the imports, nested functions and `with` items that run again on the way to it."""
+    first; `reruns` are the imports, nested functions, `with` items and marked assignments that may run again on the way
+    to it, `assigned` the assignments that a mark would make such. The check fills in the last three: `again` are the
+    marked assignments that the point needs."""
 
     index: int
     key: str
@@ -43,6 +45,8 @@ class Point:
     binds: tuple[str, ...]
     enclosing: tuple[ast.stmt, ...]
     reruns: tuple[ast.AST, ...]
+    assigned: tuple[ast.AST, ...] = ()
+    again: tuple[ast.AST, ...] = ()
     carries: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
@@ -60,6 +64,7 @@ class Finder:
         self.points: list[Point] = []
         self.problems: list[Problem] = []
         self.local_names = local_names(source.node)
+        self.made_again: list[ast.stmt] = []
         self.aliases: set[str] = set()
         self.modules: set[str] = set()
 
@@ -89,7 +94,9 @@ class Finder:
     ) -> None:
         for statement in statements:
             self._statement(statement, enclosing, reruns)
-            if isinstance(statement, (*Function, ast.Import, ast.ImportFrom)):
+            if is_made_again(self.source, statement):
+                self.made_again.append(statement)
+            if binds_plain_names(statement) or isinstance(statement, (*Function, ast.Import, ast.ImportFrom)):
                 reruns = (*reruns, statement)
 
     def _statement(self, statement: ast.stmt, enclosing: tuple[ast.stmt, ...], reruns: tuple[ast.AST, ...]) -> None:
@@ -177,7 +184,11 @@ class Finder:
         key = self._key(call)
         entries = self._entries(call)
         binds = tuple(name for name, value in entries.items() if self._binds(name, value))
-        self.points.append(Point(len(self.points) + 1, key, statement, call, entries, binds, enclosing, reruns))
+        unmarked = {r for r in reruns if isinstance(r, ast.stmt) and binds_plain_names(r) and r not in self.made_again}
+        repeated = tuple(rerun for rerun in reruns if rerun not in unmarked)
+        number = len(self.points) + 1
+        assigned = tuple(unmarked)
+        self.points.append(Point(number, key, statement, call, entries, binds, enclosing, repeated, assigned))
 
     def _key(self, call: ast.Call) -> str:
         node = call.args[0] if call.args else None
@@ -238,18 +249,3 @@ class Finder:
             message = f"{name!r} is a name of this function, saved with another value: assign it first, then save it"
             self._problem(value, "other_value", message)
         return False
-
-
-def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    """The names in the function's own frame."""
-    return set(_local_names(node))
-
-
-@functools.lru_cache(maxsize=128)
-def _local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
-    names = names_in(*node.body)
-    local = {argument.arg for argument in parameters(node.args)} | names.binds | names.unbinds
-    for inner in own_scope(node.body):
-        if isinstance(inner, ast.ExceptHandler) and inner.name:
-            local.add(inner.name)
-    return frozenset(local - outer_names(node.body))

@@ -47,10 +47,6 @@ class Source:
         """A finding at any node that has a position."""
         return Problem(self.file, node.lineno, node.col_offset + 1, code, message)
 
-    def comment_on(self, first: int, last: int) -> str:
-        """The text of the lines, for the escapes in comments."""
-        return "\n".join(self.lines[first - 1 : last])
-
 
 def source_of(function: Callable[..., Any]) -> Source:
     """The source of a function, below decorators that keep `__wrapped__`. SourceError if there is none."""

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trigger_sdk.compiler.names import Comprehension, Function, children, own_scope
-from trigger_sdk.compiler.points import local_names
+from trigger_sdk.compiler.names import Comprehension, Function, children, local_names, own_scope
 from trigger_sdk.compiler.source import FunctionNode, Source
 
 Loop = ast.For | ast.AsyncFor | ast.While | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
