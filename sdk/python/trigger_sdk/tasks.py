@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from trigger_sdk.compiler import (
@@ -18,9 +18,12 @@ from trigger_sdk.compiler import (
     SourceError,
     compile_task,
     hints,
+    late_problems,
     segments,
     source_of,
 )
+from trigger_sdk.compiler.definition import method_problem
+from trigger_sdk.compiler.misplaced import misplaced_checkpoints
 from trigger_sdk.compiler.names import parameters
 from trigger_sdk.compiler.places import column_of_instruction
 from trigger_sdk.errors import CheckpointMisplaced, Problem, RegistrationError, TaskOptionError
@@ -60,6 +63,12 @@ class Task(NamedTuple):
         except SignatureError as error:
             raise RegistrationError.of([_parameter_problem(self._read(), error)]) from None
 
+    def check_late(self) -> None:
+        """What can be judged only once the whole module is loaded: RegistrationError has all problems."""
+        problems = late_problems(self._read(), checkpoint, step)
+        if problems:
+            raise RegistrationError.of(problems)
+
     def hints(self) -> list[Problem]:
         """What works but costs more than it needs to. RegistrationError if the file changed since it was imported."""
         return hints(self._read(), checkpoint)
@@ -97,6 +106,8 @@ class Task(NamedTuple):
 
 registry: dict[str, Task] = {}
 """The tasks that this process has imported, by id."""
+_given: set[tuple[str, int]] = set()
+"""File and line of each function that was given to `task`, accepted or not."""
 _collected: list[Problem] | None = None
 
 
@@ -167,12 +178,20 @@ def checkpoint(key: str, data: Mapping[str, Any] | None = None, /, **names: Any)
     )
 
 
+def checkpoints_outside_tasks(module: ModuleType) -> list[Problem]:
+    """The checkpoints of an imported module that no run could reach without an error."""
+    return [*misplaced_checkpoints(module, checkpoint, task, _given)]
+
+
 def _register(
     task_id: str, function: Callable[..., Any], options: TaskOptions | None, place: tuple[str, int, int]
 ) -> None:
     """Checks the function, and registers it if its options are right."""
     try:
         source = source_of(function)
+        _given.add((source.file, source.node.lineno))
+        if (wrong := method_problem(source, function)) is not None:
+            raise RegistrationError.of([wrong])
         problems = [*_definition_problems(source, function)]
         known = registry.get(task_id) if options is not None else None
         if known is not None and (known.file, known.line) != (source.file, source.node.lineno):

@@ -49,6 +49,7 @@ class Check:
         yield from self._hiding_calls()
         yield from self._outer_assignments()
         yield from self._deletions()
+        explained: set[str] = set()
         for point in self.points:
             node = self.graph.node_of[point.statement]
             if node.before is None:
@@ -60,7 +61,11 @@ class Check:
                 continue
             reruns = Reruns(self.source, self.graph, point, self.set_inside)
             for name, (line, lost) in self._lost_names(point, node, reruns):
-                yield self._lost_problem(point, name, line, lost)
+                if name in point.suspects:
+                    explained.add(name)
+                    yield point.suspects[name]
+                elif name not in explained:
+                    yield self._lost_problem(point, name, line, lost)
             yield from reruns.problems()
             yield from check_withs(reruns)
             self._fill(point, node, reruns)

@@ -47,6 +47,12 @@ class LocalTypes:
                 self._known[name] = found
         return found
 
+    def values_of(self, name: str) -> list[ast.expr]:
+        """The values of a name that only plain assignments bind, and no annotation names; else none."""
+        if self._values is None:
+            self._values = _values(self._node)
+        return [] if name in self._annotations else self._values.get(name, [])
+
     def of_value(self, value: ast.expr) -> Any:
         """The type of what an expression, such as `await load(order_id)`, gives; None if it is not known."""
         is_awaited = isinstance(value, ast.Await)
@@ -74,9 +80,8 @@ class LocalTypes:
 
     def _made(self, name: str) -> Any:
         """What all values of the name are, None aside."""
-        if self._values is None:
-            self._values = _values(self._node)
-        values = [v for v in self._values.get(name, ()) if not (isinstance(v, ast.Constant) and v.value is None)]
+        given = self.values_of(name)
+        values = [v for v in given if not (isinstance(v, ast.Constant) and v.value is None)]
         if not values or self._depth >= _MAX_DEPTH:
             return None
         self._depth += 1
@@ -86,7 +91,7 @@ class LocalTypes:
             self._depth -= 1
         if any(kind is None or kind != found[0] for kind in found):
             return None
-        may_be_none = len(values) < len(self._values[name])
+        may_be_none = len(values) < len(given)
         return typing.Optional[found[0]] if may_be_none else found[0]  # noqa: UP045 - not every annotation has `|`
 
 

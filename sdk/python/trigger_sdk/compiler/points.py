@@ -6,9 +6,10 @@ Owns what a checkpoint statement may look like. Whether the names around it surv
 import ast
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from trigger_sdk.compiler.arguments import argument_mistake
 from trigger_sdk.compiler.marks import binds_plain_names, is_made_again
 from trigger_sdk.compiler.names import Comprehension, Function, children, local_names, own_scope
 from trigger_sdk.compiler.source import Source
@@ -34,7 +35,8 @@ _PLACES = {
 class Point:
     """One resume point. `index` counts from 1 in source order; `enclosing` are the statements around it, outermost
     first; `reruns` are the imports, nested functions, `with` items and marked assignments that may run again on the way
-    to it, `assigned` the assignments that a mark would make such. The check fills in the last three: `again` are the
+    to it, `assigned` the assignments that a mark would make such. `suspects` says of names that are stored, but not
+    restored, what to write if they are read later. The check fills in the last three: `again` are the
     marked assignments that the point needs."""
 
     index: int
@@ -47,6 +49,7 @@ class Point:
     reruns: tuple[ast.AST, ...]
     assigned: tuple[ast.AST, ...] = ()
     again: tuple[ast.AST, ...] = ()
+    suspects: dict[str, Problem] = field(default_factory=dict)
     carries: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
@@ -79,7 +82,7 @@ class Finder:
         seen: dict[str, Point] = {}
         for point in self.points:
             first = seen.setdefault(point.key, point)
-            if first is not point:
+            if point.key and first is not point:
                 message = (
                     f"the key {point.key!r} is already used on line {first.line}, and keys are unique in a run: "
                     "give it another"
@@ -181,14 +184,21 @@ class Finder:
             self._problem(
                 statement, "not_awaited", "in `async def` a checkpoint must be awaited: `await checkpoint(…)`"
             )
+        mistake = argument_mistake(call, self.local_names)
+        if mistake is not None:
+            self._problem(call, "arguments", mistake)
+            return
         key = self._key(call)
         entries = self._entries(call)
-        binds = tuple(name for name, value in entries.items() if self._binds(name, value))
+        suspects: dict[str, Problem] = {}
+        binds = tuple(name for name, value in entries.items() if self._binds(name, value, suspects))
         unmarked = {r for r in reruns if isinstance(r, ast.stmt) and binds_plain_names(r) and r not in self.made_again}
         repeated = tuple(rerun for rerun in reruns if rerun not in unmarked)
         number = len(self.points) + 1
         assigned = tuple(unmarked)
-        self.points.append(Point(number, key, statement, call, entries, binds, enclosing, repeated, assigned))
+        point = Point(number, key, statement, call, entries, binds, enclosing, repeated, assigned)
+        point.suspects = suspects
+        self.points.append(point)
 
     def _key(self, call: ast.Call) -> str:
         node = call.args[0] if call.args else None
@@ -208,9 +218,6 @@ class Finder:
 
     def _entries(self, call: ast.Call) -> dict[str, ast.expr]:
         entries: dict[str, ast.expr] = {}
-        if len(call.args) > 2 or any(isinstance(argument, ast.Starred) for argument in call.args):
-            self._problem(call, "arguments", 'a checkpoint takes a key and at most one dict: `checkpoint("key", {…})`')
-            return entries
         pairs: list[tuple[ast.expr | None, ast.expr]] = [
             (ast.copy_location(ast.Constant(keyword.arg), keyword.value) if keyword.arg else None, keyword.value)
             for keyword in call.keywords
@@ -219,6 +226,8 @@ class Finder:
             data = call.args[1]
             if not isinstance(data, ast.Dict):
                 message = 'a checkpoint\'s data must be written out as `{"name": name, …}`, so that its names are known'
+                if isinstance(data, ast.Name) and data.id in self.local_names:
+                    message += f"; `{data.id}={data.id}` saves `{data.id}` itself"
                 self._problem(data, "computed_data", message)
                 return entries
             pairs = [*zip(data.keys, data.values, strict=True), *pairs]
@@ -237,15 +246,16 @@ class Finder:
                 entries[name_node.value] = value
         return entries
 
-    def _binds(self, name: str, value: ast.expr) -> bool:
+    def _binds(self, name: str, value: ast.expr, suspects: dict[str, Problem]) -> bool:
+        """Whether an entry restores its name; if not, it may have been meant to."""
         is_local_value = isinstance(value, ast.Name) and value.id in self.local_names
         if isinstance(value, ast.Name) and value.id == name:
             return is_local_value
         if is_local_value:
             assert isinstance(value, ast.Name)
             message = f"`{value.id}` is saved under another name, {name!r}: write `{value.id}={value.id}`"
-            self._problem(value, "renamed", message)
-        elif name in self.local_names:
+            suspects.setdefault(value.id, self.source.problem(value, "renamed", message))
+        if name in self.local_names:
             message = f"{name!r} is a name of this function, saved with another value: assign it first, then save it"
-            self._problem(value, "other_value", message)
+            suspects[name] = self.source.problem(value, "other_value", message)
         return False

@@ -63,7 +63,7 @@ def source_of(function: Callable[..., Any]) -> Source:
             "no_source",
             f"the source of {code.co_qualname} is not available ({code.co_filename}): write the task in a file",
         )
-    for top in _parse(text).body:
+    for top in parsed(text).body:
         if top.lineno <= code.co_firstlineno or isinstance(top, (*Function, ast.ClassDef)):
             for node in ast.walk(top) if (top.end_lineno or 0) >= code.co_firstlineno else ():
                 if (
@@ -139,7 +139,8 @@ def _find(code: types.CodeType, wanted: types.CodeType) -> types.CodeType | None
 
 
 @functools.lru_cache(maxsize=8)
-def _parse(text: str) -> ast.Module:
+def parsed(text: str) -> ast.Module:
+    """The syntax of a file, cached for its next function."""
     return ast.parse(text)
 
 

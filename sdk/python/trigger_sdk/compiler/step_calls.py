@@ -58,8 +58,12 @@ class StepCalls:
         self._source = source
         self._step = step
         self._found: list[Use] = []
+        self.others: list[tuple[ast.Call, ast.stmt]] = []
+        """Calls of `step` with fewer arguments than a key and a function, each with its statement."""
 
     def find(self) -> list[Use]:
+        """The uses in source order."""
+        self._found, self.others = [], []
         node = self._source.node
         scope = Scope.of(node)
         for statement in node.body:
@@ -79,8 +83,11 @@ class StepCalls:
         if isinstance(node, ast.Lambda):
             self._visit(node.body, scope, statement, ())
             return
-        if isinstance(node, ast.Call) and len(node.args) > 1 and self._is_step(scope, node.func):
-            self._found.append(Use(node, statement, loops, scope))
+        if isinstance(node, ast.Call) and self._is_step(scope, node.func):
+            if len(node.args) > 1:
+                self._found.append(Use(node, statement, loops, scope))
+            else:
+                self.others.append((node, statement))
         once, repeated = _parts(node)
         self._visit_all(once, scope, statement, loops)
         if repeated:

@@ -34,6 +34,12 @@ def is_never_stored(kind: Any, *, is_exact: bool = True) -> bool:
     return is_exact and is_plain and not any(hasattr(kind, feature) for feature in _FEATURES) and _is_own(kind)
 
 
+def holds_something(function: Any) -> bool:
+    """Whether a function is one of those modules': what it makes, if it is no plain data, holds something."""
+    module = getattr(function, "__module__", None)
+    return not isinstance(function, type) and isinstance(module, str) and module.partition(".")[0] in _NEVER
+
+
 def is_made_by(kind: type) -> bool:
     """Whether calling the class surely gives a value of exactly that class."""
     return type(kind) is type and not any("__new__" in vars(base) for base in kind.__mro__[:-1])

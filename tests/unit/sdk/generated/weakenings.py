@@ -63,6 +63,7 @@ WEAKENINGS: dict[str, list[Weakening]] = {
     ],
     "context managers never raise": [
         Weakening(flow.Graph, "_with", "statement.body, leave,", "statement.body, after,"),
+        Weakening(reruns, "_add_reads", "_merge(needed, handler.live)", "pass"),
     ],
     "what runs again may read rebound names": [
         Weakening(reruns.Reruns, "_rebound", "if where is not None:", "if where == 0:")
@@ -90,7 +91,7 @@ WEAKENINGS: dict[str, list[Weakening]] = {
         )
     ],
     "globals may be set before": [Weakening(check.Check, "_outer_assignments", "if names and", "if not names and")],
-    "keys may be used twice": [Weakening(points.Finder, "run", "if first is not point:", "if not point:")],
+    "keys may be used twice": [Weakening(points.Finder, "run", "first is not point:", "not point:")],
     "nothing is carried": [Weakening(plan.Entry, "_texts", "in live.items()", "in ()")],
     "parameters are not carried": [
         Weakening(check.Check, "_fill", "origins & {SAVED, PARAMETER}", "origins & {SAVED}"),
