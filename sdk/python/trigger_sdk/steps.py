@@ -6,8 +6,10 @@ The first call stores its result; every later attempt gets the stored result, an
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from trigger_sdk.compiler.points import KEY_MAX_LENGTH
@@ -16,6 +18,7 @@ from trigger_sdk.options import Retry
 from trigger_sdk.run.digests import digest_of
 from trigger_sdk.run.step_call import StepCall, StepOptions, is_async, step_annotations
 from trigger_sdk.run.step_execution import execute_step
+from trigger_sdk.run.step_targets import target_annotation
 from trigger_sdk.values import codec
 from trigger_sdk.values.strict_json import text_problem
 
@@ -63,7 +66,7 @@ def step(
     if callable(key) and function is None and not arguments and not named:
         return _decorated(key, None, options)
     if isinstance(key, str) and callable(function):
-        return _call(StepCall(key, function, arguments, named, options))
+        return _call(StepCall(key, function, arguments, named, options, _target()))
     if (key is None or isinstance(key, str)) and function is None and not arguments and not named:
         return lambda decorated: _decorated(decorated, key, options)
     raise StepError(f"step({key!r:.60}, {function!r:.60}, …): needs a key and a function, as in `step(key, f, 1)`")
@@ -80,7 +83,8 @@ def _decorated(function: Callable[..., Any], template: str | None, options: Step
     def call(*arguments: Any, **named: Any) -> Any:
         bound = signature.bind(*arguments, **named)
         bound.apply_defaults()
-        return _call(StepCall(_key_of(function, template, bound.arguments), function, arguments, named, options))
+        key = _key_of(function, template, bound.arguments)
+        return _call(StepCall(key, function, arguments, named, options, _target()))
 
     return _marked_async(call) if is_async(function) else call
 
@@ -111,6 +115,14 @@ def _key_of(function: Callable[..., Any], template: str | None, given: Mapping[s
     text = b",".join(parts).decode()
     key = f"{function.__name__}({text})"
     return key if len(key) <= KEY_MAX_LENGTH else f"{function.__name__}({digest_of(text)})"
+
+
+def _target() -> Any:
+    """The annotation of the name that the caller's step is assigned to."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None and frame.f_globals is globals():
+        frame = frame.f_back
+    return target_annotation(frame) if frame is not None else None
 
 
 def _call(call: StepCall) -> Any:

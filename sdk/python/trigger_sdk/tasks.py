@@ -29,6 +29,7 @@ from trigger_sdk.compiler.places import column_of_instruction
 from trigger_sdk.errors import CheckpointMisplaced, Problem, RegistrationError, TaskOptionError
 from trigger_sdk.options import Retry, TaskOptions, check_options, check_task_id
 from trigger_sdk.run.plan import Plan, install
+from trigger_sdk.run.step_targets import targets_of
 from trigger_sdk.steps import step
 from trigger_sdk.values.schema import SignatureError, parameters_of, payload_schema
 
@@ -203,6 +204,7 @@ def _register(
         file, line, column = (code.co_filename, code.co_firstlineno, 1) if code else place
         raise RegistrationError(file, line, column, error.code, str(error)) from None
     plan = install(compiled) if compiled is not None else None
+    targets_of(source.file)
     if options is not None:
         registry[task_id] = Task(task_id, function, options, plan, source.file, source.node.lineno)
 
