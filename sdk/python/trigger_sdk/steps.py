@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import FrameType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from trigger_sdk.compiler.points import KEY_MAX_LENGTH
 from trigger_sdk.errors import CodecError, StepError
@@ -24,6 +24,7 @@ from trigger_sdk.values.strict_json import text_problem
 
 P = ParamSpec("P")
 R = TypeVar("R")
+First = TypeVar("First")
 
 TIMEOUT_MAX_SECONDS = 7 * 86_400
 _ONCE = Retry(max_attempts=1)
@@ -35,17 +36,45 @@ def step(function: Callable[P, R], /) -> Callable[P, R]: ...
 def step(
     key: str = ..., /, *, retry: Retry | None = None, timeout: float | timedelta | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+# With options among the arguments, Python's types can describe the first argument, but not all of them.
+@overload
+def step(
+    key: str,
+    function: Callable[Concatenate[First, ...], R],
+    first: First,
+    /,
+    *arguments: Any,
+    retry: Retry | None,
+    timeout: float | timedelta | None = None,
+    **named: Any,
+) -> R: ...
+@overload
+def step(
+    key: str,
+    function: Callable[Concatenate[First, ...], R],
+    first: First,
+    /,
+    *arguments: Any,
+    timeout: float | timedelta | None,
+    **named: Any,
+) -> R: ...
 @overload
 def step(
     key: str,
     function: Callable[..., R],
     /,
-    *arguments: Any,
-    retry: Retry | None = None,
+    *,
+    retry: Retry | None,
     timeout: float | timedelta | None = None,
     **named: Any,
 ) -> R: ...
-def step(
+@overload
+def step(key: str, function: Callable[..., R], /, *, timeout: float | timedelta | None, **named: Any) -> R: ...
+@overload
+def step(key: str, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R: ...
+def step(  # type: ignore[misc]  # a function's own argument `retry` cannot reach it: it is the step's
     key: Any = None,
     function: Any = None,
     /,

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType, ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from trigger_sdk.compiler import (
     ResumePoint,
@@ -33,14 +33,25 @@ from trigger_sdk.run.step_targets import targets_of
 from trigger_sdk.steps import step
 from trigger_sdk.values.schema import SignatureError, parameters_of, payload_schema
 
+if TYPE_CHECKING:
+    # Installed with every type checker, and not needed to run: these have defaults, which come with Python 3.13.
+    import typing_extensions
+
+    P = typing_extensions.ParamSpec("P", default=...)
+    Out = typing_extensions.TypeVar("Out", default=Any)
+else:
+    from typing import ParamSpec
+
+    P = ParamSpec("P")
+    Out = TypeVar("Out")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Task(NamedTuple):
-    """A registered task. `plan` is None if the function has no checkpoint."""
+class Task(NamedTuple, Generic[P, Out]):
+    """A registered task: what its function takes and returns. `plan` is None if the function has no checkpoint."""
 
     id: str
-    function: Callable[..., Any]
+    function: Callable[P, Out]
     options: TaskOptions
     plan: Plan | None
     file: str

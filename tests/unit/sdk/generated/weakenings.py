@@ -76,7 +76,8 @@ WEAKENINGS: dict[str, list[Weakening]] = {
         Weakening(check.Check, "_fill", "point.again = tuple(", "point.again = () and tuple(")
     ],
     "what is made again needs nothing": [
-        Weakening(reruns.Reruns, "_needed", "if is_marked(rerun):", "if rerun is None:")
+        Weakening(reruns.Reruns, "_needed", "if is_marked(rerun):", "if rerun is None:"),
+        Weakening(check.Check, "_lost_names", "sorted(reruns.evaluated(rerun))", "()"),
     ],
     "what nobody reads is made again": [
         Weakening(reruns.Reruns, "_needed", "if node not in waiting or not is_marked(node)", "if node")
