@@ -4,6 +4,7 @@ Other calls may change it too; nobody can see that.
 """
 
 import ast
+import functools
 from collections.abc import Iterator
 
 from trigger_sdk.compiler.source import FunctionNode
@@ -14,17 +15,23 @@ _CHANGING = frozenset({
 })  # fmt: skip
 
 
-def changes(node: FunctionNode) -> Iterator[tuple[str, ast.expr, str]]:
-    """The name that is changed, the expression that changes it, and how to show it."""
+@functools.lru_cache(maxsize=8)
+def changes(node: FunctionNode) -> list[tuple[str, ast.expr]]:
+    """The names that are changed, each with the expression that changes it."""
+    return [(name, inner) for inner, base in _changing(node) if (name := _root(base)) is not None]
+
+
+def shown(change: ast.expr) -> str:
+    """How to show a change in a message."""
+    return f"{ast.unparse(change.func)}(…)" if isinstance(change, ast.Call) else f"{ast.unparse(change)} = …"
+
+
+def _changing(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     for inner in ast.walk(node):
         if isinstance(inner, (ast.Attribute, ast.Subscript)) and not isinstance(inner.ctx, ast.Load):
-            name = _root(inner.value)
-            if name is not None:
-                yield name, inner, f"{ast.unparse(inner)} = …"
+            yield inner, inner.value
         elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in _CHANGING:
-            name = _root(inner.func.value)
-            if name is not None:
-                yield name, inner, f"{ast.unparse(inner.func)}(…)"
+            yield inner, inner.func.value
 
 
 def _root(node: ast.expr) -> str | None:

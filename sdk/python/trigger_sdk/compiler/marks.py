@@ -4,18 +4,15 @@ Owns which statements are made again; whether that is right at a resume point is
 """
 
 import ast
-import functools
-import re
-import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from trigger_sdk.compiler.names import own_scope
-from trigger_sdk.compiler.source import Source
+from trigger_sdk.compiler.source import AGAIN, RE_ENTER, Source
 from trigger_sdk.compiler.things import Thing, thing_of
 from trigger_sdk.errors import Problem
 
-AGAIN, RE_ENTER = "again", "re-enter"
-_MARK = re.compile(rf"#\s*trigger:\s*({AGAIN}|{RE_ENTER})\b")
+__all__ = ["AGAIN", "NEVER_AGAIN", "RE_ENTER", "binds_plain_names", "check_marks", "has_mark", "is_made_again"]
+
 
 NEVER_AGAIN = {
     Thing.DATA: "a resume would find it empty, without what the code put in: save it in a checkpoint instead",
@@ -29,13 +26,13 @@ NEVER_AGAIN = {
 
 def has_mark(source: Source, first: int, last: int, *words: str) -> bool:
     """Whether a comment on one of the lines is one of these marks."""
-    marks = _marks(source.lines)
+    marks = source.marks
     return bool(marks) and any(marks.get(line) in words for line in range(first, last + 1))
 
 
 def is_made_again(source: Source, statement: ast.stmt) -> bool:
     """Whether a statement is an assignment of plain names with the mark `# trigger: again`."""
-    if not _marks(source.lines) or not binds_plain_names(statement):
+    if not source.marks or not binds_plain_names(statement):
         return False
     return has_mark(source, statement.lineno, statement.end_lineno or statement.lineno, AGAIN)
 
@@ -44,7 +41,7 @@ def check_marks(source: Source, made_again: Sequence[ast.stmt]) -> Iterator[Prob
     """Marks that would do nothing, and values that must not be made again. `made_again` are the statements that are."""
     node = source.node
     first, last = node.lineno, node.end_lineno or node.lineno
-    wanted = {line for line, word in _marks(source.lines).items() if word == AGAIN and first <= line <= last}
+    wanted = {line for line, word in source.marks.items() if word == AGAIN and first <= line <= last}
     if not wanted:
         return
     for statement in made_again:
@@ -74,16 +71,3 @@ def binds_plain_names(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Assign) and all(
         isinstance(part, plain) for target in statement.targets for part in ast.walk(target)
     )
-
-
-@functools.lru_cache(maxsize=8)
-def _marks(lines: tuple[str, ...]) -> Mapping[int, str]:
-    """The marks of a file by line. Only comments count: a text may contain the same words."""
-    if not any("trigger:" in line and _MARK.search(line) for line in lines):
-        return {}
-    reader = iter([f"{line}\n" for line in lines])
-    return {
-        token.start[0]: found[1]
-        for token in tokenize.generate_tokens(lambda: next(reader, ""))
-        if token.type == tokenize.COMMENT and (found := _MARK.search(token.string))
-    }

@@ -5,7 +5,7 @@ needs, and whether running it again restores what was there. `check.py` finds wh
 import ast
 from collections.abc import Iterator
 
-from trigger_sdk.compiler.changes import changes
+from trigger_sdk.compiler.changes import changes, shown
 from trigger_sdk.compiler.flow import SAVED, Graph, Node
 from trigger_sdk.compiler.names import Function
 from trigger_sdk.compiler.points import Point
@@ -104,11 +104,11 @@ class Reruns:
 
     def _changed(self, rerun: Node) -> Iterator[Problem]:
         """What the code does to a thing that is made again, before the point: the new one would lack it."""
-        for name, node, shown in changes(self.source.node):
+        for name, node in changes(self.source.node):
             place = (node.lineno, node.col_offset)
             if name in rerun.names.binds and name in self.needed and rerun.position < place < self.node.position:
                 message = (
-                    f"`{shown}` changes `{name}`, which line {rerun.line} makes again when resuming from "
+                    f"`{shown(node)}` changes `{name}`, which line {rerun.line} makes again when resuming from "
                     f"'{self.point.key}' (line {self.point.line}), without this change: make and change it in one "
                     "function, and call that on the marked line"
                 )

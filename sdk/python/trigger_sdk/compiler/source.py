@@ -9,8 +9,10 @@ import inspect
 import itertools
 import linecache
 import opcode
+import re
+import tokenize
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from trigger_sdk.compiler.names import Function
 from trigger_sdk.errors import Problem
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+AGAIN, RE_ENTER = "again", "re-enter"
+_MARK = re.compile(rf"#\s*trigger:\s*({AGAIN}|{RE_ENTER})\b")
 _FUTURE_FLAGS = 0x1FE0000
 """Bits of `co_flags` that `from __future__` imports set (Include/cpython/code.h)."""
 
@@ -38,6 +42,11 @@ class Source:
     node: FunctionNode
     top: ast.stmt
     lines: tuple[str, ...]
+
+    @functools.cached_property
+    def marks(self) -> Mapping[int, str]:
+        """The marks in the file's comments, by line."""
+        return _marks(self.lines)
 
     @property
     def file(self) -> str:
@@ -136,6 +145,19 @@ def _find(code: types.CodeType, wanted: types.CodeType) -> types.CodeType | None
             if (found := _find(constant, wanted)) is not None:
                 return found
     return None
+
+
+@functools.lru_cache(maxsize=8)
+def _marks(lines: tuple[str, ...]) -> Mapping[int, str]:
+    """The marks of a file by line. Only comments count: a text may contain the same words."""
+    if not any("trigger:" in line and _MARK.search(line) for line in lines):
+        return {}
+    reader = iter([f"{line}\n" for line in lines])
+    return {
+        token.start[0]: found[1]
+        for token in tokenize.generate_tokens(lambda: next(reader, ""))
+        if token.type == tokenize.COMMENT and (found := _MARK.search(token.string))
+    }
 
 
 @functools.lru_cache(maxsize=8)
