@@ -183,7 +183,14 @@ def test_description_is_plain_json(load: Load) -> None:
     assert described["options"]["memory_bytes"] == 64 * 2**20
     assert described["payload_schema"]["required"] == ["order_id"]
     assert described["resume_points"] == [
-        {"key": "counted", "line": 6, "names": ["total"], "data_keys": ["total", "note"], "needs": ["total"]}
+        {
+            "key": "counted",
+            "line": 6,
+            "names": ["total"],
+            "data_keys": ["total", "note"],
+            "needs": ["total"],
+            "again": [],
+        }
     ]
 
 

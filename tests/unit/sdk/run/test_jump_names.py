@@ -153,7 +153,7 @@ def test_changed_open_keywords_are_carried() -> None:
 def test_dataclass_that_no_annotation_names_is_an_error_at_the_checkpoint() -> None:
     @task("untyped")
     def untyped() -> None:
-        item = Item("a")
+        item = {"a": Item("a")}["a"]
         checkpoint("k", item=item)
 
     with pytest.raises(trigger_sdk.CodecError, match=r"^\$\.item: .* can be stored only if an annotation names it"):
