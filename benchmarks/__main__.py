@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import check_time, checkpoints, edge, engine, flood, growth, measures, pickup, rivals, triggering
+from benchmarks import check_time, checkpoints, codec, edge, engine, flood, growth, measures, pickup, rivals, triggering
 from benchmarks.measures import Row
 from benchmarks.setup_time import make_run
 from benchmarks.site import Site, running_site
@@ -30,6 +30,7 @@ ALONE: dict[str, Callable[[], list[Row]]] = {
     "engine": engine.engine,
     "growth": growth.growth,
     "check": check_time.check,
+    "codec": codec.codec,
     "resume": checkpoints.resume,
     "setup": make_run,
 }

@@ -28,8 +28,8 @@ class ProblemOut(Strict):
                     "type": "/problems/payload-invalid",
                     "title": "The payload does not fit the task",
                     "status": 422,
-                    "detail": 'payload.items[2].price: "ten" is not of type "number"',
-                    "errors": [{"path": "payload.items[2].price", "message": '"ten" is not of type "number"'}],
+                    "detail": "payload.items[2].price must be a number, not 'ten'",
+                    "errors": [{"path": "payload.items[2].price", "message": "must be a number, not 'ten'"}],
                 },
                 {
                     "type": "/problems/illegal-move",

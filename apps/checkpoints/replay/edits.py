@@ -202,7 +202,7 @@ def _encode(key: str, value: Any) -> str:
         # A lone surrogate cannot be encoded unescaped; escaped, the codec finds it and names its path.
         raw = text.encode() if _is_encodable(text) else json.dumps(value).encode()
         # Both ways, as a resume does: a decimal that is not finite is read and then refused.
-        codec.encode(codec.decode(raw))
+        codec.check_stored(raw)
     except (codec.CodecError, codec.MalformedJson) as error:
         path, message = getattr(error, "path", "$"), getattr(error, "message", str(error))
         raise _Refusal(FieldError(_path(key) + path[1:], message)) from None

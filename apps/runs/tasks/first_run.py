@@ -28,6 +28,8 @@ TEXTS = {
     "email": "customer@example.com",
 }
 """By the `format` of a text."""
+BASE64 = "QTE="
+NUMBER = "10.10"
 
 
 def trigger_command() -> str:
@@ -82,7 +84,9 @@ def _example_of_type(schema: Mapping[str, Any], root: Any, depth: int) -> Any:
             parts = schema.get("properties", {})
             return {name: _example(parts.get(name), root, depth + 1) for name in schema.get("required", ())}
         case "array":
-            return [_example(schema.get("items"), root, depth + 1)] * schema.get("minItems", 0)
+            firsts = [_example(item, root, depth + 1) for item in schema.get("prefixItems", ())]
+            more = schema.get("minItems", 0) - len(firsts)
+            return [*firsts[: schema.get("minItems", 0)], *[_example(schema.get("items"), root, depth + 1)] * more]
         case "integer" | "number":
             return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
         case "boolean":
@@ -90,7 +94,8 @@ def _example_of_type(schema: Mapping[str, Any], root: Any, depth: int) -> Any:
         case "null":
             return None
         case _:
-            return TEXTS.get(schema.get("format", ""), TEXT).ljust(schema.get("minLength", 0), "1")
+            text = BASE64 if schema.get("contentEncoding") == "base64" else TEXTS.get(schema.get("format", ""), TEXT)
+            return (NUMBER if schema.get("x-text") == "decimal" else text).ljust(schema.get("minLength", 0), "1")
 
 
 def _part(root: Any, reference: str) -> Any:

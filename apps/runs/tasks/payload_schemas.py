@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
+from apps.runs.tasks.payload_texts import MARK, TextCheck
+
 SCHEMA_MAX_BYTES = 256 * 1024
 SCHEMA_MAX_DEPTH = 64
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -40,7 +42,8 @@ class SchemaRefused(ValueError):
 def validator_of(schema: Any) -> Any:
     """The compiled schema. Raises ValueError if it is not a schema, or uses what is not allowed (see above)."""
     options = jsonschema_rs.RegexOptions(size_limit=PATTERN_MAX_BYTES)
-    return jsonschema_rs.Draft202012Validator(schema, offline=True, pattern_options=options)
+    keywords: dict[str, Any] = {MARK: TextCheck}
+    return jsonschema_rs.Draft202012Validator(schema, offline=True, pattern_options=options, keywords=keywords)
 
 
 def check_schema(schema: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from apps.http.errors import FieldError, PayloadInvalid
 from apps.http.values import encode_json
 from apps.runs.tasks.payload_schemas import validator_of
+from apps.runs.trigger.payload_problems import problems_of
 
 ERRORS_SHOWN = 20
 
@@ -46,20 +47,12 @@ def validate_payload(payload: Any, payload_schema: str) -> None:
     value = {} if payload is None else payload
     if validator.is_valid(value):  # a third of the cost of listing no errors
         return
-    found = []
-    for error in validator.iter_errors(value):
-        found.append(FieldError(_path(error.instance_path), error.message))
-        if len(found) == ERRORS_SHOWN:
-            break
+    parameters = list(json.loads(payload_schema).get("properties", ()))
+    found = problems_of(validator.iter_errors(value), value, parameters, limit=ERRORS_SHOWN)
     if found:
-        first = found[0]
-        raise PayloadInvalid(f"{first.path}: {first.message}", tuple(found))
+        raise PayloadInvalid(found[0].sentence, tuple(FieldError(each.place, each.message) for each in found))
 
 
 @lru_cache(maxsize=512)
 def _validator(schema: str) -> Any:
     return validator_of(json.loads(schema))
-
-
-def _path(parts: list[str | int]) -> str:
-    return "payload" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)

@@ -9,7 +9,9 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from trigger_sdk.values.custom import is_custom_name
 
 from apps.storage.values import MAX_DEPTH, readable
 
@@ -27,9 +29,20 @@ SCALARS = {
     "time": "time",
     "timedelta": "timedelta",
     "bytes": "bytes",
+    "path": "Path",
+    "posix_path": "PurePosixPath",
+    "windows_path": "PureWindowsPath",
+    "float": "float",
 }
-CONTAINERS = ("tuple", "set")
-BRACKETS = {"dict": ("{", "}"), "list": ("[", "]"), "tuple": ("(", ")"), "set": ("{", "}")}
+BRACKETS = {
+    "dict": ("{", "}"),
+    "list": ("[", "]"),
+    "tuple": ("(", ")"),
+    "set": ("{", "}"),
+    "frozenset": ("{", "}"),
+    "deque": ("[", "]"),
+}
+CONTAINERS = ("tuple", "set", "frozenset", "deque")
 
 
 class Number(str):
@@ -143,7 +156,7 @@ def branch(value: Any, path: str, offset: int) -> Node:
     """The node at the path with the next children from `offset`, each closed; raises PathInvalid."""
     label, found = "", value
     for step in filter(None, path.split(".")):
-        _, entries, _ = _look_at(found)
+        entries = _look_at(found).entries
         if not step.isdecimal() or len(step) > 9 or int(step) >= len(entries):
             raise PathInvalid(path)
         label, found = entries[int(step)]
@@ -160,8 +173,8 @@ def full_text(value: Any, path: str) -> str:
     if node.is_container:
         raise PathInvalid(path)
     for step in filter(None, path.split(".")):
-        value = _look_at(value)[1][int(step)][1]
-    return _look_at(value)[2]
+        value = _look_at(value).entries[int(step)][1]
+    return _look_at(value).text
 
 
 def excerpt(text: str, *, is_cut: bool) -> str:
@@ -194,43 +207,60 @@ def _close_unfilled(root: Node) -> None:
 
 
 def _node(label: str, value: Any, path: str) -> tuple[Node, Sequence[tuple[str, Any]]]:
-    kind, entries, text = _look_at(value)
-    if kind in BRACKETS:
-        word = "entry" if kind == "dict" else "item"
-        plural = {"entry": "entries", "item": "items"}[word]
+    kind, shape, entries, text = _look_at(value)
+    if shape:
+        word, plural = ("entry", "entries") if shape == "dict" else ("item", "items")
         count = f"{len(entries):,} {word if len(entries) == 1 else plural}"
-        return Node(printable(label), kind, count, path, child_count=len(entries), brackets=BRACKETS[kind]), entries
+        return Node(printable(label), kind, count, path, child_count=len(entries), brackets=BRACKETS[shape]), entries
     is_cut = len(text) > TEXT_SHOWN
     shown = printable(f"{text[:TEXT_SHOWN]}…" if is_cut else text)
     return Node(printable(label), kind, shown, path, is_cut=is_cut), ()
 
 
-def _look_at(value: Any) -> tuple[str, Sequence[tuple[str, Any]], str]:
-    """Kind, labelled children, and text of a value as the task's code sees it."""
+class _Look(NamedTuple):
+    """A value as the task's code sees it; `shape` is the kind of container that it is drawn as, empty for a scalar."""
+
+    kind: str
+    shape: str
+    entries: Sequence[tuple[str, Any]]
+    text: str
+
+
+def _look_at(value: Any) -> _Look:
     if isinstance(value, Pairs):
         return _look_at_object(value)
     if isinstance(value, list):
-        return "list", _numbered(value), ""
+        return _container("list", _numbered(value))
     if isinstance(value, Cut):
-        return "cut", (), CUT_TEXT
+        return _scalar("cut", CUT_TEXT)
     if isinstance(value, Number):
-        return "int" if value.lstrip("-").isdecimal() else "float", (), str(value)
+        return _scalar("int" if value.lstrip("-").isdecimal() else "float", str(value))
     if isinstance(value, str):
-        return "str", (), json.dumps(value, ensure_ascii=False)
-    return ("None", (), "None") if value is None else ("bool", (), str(value))
+        return _scalar("str", json.dumps(value, ensure_ascii=False))
+    return _scalar("None" if value is None else "bool", str(value))
 
 
-def _look_at_object(pairs: Pairs) -> tuple[str, Sequence[tuple[str, Any]], str]:
+def _look_at_object(pairs: Pairs) -> _Look:
     form = dict(pairs)
     name, inner = form.get("$type"), form.get("value")
     if name == "dict" and isinstance(inner, Pairs):
-        return "dict", inner, ""
+        return _container("dict", inner)
     if name in CONTAINERS and isinstance(inner, list):
-        return str(name), _numbered(inner), ""
+        return _container(str(name), _numbered(inner))
     if isinstance(name, str) and name in SCALARS and isinstance(inner, str):
         zone = form.get("zone")
-        return SCALARS[name], (), f"{inner} {zone}" if isinstance(zone, str) else inner
-    return "dict", pairs, ""
+        return _scalar(SCALARS[name], f"{inner} {zone}" if isinstance(zone, str) else inner)
+    if is_custom_name(name) and len(form) == len(pairs) == 2 and "value" in form:
+        return _look_at(inner)._replace(kind=str(name))
+    return _container("dict", pairs)
+
+
+def _container(shape: str, entries: Sequence[tuple[str, Any]]) -> _Look:
+    return _Look(shape, shape, entries, "")
+
+
+def _scalar(kind: str, text: str) -> _Look:
+    return _Look(kind, "", (), text)
 
 
 def _numbered(items: list[Any]) -> Sequence[tuple[str, Any]]:

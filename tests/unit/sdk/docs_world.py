@@ -6,13 +6,14 @@ process after it happened.
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -26,7 +27,10 @@ __all__ = [
     "AbortRun",
     "Decimal",
     "Enum",
+    "NamedTuple",
     "Path",
+    "PurePosixPath",
+    "PureWindowsPath",
     "Retry",
     "RetryAfter",
     "ZoneInfo",
@@ -39,6 +43,7 @@ __all__ = [
     "date",
     "datetime",
     "db",
+    "deque",
     "fetch_page",
     "fetch_page_async",
     "idempotency_key",

@@ -20,7 +20,7 @@ from trigger_sdk.cli.again import replay_options
 from trigger_sdk.tasks import Task
 from trigger_sdk.testing import Result
 from trigger_sdk.testing.attempt import Runtime
-from trigger_sdk.values import codec
+from trigger_sdk.values import codec, custom
 
 from tests.unit.sdk import docs_world
 from tests.unit.sdk.docs_world import DoubleCharge, Killed, world
@@ -28,7 +28,7 @@ from tests.unit.sdk.in_process import run
 from tests.unit.sdk.sources import load_module
 
 DOCS = Path(__file__).parents[3] / "docs"
-PAGES = ("checkpoints.md", "idempotency.md", "testing.md")
+PAGES = ("checkpoints.md", "idempotency.md", "testing.md", "values.md")
 HEAD = "from tests.unit.sdk.docs_world import *"
 MARKS = {"", "refused", "raises", "lost", "charges-twice", "stops"}
 PAYLOAD: dict[str, Any] = {"order_id": "A1", "count": 3, "first": 1, "second": 2, "number": 1, "words": ["tea", "jam"]}
@@ -75,6 +75,8 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world.reset()
     # Tasks of other test modules may have the same id as an example; `kept_registry` puts them back.
     registry.clear()
+    monkeypatch.setattr(custom, "_by_kind", dict(custom._by_kind))
+    monkeypatch.setattr(custom, "_by_name", dict(custom._by_name))
 
 
 def only_task() -> Task:

@@ -10,8 +10,9 @@ from trigger_sdk.run.plan import Plan
 from trigger_sdk.run.step_results import StepResults
 from trigger_sdk.run.stored import CHECKPOINT, STEP, StoredCheckpoint, resume_of
 from trigger_sdk.values import codec
+from trigger_sdk.values.annotations import is_computed
 from trigger_sdk.values.schema import annotations_of, bind_payload, extra_name, parameters_of
-from trigger_sdk.values.shapes import is_computed, restore
+from trigger_sdk.values.shapes import restore
 
 
 class Runnable(Protocol):

@@ -6,6 +6,7 @@ as plain JSON if an annotation names them (`lowering.py`), and get their shape b
 
 import json
 import math
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +14,14 @@ from trigger_sdk.errors import (
     CodecError,
     IntegerTooLong,
     MalformedJson,
-    NotFinite,
     TextRefused,
     TooDeep,
     TooLarge,
     UnsupportedType,
 )
-from trigger_sdk.values.forms import READERS, WRITERS, ValueRefused
+from trigger_sdk.values.custom import Custom, custom_of, is_custom_name, lift_custom, lower_custom
+from trigger_sdk.values.forms import READERS, ValueRefused, write_odd_float, writer_of
+from trigger_sdk.values.refusals import unsupported
 from trigger_sdk.values.strict_json import (
     MAX_DEPTH,
     MAX_INTEGER_DIGITS,
@@ -36,6 +38,7 @@ __all__ = [
     "VERSION",
     "CodecError",
     "MalformedJson",
+    "check_stored",
     "decode",
     "encode",
     "encode_entries",
@@ -43,9 +46,12 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Stored with every value. A reader refuses a version that it does not know; any change of a form increases it."""
+"""Stored with every value. A reader refuses a version that it does not know; any change of a form increases it. A new
+form does not: a reader that is older refuses its name."""
 
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+_writers: dict[type, tuple[str, Any]] = {}
+"""What `writer_of` has said."""
 _SAFE_BITS = 14_284
 """Every integer with this many bits has at most 4,300 digits."""
 
@@ -78,8 +84,9 @@ def encode(
     if len(text) > MAX_VALUE_BYTES:
         raise TooLarge(path_of(list(at)), f"{len(text):,} bytes are over the limit of {MAX_VALUE_BYTES:,}")
     if is_restored and annotation is not None:
+        from trigger_sdk.values.annotations import named_classes
         from trigger_sdk.values.lowering import check_restored
-        from trigger_sdk.values.shapes import named_classes, restore_at
+        from trigger_sdk.values.shapes import restore_at
 
         if named_classes(annotation):
             check_restored(given, restore_at(decode(text), annotation, at), at)
@@ -116,6 +123,25 @@ def decode(text: bytes) -> Any:
         raise refused.at([]) from None
 
 
+def check_stored(text: bytes) -> None:
+    """Raises what reading a text and storing it again would raise. Forms of registered types are only looked into: the
+    process that checks an edited text may not have their code."""
+    try:
+        encode(_lift(_unnamed(parse_payload(text))))
+    except ValueRefused as refused:
+        raise refused.at([]) from None
+
+
+def _unnamed(value: Any) -> Any:
+    """The value with the forms of registered types as dicts."""
+    if type(value) is list:
+        return [_unnamed(item) for item in value]
+    if type(value) is not dict:
+        return value
+    items = {key: _unnamed(item) for key, item in value.items()}
+    return {"$type": "dict", "value": items} if is_custom_name(value.get("$type")) else items
+
+
 def _lower(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind is str:
@@ -130,7 +156,8 @@ def _lower(value: Any, depth: int) -> Any:
         return value
     if kind is float:
         if not math.isfinite(value):
-            raise ValueRefused(NotFinite, f"{value} cannot be stored")
+            _check_depth(depth)
+            return write_odd_float(value)
         return value
     if kind is dict:
         return _lower_dict(value, depth)
@@ -151,7 +178,7 @@ def _lower_list(value: Any, depth: int) -> list[Any]:
     return lowered
 
 
-def _lower_members(value: set[Any], depth: int) -> list[Any]:
+def _lower_members(value: Any, depth: int) -> list[Any]:
     """The members of a set, which have no path: a problem in one has the path of the set."""
     _check_depth(depth)
     try:
@@ -186,29 +213,36 @@ def _check_depth(depth: int) -> None:
 
 
 def _lower_special(value: Any, kind: type, depth: int) -> dict[str, Any]:
-    if kind is tuple:
-        _check_depth(depth)
-        return {"$type": "tuple", "value": _lower_list(value, depth + 1)}
-    if kind is set:
-        _check_depth(depth)
-        # Sorted by text: the order of a set differs between processes, and stored texts are compared.
-        return {"$type": "set", "value": sorted(_lower_members(value, depth + 1), key=_write)}
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    write = WRITERS.get(name)
-    if write is None:
-        raise ValueRefused(UnsupportedType, _unsupported(value, kind))
     _check_depth(depth)
-    return {"$type": name.rpartition(".")[2].lower(), **write(value)}
+    written = _writers.get(kind)
+    if written is not None:
+        return {"$type": written[0], **written[1](value)}
+    if kind is tuple:
+        return {"$type": "tuple", "value": _lower_list(value, depth + 1)}
+    if kind is set or kind is frozenset:
+        # Sorted by text: the order of a set differs between processes, and stored texts are compared.
+        return {"$type": kind.__name__, "value": sorted(_lower_members(value, depth + 1), key=_write)}
+    if kind is deque:
+        length = {} if value.maxlen is None else {"maxlen": value.maxlen}
+        return {"$type": "deque", "value": _lower_list(value, depth + 1), **length}
+    if (written := writer_of(kind)) is not None:
+        _writers[kind] = written
+        return {"$type": written[0], **written[1](value)}
+    if (custom := custom_of(kind)) is not None:
+        return {"$type": custom.name, "value": _lower_inside(custom, value, depth + 1)}
+    raise ValueRefused(UnsupportedType, unsupported(value))
 
 
-def _unsupported(value: Any, kind: type) -> str:
-    shown = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    for base, hint in ((dict, "dict(…)"), (list, "list(…)"), (tuple, "tuple(…)"), (set, "set(…)"), (str, "str(…)")):
-        if isinstance(value, base):
-            return f"a {shown} cannot be stored; convert it with {hint}"
-    if hasattr(kind, "__dataclass_fields__") or hasattr(kind, "model_validate"):
-        return f"a {shown} can be stored only if an annotation names it, such as `order: {kind.__name__} = …`"
-    return f"a {shown} cannot be stored"
+def _lower_inside(custom: Custom, value: Any, depth: int) -> Any:
+    """What the codec of a type makes of a value; a problem in it has the path of the value."""
+    try:
+        return _lower(lower_custom(custom, value), depth)
+    except ValueRefused as refused:
+        if refused.segments and not refused.message.startswith("inside the "):
+            place = path_of(list(reversed(refused.segments)))
+            refused.message = f"inside the {custom.kind.__name__}, at {place}: {refused.message}"
+        refused.segments.clear()
+        raise
 
 
 def _lift(value: Any) -> Any:
@@ -219,10 +253,13 @@ def _lift(value: Any) -> Any:
     if "$type" not in value:
         return {key: _lift_at(key, item) for key, item in value.items()}
     name, inner = value["$type"], value.get("value")
-    if not isinstance(name, str) or (name not in READERS and name not in _CONTAINERS):
+    read = _FORMS.get(name) if isinstance(name, str) else None
+    if read is None:
+        if is_custom_name(name):
+            return lift_custom(name, _lift(inner))
         raise ValueRefused(CodecError, f"the type {name!r} is unknown")
     try:
-        return _CONTAINERS[name](inner) if name in _CONTAINERS else READERS[name](inner, value)
+        return read(inner, value)
     except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
         raise ValueRefused(CodecError, f"{inner!r:.80} is not a stored {name}: {error}") from None
 
@@ -247,8 +284,15 @@ def _entries(inner: Any) -> dict[str, Any]:
     return {key: _lift_at(key, item) for key, item in inner.items()}
 
 
+def _deque(inner: Any, form: dict[str, Any]) -> deque[Any]:
+    return deque(_items(inner), form.get("maxlen"))
+
+
 _CONTAINERS: dict[str, Any] = {
-    "tuple": lambda inner: tuple(_items(inner)),
-    "set": lambda inner: set(_items(inner)),
-    "dict": lambda inner: _entries(inner),
+    "tuple": lambda inner, form: tuple(_items(inner)),
+    "set": lambda inner, form: set(_items(inner)),
+    "frozenset": lambda inner, form: frozenset(_items(inner)),
+    "deque": _deque,
+    "dict": lambda inner, form: _entries(inner),
 }
+_FORMS = {**READERS, **_CONTAINERS}

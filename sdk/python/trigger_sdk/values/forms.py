@@ -1,4 +1,4 @@
-"""The `{"$type": …}` forms of single values: dates, times, durations, decimals, UUIDs and bytes, both ways.
+"""The `{"$type": …}` forms of single values: times, durations, decimals, UUIDs, bytes, paths and odd floats, both ways.
 
 `codec.py` owns containers, limits and plain JSON. The modules of the types are loaded when a value needs them.
 """
@@ -89,6 +89,18 @@ def _write_decimal(value: Any) -> dict[str, Any]:
     return {"value": str(value).upper()}
 
 
+def _write_path(value: Any) -> dict[str, Any]:
+    text = str(value)
+    if problem := text_problem(text):
+        raise ValueRefused(TextRefused, f"the path {text!r}: {problem}")
+    return {"value": text}
+
+
+def write_odd_float(value: float) -> dict[str, Any]:
+    """The form of a float that JSON lacks: `nan`, `inf` or `-inf`."""
+    return {"$type": "float", "value": str(value)}
+
+
 WRITERS: dict[str, Any] = {
     "datetime.datetime": _write_datetime,
     "datetime.time": _write_datetime,
@@ -98,6 +110,20 @@ WRITERS: dict[str, Any] = {
     "uuid.UUID": lambda value: {"value": str(value)},
     "builtins.bytes": lambda value: {"value": base64.b64encode(value).decode()},
 }
+"""By the full name of a type, so that none is imported before a value needs it; their forms are named after them."""
+
+PATHS = {"PosixPath": "path", "WindowsPath": "path", "PurePosixPath": "posix_path", "PureWindowsPath": "windows_path"}
+"""The forms of the classes of pathlib, whose module has another name in each version of Python."""
+
+
+def writer_of(kind: type) -> tuple[str, Any] | None:
+    """The name of a type's form and what writes it; None if it has no form."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if name in WRITERS:
+        return name.rpartition(".")[2].lower(), WRITERS[name]
+    if kind.__module__.partition(".")[0] == "pathlib" and kind.__qualname__ in PATHS:
+        return PATHS[kind.__qualname__], _write_path
+    return None
 
 
 def _read_datetime(kind: str) -> Any:
@@ -142,6 +168,23 @@ def _read_uuid(inner: Any, form: dict[str, Any]) -> Any:
     return UUID(inner)
 
 
+def _read_path(kind: str) -> Any:
+    def read(inner: Any, form: dict[str, Any]) -> Any:
+        import pathlib
+
+        if not isinstance(inner, str):
+            raise TypeError("it must be a text")
+        return getattr(pathlib, kind)(inner)
+
+    return read
+
+
+def _read_odd_float(inner: Any, form: dict[str, Any]) -> Any:
+    if inner not in ("nan", "inf", "-inf"):
+        raise ValueError("it must be nan, inf or -inf")
+    return float(inner)
+
+
 READERS: dict[str, Any] = {
     "datetime": _read_datetime("datetime"),
     "time": _read_datetime("time"),
@@ -150,5 +193,9 @@ READERS: dict[str, Any] = {
     "decimal": _read_decimal,
     "uuid": _read_uuid,
     "bytes": lambda inner, form: base64.b64decode(inner, validate=True),
+    "path": _read_path("Path"),
+    "posix_path": _read_path("PurePosixPath"),
+    "windows_path": _read_path("PureWindowsPath"),
+    "float": _read_odd_float,
 }
 """Turn `value` and the whole form into the value; they raise what the types themselves raise."""

@@ -45,6 +45,15 @@ def test_numbers_keep_their_digits(number: str) -> None:
         ),
         ('{"$type":"tuple","value":[1]}', "tuple", "1 item"),
         ('{"$type":"set","value":[1,2]}', "set", "2 items"),
+        ('{"$type":"frozenset","value":[1,2]}', "frozenset", "2 items"),
+        ('{"$type":"deque","value":[1],"maxlen":3}', "deque", "1 item"),
+        ('{"$type":"path","value":"a/b"}', "Path", "a/b"),
+        ('{"$type":"windows_path","value":"a"}', "PureWindowsPath", "a"),
+        ('{"$type":"float","value":"nan"}', "float", "nan"),
+        ('{"$type":"shop.Money","value":["10.10","EUR"]}', "shop.Money", "2 items"),
+        ('{"$type":"numpy.float64","value":1.5}', "numpy.float64", "1.5"),
+        ('{"$type":"numpy.array","value":{"dtype":"<f8","shape":[0],"data":""}}', "numpy.array", "3 entries"),
+        ('{"$type":"shop.Money","other":1}', "dict", "2 entries"),
         ('{"$type":"dict","value":{"$type":1}}', "dict", "1 entry"),
         ('{"$type":"unknown","value":1}', "dict", "2 entries"),
         ("true", "bool", "True"),
@@ -56,6 +65,13 @@ def test_values_are_shown_as_the_code_sees_them(text: str, kind: str, shown: str
     found = leaf(f"[{text}]")
 
     assert (found.kind, found.text) == (kind, shown)
+
+
+def test_what_stores_a_registered_type_can_be_opened() -> None:
+    value = parse('[{"$type":"shop.Money","value":{"cents":1010,"note":"a"}}]')
+
+    assert [child.text for child in branch(value, "0", 0).children] == ["1010", '"a"']
+    assert full_text(value, "0.1") == '"a"'
 
 
 def test_duplicate_keys_are_both_shown() -> None:

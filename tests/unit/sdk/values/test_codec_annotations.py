@@ -103,7 +103,8 @@ class Stamped:
         ({"a": Stamped(1)}, dict[str, Stamped], "$.pets.a.at", "2 would come back as 3"),
         (None, Cat, "$.pets", "does not fit its annotation: must be an object, not None"),
         ((Cat("Tom"),), list[Cat], "$.pets", "does not fit its annotation: must be an array"),
-        ([Cat("Tom")], collections.deque[Cat], "$.pets", r"its annotation .* cannot be read"),
+        ([Cat("Tom")], collections.OrderedDict[str, Cat], "$.pets", r"its annotation .* cannot be read"),
+        ([Cat("Tom")], collections.deque[Cat], "$.pets", "the list would come back as deque"),
     ],
 )
 def test_value_that_its_annotation_would_not_give_back_is_refused(
