@@ -195,7 +195,7 @@ def _frame(place: Place) -> FrameType:
 
 
 def _table(delta: int, units: int) -> bytes:
-    """The locations of a code object that is on one line and has no columns (CPython's InternalDocs/code_objects.md)."""
+    """The locations of code that is on one line and has no columns (CPython's InternalDocs/code_objects.md)."""
     table = bytearray()
     while units > 0:
         count = min(units, _ENTRY_UNITS)
