@@ -91,7 +91,7 @@ class Background:
         before = sys.unraisablehook
 
         def report(failure: "sys.UnraisableHookArgs") -> None:
-            name = getattr(failure.object, "__qualname__", None) or repr(failure.object)
+            name = _name_in(failure)
             if is_expiry(failure.exc_value):
                 self._remark(f"Cut off with the end of the run: the atexit function {name}.")
             elif failure.err_msg and "atexit" in failure.err_msg:
@@ -105,6 +105,13 @@ class Background:
             yield
         finally:
             sys.unraisablehook = before
+
+
+def _name_in(failure: "sys.UnraisableHookArgs") -> str:
+    """The name of the function that failed. From Python 3.13 on it is only in the message."""
+    if failure.object is None:
+        return (failure.err_msg or "").rpartition("callback ")[2]
+    return getattr(failure.object, "__qualname__", None) or repr(failure.object)
 
 
 class _Notice(Deadline):

@@ -85,6 +85,7 @@ _running: list[Deadline] = []
 _timer: "Timer | None" = None
 _is_timing = False
 """Whether the timer's signal is ours at the moment. A call whose limit is far away never needs it."""
+_is_held_back = False
 _may_interrupt: Callable[[], bool] = bool
 """Whether raising is safe now; outside all calls it is not."""
 
@@ -125,10 +126,27 @@ def call_within(limit: "float | Deadline", function: Callable[[], R], *, may_int
     return result
 
 
+def raise_held_back() -> None:
+    """Raises a limit that was reached while raising would have done harm. For the main thread, when that time is over.
+
+    Waiting for the next signal is not enough: code that does little else than what is protected would never be ended.
+    """
+    if _is_held_back and _running:
+        _fire_due()
+
+
 def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _is_held_back
     if not _may_interrupt():
+        _is_held_back = True
         _set_timer(HELD_RETRY_SECONDS if _running else None)
         return
+    _fire_due()
+
+
+def _fire_due() -> None:
+    global _is_held_back
+    _is_held_back = False
     now = time.monotonic()
     over = next((place for place, deadline in enumerate(_running) if deadline.due_at <= now), None)
     try:

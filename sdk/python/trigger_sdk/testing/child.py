@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from trigger_sdk.run.attempt import run_task
 from trigger_sdk.run.background import Background, keep_to_this_process
+from trigger_sdk.run.deadlines import raise_held_back
 from trigger_sdk.tasks import Task
 from trigger_sdk.testing import mocks, raised
 from trigger_sdk.testing.attempt import Crash, Runtime
@@ -87,6 +88,8 @@ class _Reports:
                     data = data[os.write(self._pipe, data) :]
         finally:
             self.is_sending = self.is_sending and not is_main
+        if is_main:
+            raise_held_back()
 
     def log(self, line: LogLine) -> None:
         if os.getpid() == self.process:

@@ -23,6 +23,7 @@ from trigger_sdk.values import codec
 
 def attempt_forked(task: Task, payload: bytes, result: Result, crash: Crash | None) -> bool:
     """Runs the attempt to the end of its process; returns whether it crashed as asked."""
+    __tracebackhide__ = True  # pytest shows the task next to the test
     if not hasattr(os, "fork"):
         raise RuntimeError(f"{sys.platform} cannot fork a process for each attempt: pass in_process=True")
     seen = mocks.Seen()

@@ -14,6 +14,7 @@ def trigger_run(request: pytest.FixtureRequest) -> Callable[..., Result]:
     """`trigger_sdk.testing.run`; if the test fails, its report shows the log of the run and what it has stored."""
 
     def run(function: Callable[..., Any], payload: Any = None, **options: Any) -> Result:
+        __tracebackhide__ = True
         try:
             result = testing.run(function, payload, **options)
         except BaseException as error:

@@ -6,6 +6,7 @@ what a traceback shows; their local variables stay behind.
 """
 
 import importlib
+import os
 import pickle
 import sys
 import traceback
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 
 CHAIN_MAX = 20
 FRAMES_MAX = 200
+_ENTRY_UNITS, _NO_COLUMNS = 8, 13
+_SDK = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class Place(NamedTuple):
@@ -51,7 +54,7 @@ def pack(error: BaseException, depth: int = 0) -> Raised:
         text=_text(error),
         arguments=[_pickled(argument) for argument in error.args],
         attributes={name: _pickled(value) for name, value in vars(error).items() if name != "trigger_result"},
-        places=list(_places(error.__traceback__))[-FRAMES_MAX:],
+        places=_places(error.__traceback__),
         hides_context=error.__suppress_context__,
     )
     if depth < CHAIN_MAX:
@@ -160,22 +163,48 @@ def _below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
         yield from _below(one)
 
 
-def _places(trace: TracebackType | None) -> Iterator[Place]:
-    for frame, line in traceback.walk_tb(trace):
-        code = frame.f_code
-        yield Place(code.co_filename, code.co_name, code.co_firstlineno, line)
+def _places(trace: TracebackType | None) -> list[Place]:
+    """Without this package's frames above the task's, unless there are no others."""
+    places = [
+        Place(frame.f_code.co_filename, frame.f_code.co_name, frame.f_code.co_firstlineno, line)
+        for frame, line in traceback.walk_tb(trace)
+    ]
+    first = next((number for number, place in enumerate(places) if not place.file.startswith(_SDK)), 0)
+    return places[first:][-FRAMES_MAX:]
 
 
 def _traceback(places: list[Place]) -> TracebackType | None:
     trace: TracebackType | None = None
     for place in reversed(places):
-        trace = TracebackType(trace, _frame(place), -1, place.line)
+        trace = TracebackType(trace, _frame(place), 0, place.line)
     return trace
 
 
 def _frame(place: Place) -> FrameType:
     """A frame that has been at this place; the interpreter makes them only for code that runs."""
-    code = compile("here()", place.file, "exec").replace(co_name=place.function, co_firstlineno=place.first_line)
+    code = compile("here()", place.file, "exec")
+    units = len(code.co_code) // 2
+    code = code.replace(
+        co_name=place.function,
+        co_firstlineno=place.first_line,
+        co_linetable=_table(place.line - place.first_line, units),
+    )
     frames: list[FrameType] = []
     exec(code, {"here": lambda: frames.append(sys._getframe(1)), "__file__": place.file})  # noqa: S102, SLF001
     return frames[0]
+
+
+def _table(delta: int, units: int) -> bytes:
+    """The locations of code that is on one line and has no columns (CPython's InternalDocs/code_objects.md)."""
+    table = bytearray()
+    while units > 0:
+        count = min(units, _ENTRY_UNITS)
+        table.append(0x80 | _NO_COLUMNS << 3 | count - 1)
+        rest = delta << 1 if delta >= 0 else -delta << 1 | 1
+        while rest >= 64:
+            table.append(0x40 | rest & 63)
+            rest >>= 6
+        table.append(rest)
+        delta = 0
+        units -= count
+    return bytes(table)

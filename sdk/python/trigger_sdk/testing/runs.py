@@ -34,6 +34,7 @@ def run(
     attempts run in the test's own process, where a test can see and debug everything, but nothing is lost in a crash
     that the process would lose. Do not do that inside a running event loop: use `asyncio.to_thread(run, …)` there.
     """
+    __tracebackhide__ = True
     task = task_of(function)
     text = json.dumps({} if payload is None else payload).encode()
     result = _continued(resume)
@@ -47,6 +48,7 @@ def run(
 
 def attempt(task: Task, payload: bytes, result: Result, crash: Crash | None, *, in_process: bool) -> bool:
     """Runs one attempt; returns whether it crashed as asked."""
+    __tracebackhide__ = True
     result.attempts += 1
     points = [entry.key for entry in result.stored if entry.kind == CHECKPOINT]
     result.resumed_from = points[-1] if points else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from trigger_sdk.run import deadlines, timers
-from trigger_sdk.run.deadlines import Deadline, TimeLimitReached, call_within
+from trigger_sdk.run.deadlines import Deadline, TimeLimitReached, call_within, raise_held_back
 
 arrived: list[float] = []
 
@@ -174,3 +174,22 @@ def test_system_without_kernel_timers_uses_the_alarm(monkeypatch: pytest.MonkeyP
         call_within(0.05, lambda: time.sleep(60), may_interrupt=lambda: True)
 
     assert isinstance(deadlines._timer, timers.Alarm)
+
+
+def test_code_that_is_always_protected_is_ended_between_two_of_its_protected_parts() -> None:
+    is_protected = False
+
+    def work() -> None:
+        nonlocal is_protected
+        while True:
+            is_protected = True
+            time.sleep(0.02)
+            is_protected = False
+            raise_held_back()
+
+    with pytest.raises(TimeLimitReached):
+        call_within(0.05, work, may_interrupt=lambda: not is_protected)
+
+
+def test_nothing_held_back_is_nothing_raised() -> None:
+    assert call_within(60, lambda: [raise_held_back()], may_interrupt=lambda: True) == [None]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from trigger_sdk.errors import RunCanceled, RunInterrupted, RunStopped, RunTimedOut
 from trigger_sdk.run.background import Background
+from trigger_sdk.run.deadlines import raise_held_back
 
 if TYPE_CHECKING:  # importing asyncio takes longer than starting a child, and most tasks do without
     from trigger_sdk.agent.child.main_coroutine import MainCoroutine
@@ -120,9 +121,12 @@ class Interrupts:
         if threading.get_ident() != self._main_thread:
             return
         self._holds -= 1
-        if self._is_due and not self._holds:
+        if self._holds:
+            return
+        if self._is_due:
             self._is_due = False
             self._deliver()
+        raise_held_back()
 
     def main_coroutine(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """Wraps the coroutine of an async task's main asyncio task, so that a stop is raised where it awaits."""
