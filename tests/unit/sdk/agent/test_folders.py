@@ -1,12 +1,19 @@
 """Task folders: packages, modules in folders below, checkpoints in functions that are no tasks, methods."""
 
-import json
+import importlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trigger_sdk import cli
+from trigger_sdk.agent.inspection import manifest_of
+from trigger_sdk.agent.loader import root_of
+from trigger_sdk.tasks import registry
 
+SDK = Path(__file__).parents[4] / "sdk" / "python"
 PRICES = "def price():\n    return 5\n"
 ORDERS = (
     "from trigger_sdk import task\nfrom .prices import price\n\n@task(id='order')\ndef order():\n    return price()\n"
@@ -15,20 +22,35 @@ PLAIN = "from trigger_sdk import task\n\n@task(id='plain')\ndef plain():\n    re
 
 
 @pytest.fixture
-def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Writes files, checks their folder or one of them; returns the ids of the tasks, and codes with messages."""
+def check(tmp_path: Path) -> Iterator[Any]:
+    """Writes files, checks their folder or one of them; returns the ids of the tasks, and codes with messages.
 
-    def check(files: dict[str, str], *, only: str = "") -> tuple[list[str], list[tuple[str, str]]]:
+    In this process; each `trigger check` and each deploy does it in its own.
+    """
+    own = tmp_path / "folder"
+    before = list(sys.path)
+
+    def check(files: dict[str, str], *, only: str = "", root: Path = own) -> tuple[list[str], list[tuple[str, str]]]:
         for name, text in files.items():
-            path = tmp_path / "folder" / name
+            path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        cli.execute(["check", "--json", str(tmp_path / "folder" / only)])
-        answer = json.loads(capsys.readouterr().out)
-        problems = [(problem["code"], problem["message"]) for problem in answer["problems"]]
+        forget()
+        file = str(root / only)
+        answer = manifest_of(root_of(file), [file]) if only else manifest_of(str(root))
+        problems = [(row["code"], row["message"]) for row in [*answer["errors"], *answer["hints"]]]
         return sorted(task["id"] for task in answer["tasks"]), problems
 
-    return check
+    def forget() -> None:
+        registry.clear()
+        importlib.invalidate_caches()
+        sys.path[:] = before
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+                del sys.modules[name]
+
+    yield check
+    forget()
 
 
 def test_folder_that_is_a_package_is_imported_as_one(check: Any) -> None:
@@ -139,6 +161,44 @@ def test_refused_task_is_not_reported_as_no_task(check: Any) -> None:
     _, found = check({"tasks.py": HEAD + text})
 
     assert [code for code, _ in found] == ["lost_name"]
+
+
+AGREE: dict[str, dict[str, str]] = {
+    "a package": {"__init__.py": "", "prices.py": PRICES, "orders.py": ORDERS},
+    "a package with an error": {"__init__.py": "", "prices.py": "1 / 0", "orders.py": ORDERS},
+    "a package that names itself": {
+        "__init__.py": "", "prices.py": PRICES, "orders.py": ORDERS.replace(".prices", "folder.prices"),
+    },
+    "tasks below": {"shop/prices.py": PRICES, "shop/orders.py": ORDERS},
+    "listed modules": {"trigger.toml": 'modules = ["shop.orders"]', "shop/prices.py": PRICES, "shop/orders.py": ORDERS},
+    "a helper's checkpoint": {"tasks.py": HEAD + OUTSIDE["a function"] + TASK},
+    "a method": {"tasks.py": HEAD + "class A:\n    @task(id='m')\n    def m(self): pass\n"},
+    "a wrong step": {"tasks.py": HEAD + "@task(id='s')\ndef s():\n    trigger_sdk.step('k', len, retries=3)\n"},
+    "a plain folder": {"tasks.py": PLAIN, "helper.py": "import tasks\n"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("files", AGREE.values(), ids=AGREE.keys())
+def test_folder_means_the_same_wherever_it_lies(check: Any, tmp_path: Path, files: dict[str, str]) -> None:
+    """A deploy reads a copy under the folder's own name, a worker one that is named by its content."""
+    as_checked = check(files)
+
+    for place in ("deploy/folder", "workers/3f9ac0de3f9ac0de3f9ac0de3f9ac0de"):
+        copied = tmp_path / place
+        shutil.copytree(tmp_path / "folder", copied, ignore=shutil.ignore_patterns("__pycache__"))
+        found, problems = check({}, root=copied)
+        assert (found, [code for code, _ in problems]) == (as_checked[0], [code for code, _ in as_checked[1]]), place
+
+
+@pytest.mark.parametrize("name", ["a package", "listed modules", "a plain folder"])
+def test_worker_loads_what_the_check_accepted(check: Any, tmp_path: Path, name: str) -> None:
+    found, _ = check(AGREE[name])
+
+    worker = "import sys; sys.path.insert(0, sys.argv[1]); from trigger_sdk.agent.loader import load_tasks; "
+    command = [sys.executable, "-I", "-c", worker + "print(load_tasks(sys.argv[2]))", str(SDK)]
+    answer = subprocess.run([*command, str(tmp_path / "folder")], capture_output=True, text=True, check=False)
+
+    assert answer.stdout.strip() == str(found), answer.stderr
 
 
 METHODS = {

@@ -21,11 +21,13 @@ THEMES: dict[str, tuple[str, ...]] = {
     "aliases": ("_aliasing", "_aliasing", "_aliasing", "_point"),
     "branches": ("_if", "_match"),
     "deleting": ("_deleting",),
+    "exits": ("_failing_exit",),
     "functions": ("_function",),
     "leaving": ("_try", "_with"),
     "loops": ("_for", "_while"),
     "matches": ("_match",),
     "outside": ("_outside",),
+    "remaking": ("_made_again", "_unmaking", "_using_made", "_point"),
     "setters": ("_setter", "_calling", "_calling", "_outside", "_with"),
     "withs": ("_with", "_using"),
 }
@@ -80,7 +82,7 @@ class Statements(Expressions):
             written = getattr(self, self.rng.choice(THEMES[self._theme]))
             if written in (self._function, self._point, self._deleting, self._setter, self._made_again):
                 return [written()] if written != self._point or not (self._is_nested or self._in_loop) else []
-            if written in (self._aliasing, self._calling, self._outside, self._using, self._using_made):
+            if written in (self._aliasing, self._calling, self._outside, self._using, self._using_made, self._unmaking):
                 return [simple(written())]
             return [written(depth - 1)] if depth else []
         if depth and self.chance(0.38):
@@ -205,6 +207,10 @@ class Statements(Expressions):
         self.known.update([name] if name in MADE else [])
         return Statement([(f"{text}  # trigger: again", None)], [site], is_again=True, made=name)
 
+    def _unmaking(self) -> str:
+        known = sorted(self.known & set(MADE))
+        return f"del {self.rng.choice(known)}" if known else self.effect("1")
+
     def _using_made(self) -> str:
         known = sorted(self.known & set(MADE))
         if not known or self.chance(0.1):
@@ -327,6 +333,13 @@ class Statements(Expressions):
             elif target != " as w":
                 arguments[0] = "[1]"
         return f"CM({sites[-1]}, {', '.join(arguments)}, value={value}){target}"
+
+    def _failing_exit(self, depth: int) -> Statement:
+        """A `with` that raises when it is left, right behind a checkpoint."""
+        sites = [self.site()]
+        block = [simple(self._simple()), self._point()]
+        inside = Statement([(f"with CM({sites[0]}, fails=True):", block)], sites)
+        return Statement([("try:", [inside]), ("except E2:", [simple(self.effect(self.integer_name()))])])
 
     def _try(self, depth: int) -> Statement:
         parts: list[tuple[str, Block | None]] = [("try:", self._block(depth))]
