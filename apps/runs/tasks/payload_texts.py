@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,7 @@ MODEL_TEXTS: dict[str, tuple[str, Any]] = {
     "pydantic.time": ("a time", time),
     "pydantic.timedelta": ("a duration", timedelta),
     "pydantic.uuid": ("a UUID", UUID),
+    "pydantic.decimal": ("a decimal number", Decimal),
     "pydantic.url": ("a URL", AnyUrl),
     "pydantic.http_url": ("a URL with http or https", HttpUrl),
 }

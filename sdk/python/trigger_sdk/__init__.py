@@ -31,6 +31,7 @@ from trigger_sdk.steps import step
 from trigger_sdk.tasks import Task, checkpoint, registry, task
 
 if TYPE_CHECKING:
+    from trigger_sdk import codec
     from trigger_sdk.client import AsyncClient, Client
 
 __version__ = "0.1.0"
@@ -52,6 +53,7 @@ __all__ = [
     "StepTimedOut",
     "Task",
     "checkpoint",
+    "codec",
     "current_run",
     "idempotency_key",
     "log",
@@ -66,4 +68,8 @@ def __getattr__(name: str) -> Any:
         from trigger_sdk import client
 
         return getattr(client, name)
+    if name == "codec":
+        import trigger_sdk.codec as module
+
+        return module
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

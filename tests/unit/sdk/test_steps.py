@@ -209,7 +209,7 @@ def test_result_that_cannot_be_stored_names_the_step_and_the_path() -> None:
     def unstorable() -> Any:
         return step("open", lambda: {"a": [object()]})
 
-    with pytest.raises(CodecError, match=r"\$\.a\[0\]: the result of the step 'open': a object cannot be stored"):
+    with pytest.raises(CodecError, match=r"\$\.a\[0\]: the result of the step 'open': an object cannot be stored"):
         run(unstorable)
 
 

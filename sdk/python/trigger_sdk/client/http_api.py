@@ -46,9 +46,10 @@ class ApiError(ClientError):
         self.title: str = str(problem.get("title") or http.client.responses.get(status, "Error"))
         self.detail: str = str(problem.get("detail") or "")
         self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
-        fields = [f"{error.get('path')}: {error.get('message')}" for error in self.errors]
         text = self.detail or self.title
-        super().__init__("; ".join([text, *(field for field in fields if field not in text)]))
+        fields = [(str(error.get("path")), str(error.get("message"))) for error in self.errors]
+        unsaid = [f"{path}: {said}" for path, said in fields if not {f"{path} {said}", f"{path}: {said}"} & {text}]
+        super().__init__("; ".join([text, *(field for field in unsaid if field not in text)]))
 
 
 def find_server(url: str | None, api_key: str | None) -> tuple[str, str]:

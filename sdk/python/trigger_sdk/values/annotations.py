@@ -100,7 +100,7 @@ def field_hints(annotation: Any) -> dict[str, Any]:
     kind = class_of(annotation)
     try:
         known = _field_hints(annotation)
-    except TypeError:  # an unhashable argument, such as Literal[[]]
+    except TypeError:  # an unhashable argument, such as Annotated[Order, {}]
         known = _read_field_hints(annotation)
     return dict(known) if not is_named_tuple(kind) else {name: known.get(name, Any) for name in kind._fields}
 
@@ -200,13 +200,16 @@ def named_classes(annotation: Any) -> frozenset[type]:
     """The dataclasses, models, named tuples and enumerations that occur in an annotation, fields included."""
     try:
         return _named_classes(annotation)
-    except TypeError:
-        # An unhashable annotation, such as Literal[[]], names nothing.
-        return frozenset()
+    except TypeError:  # an unhashable argument, such as Annotated[Order, {}]
+        return _find_named_classes(annotation)
 
 
 @functools.cache
 def _named_classes(annotation: Any) -> frozenset[type]:
+    return _find_named_classes(annotation)
+
+
+def _find_named_classes(annotation: Any) -> frozenset[type]:
     found: set[type] = set()
     waiting = [annotation]
     seen: list[Any] = []

@@ -5,6 +5,7 @@ ask the same one (docs/values.md).
 """
 
 import functools
+import sys
 from typing import Any
 
 MARK = "x-text"
@@ -28,7 +29,23 @@ def _generator() -> Any:
     from pydantic.json_schema import GenerateJsonSchema
 
     methods = {name: _marking(name, mark) for name, mark in _MARKED.items() if hasattr(GenerateJsonSchema, name)}
+    methods |= {"decimal_schema": _decimal, "float_schema": _float}
     return type("MarkingGenerator", (GenerateJsonSchema,), methods)
+
+
+def _decimal(generator: Any, schema: Any) -> Any:
+    from pydantic.json_schema import GenerateJsonSchema
+
+    described = GenerateJsonSchema.decimal_schema(generator, schema)
+    return described if schema.get("allow_inf_nan") else {**described, MARK: "pydantic.decimal"}
+
+
+def _float(generator: Any, schema: Any) -> Any:
+    from pydantic.json_schema import GenerateJsonSchema
+
+    # An integer beyond them has no float.
+    bounds = {"minimum": -sys.float_info.max, "maximum": sys.float_info.max}
+    return {**bounds, **GenerateJsonSchema.float_schema(generator, schema)}
 
 
 def _narrowed(mark: str, schema: Any) -> str:

@@ -176,7 +176,7 @@ def test_another_code_must_take_the_payload_also_unedited(original: Run) -> None
     with pytest.raises(PayloadInvalid) as caught:
         again(original, "page-1", deployment="latest")
 
-    assert {error.path for error in caught.value.errors} == {"payload.order_id", "payload"}
+    assert {error.path for error in caught.value.errors} == {"payload.order_id", "payload.customer"}
     edited = {"order_id": 1, "customer": "C1"}
     assert again(original, "page-1", deployment="latest", payload=edited).value.payload == (
         '{"order_id":1,"customer":"C1"}'

@@ -61,7 +61,7 @@ SCHEMA = {
     ("payload", "path"),
     [
         ({"order_id": 1}, "payload.order_id"),
-        ({}, "payload"),
+        ({}, "payload.order_id"),
         ([1], "payload"),
         (None, "payload"),
         ({"order_id": "a\0"}, "payload.order_id"),

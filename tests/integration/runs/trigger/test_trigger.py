@@ -103,8 +103,8 @@ def test_retired_task_is_a_conflict(post: Any) -> None:
     [
         ({"order_id": 5}, ["payload.order_id"]),
         ({"order_id": "A1", "items": [{"price": 1}, {"price": "2"}]}, ["payload.items[1].price"]),
-        ({}, ["payload"]),
-        ({"order_id": "A1", "oder": 1}, ["payload"]),
+        ({}, ["payload.order_id"]),
+        ({"order_id": "A1", "oder": 1}, ["payload.oder"]),
         ([], ["payload"]),
         ({"order_id": None, "items": 3}, ["payload.items", "payload.order_id"]),
     ],

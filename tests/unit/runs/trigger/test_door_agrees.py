@@ -23,7 +23,7 @@ from tests.unit.runs.trigger.generated_payloads import annotations, json_for
 
 VALUES = 20
 """For each annotation."""
-SAMPLE, WHOLE, PARTS = 40, 1_250, 4
+SAMPLE, WHOLE, PARTS = 40, 1_300, 4
 """Annotations; the whole is 100,000 pairs, in parts that each end in time."""
 
 

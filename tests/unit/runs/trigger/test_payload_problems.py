@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import decimal
 import enum
 import json
 import uuid
@@ -33,6 +34,10 @@ class Address:
 class Order(pydantic.BaseModel):
     at: datetime.datetime
     email: str = pydantic.Field(default="a@b", pattern="@")
+    price: decimal.Decimal = decimal.Decimal(0)
+    rate: float = 0
+    site: pydantic.HttpUrl | None = None
+    seen: pydantic.AwareDatetime | None = None
 
 
 class Cat(pydantic.BaseModel):
@@ -84,6 +89,16 @@ def refusal(payload: Any, function: Callable[..., Any] = task) -> PayloadInvalid
         ({"data": "***"}, "payload.data must be bytes as base64 text or null, not '***': Only base64 data is allowed"),
         ({"order": {"at": "nope"}}, "payload.order.at must be a date and time, not 'nope': Input should be a valid"),
         ({"order": {"at": "2026-01-01", "email": "ab"}}, 'payload.order.email: "ab" does not match "@"'),
+        ({"order": {"at": "2026-01-01", "price": "NaN"}}, "payload.order.price must be a decimal number, not 'NaN'"),
+        ({"order": {"at": "2026-01-01", "rate": 10**400}}, "payload.order.rate: "),
+        (
+            {"order": {"at": "2026-01-01", "site": "ftp://a"}},
+            "payload.order.site must be a URL with http or https or null",
+        ),
+        (
+            {"order": {"at": "2026-01-01", "seen": "2026-01-01"}},
+            "payload.order.seen must be a date and time with a zone",
+        ),
         ({"order": {}}, "payload.order.at is missing"),
         ({"address": {"street": "x"}}, "payload.address.zip is missing"),
         ({"address": {"street": "x", "zip": 1}}, "payload.address.zip must be a string, not 1"),

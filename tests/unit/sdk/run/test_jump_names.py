@@ -156,7 +156,7 @@ def test_dataclass_that_no_annotation_names_is_an_error_at_the_checkpoint() -> N
         item = {"a": Item("a")}["a"]
         checkpoint("k", item=item)
 
-    with pytest.raises(trigger_sdk.CodecError, match=r"^\$\.item: .* can be stored only if an annotation names it"):
+    with pytest.raises(trigger_sdk.CodecError, match=r"^\$\.item: .* cannot be stored unless an annotation names it"):
         run(untyped)
 
 

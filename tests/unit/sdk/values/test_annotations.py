@@ -356,6 +356,16 @@ def test_alias_may_refer_to_itself() -> None:
     assert encode([Colour.RED], annotation=Json) == b'["red"]'
 
 
+def test_annotation_with_an_unhashable_note_counts() -> None:
+    annotation = list[Annotated[Box[Annotated[Colour, {"note": 1}]], {"note": 2}]]
+
+    stored = encode([Box(Colour.RED)], annotation=annotation, is_restored=True)
+
+    assert restore(decode(stored), annotation, "x") == [Box(Colour.RED)]
+    assert bind_payload(with_parameter(annotation), {"x": [{"item": "red"}]})["x"] == [Box(Colour.RED)]
+    assert named_classes(Literal[[]]) == frozenset()
+
+
 def test_hints_of_a_generic_have_its_arguments() -> None:
     assert field_hints(Labelled[int])["item"] == Colour
     assert field_hints(Labelled[int])["label"] == (int | None)
