@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from trigger_sdk.compiler.resolve import plain_function, returned_by
 from trigger_sdk.tasks import Task, registry
 from trigger_sdk.values import codec
+from trigger_sdk.values.annotations import is_model
 from trigger_sdk.values.forms import format_duration
-from trigger_sdk.values.shapes import is_model, restore
+from trigger_sdk.values.shapes import restore
 
 Path = tuple[str | int, ...]
 

@@ -4,6 +4,8 @@ import sys
 import types
 from typing import Any
 
+from trigger_sdk.values.custom import custom_of
+
 _NEVER = frozenset({
     "_asyncio", "_io", "_random", "_socket", "_sqlite3", "_ssl", "_thread", "asyncio", "concurrent", "contextlib",
     "csv", "ftplib", "http", "imaplib", "io", "itertools", "logging", "multiprocessing", "queue", "random", "select",
@@ -23,7 +25,7 @@ _FEATURES = ("__dataclass_fields__", "model_validate", "_fields", "__members__",
 def is_never_stored(kind: Any, *, is_exact: bool = True) -> bool:
     """Whether no value of a class can be stored. Unless the class `is_exact`, values may be of a subclass, so only
     classes that hold something of the process count."""
-    if not isinstance(kind, type) or _is_registered(kind):
+    if not isinstance(kind, type) or custom_of(kind) is not None:
         return False
     if issubclass(kind, _NEVER_BUILTIN):
         return True
@@ -48,9 +50,3 @@ def is_made_by(kind: type) -> bool:
 def _is_own(kind: type) -> bool:
     """Whether the class extends nothing that the codec, or a library's own codec, may know."""
     return all(base is object or base.__module__ == kind.__module__ for base in kind.__mro__)
-
-
-def _is_registered(kind: type) -> bool:
-    # Loaded by whoever registers a codec; without it, nobody has.
-    custom = sys.modules.get("trigger_sdk.values.custom")
-    return custom is not None and custom.custom_of(kind) is not None
