@@ -5,6 +5,9 @@ MANAGE := $(PYTHON) manage.py
 ARGS ?=
 PROCESSES ?= 3
 
+# Some images set it, and each of the many processes would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run setup setup-development test prove campaign lint bench clean requirements
 

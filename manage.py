@@ -25,6 +25,9 @@ def start_worker(arguments: list[str]) -> None:
     ):
         if name in os.environ:
             kept[name] = os.environ[name]
+    from apps.workers.node.installing import installer_settings
+
+    kept |= installer_settings(os.environ)
     kept["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(root), str(root / "sdk" / "python"), kept.get("PYTHONPATH")])
     )

@@ -60,7 +60,8 @@ def _source() -> str:
         options = f'id="orders-{number}", max_concurrency=20, retry=Retry(max_attempts=5)'
         tasks.append(
             f"\n\n@task({options})\ndef orders_{number}(order_id: str, limit: int = 100, *, day: str = ''):\n"
-            f'    """One order."""\n{stages}\n    return {{"order": order_id, "day": day, "totals": [{names}]}}\n'
+            f'    """One order."""\n    client = connect(order_id)  # trigger: again\n{stages}\n    client.close()\n'
+            f'    return {{"order": order_id, "day": day, "totals": [{names}]}}\n'
         )
     text = "".join(tasks)
     rest = LINES - text.count("\n")

@@ -4,6 +4,7 @@
 test is `databases.py`, the session's folder `session.py`.
 """
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -13,11 +14,13 @@ import django
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test import TransactionTestCase
 
 from tests.databases import SERVER_URL, SESSION_DIR, TEMPLATE, database, start_server, stop_server
 from tests.distribution import Distribution, is_of_browser, rank
 from tests.models import proved
 from tests.session import leave_session_dir
+from trigger_site.timeouts import lengthen_for_migrations, restore_after_migrations
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -62,6 +65,12 @@ def pytest_put_browser_last(items: list[pytest.Item]) -> Generator[None, None, N
     """Whatever else changes the order, as `--failed-first` does."""
     yield
     items.sort(key=is_of_browser)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their modules stay to the end: no later collection needs to look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Distribution:
@@ -142,6 +151,23 @@ def patient_transaction(_django_db_marker: None) -> None:
     if connection.in_atomic_block:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patient_flush() -> Iterator[None]:
+    """Emptying the tables after a test waits for a server that still answers; the product would not wait that long."""
+    flush = TransactionTestCase._fixture_teardown
+
+    def flush_patiently(self: TransactionTestCase) -> None:
+        lengthen_for_migrations()
+        try:
+            flush(self)
+        finally:
+            restore_after_migrations()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", flush_patiently)
+        yield
 
 
 @pytest.fixture

@@ -255,8 +255,9 @@ def db(django_db_setup: None, django_db_blocker: Any, settings: Any) -> Iterator
             broadcast._notifier = before
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "TRUNCATE access_apikey, access_auditentry, runs_deployment, runs_attempt, runs_logline, "
-                    "runs_taskcontrol, queues_queue, queues_ratelimit, workers_worker, workers_pulse CASCADE"
+                    "TRUNCATE access_apikey, access_auditentry, runs_deployment, runs_variable, runs_attempt, "
+                    "runs_logline, runs_taskcontrol, queues_queue, queues_ratelimit, workers_worker, workers_pulse "
+                    "CASCADE"
                 )
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

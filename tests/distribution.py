@@ -15,12 +15,15 @@ FOLDERS = ("unit", "integration", "models", "acceptance", "reliability", "browse
 other loop can start beside that."""
 
 TOGETHER = {
+    "tests/acceptance/test_cli.py": "command line",
     "tests/acceptance/test_database_away.py": "frozen database",
     "tests/acceptance/test_docker_executor.py": "containers",
     "tests/acceptance/test_docker_images.py": "containers",
     "tests/acceptance/test_docker_warm.py": "containers",
     "tests/acceptance/test_edge.py": "servers",
     "tests/acceptance/test_kills.py": "killed workers",
+    "tests/acceptance/test_make_run_serves.py": "make run",
+    "tests/acceptance/test_node_neighbours.py": "neighbours",
     "tests/integration/test_embedded_postgres.py": "clusters",
     "tests/reliability/test_kill_matrix.py": "matrix",
 }

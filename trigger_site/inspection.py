@@ -12,13 +12,16 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
 from apps.workers.node.deployments import extract
+from apps.workers.node.installing import installer_environment
 
 INSPECT_SECONDS = 60
 PREPARE_SECONDS = 600
@@ -27,17 +30,19 @@ PREPARE_SECONDS = 600
 MANIFEST_MAX_BYTES = 32_000_000
 STDERR_LINES_SHOWN = 20
 TASK_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
-INSTALLER_PREFIXES = ("UV_", "PIP_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "HOME")
 
 PREPARE = """
-import fcntl, pathlib, sys
+import fcntl, json, pathlib, sys
 sys.path[:0] = sys.argv[3:]
 from apps.workers.node.deployments import DeploymentError
 from apps.workers.node.executors.environments import prepare_environment
-with open(pathlib.Path(sys.argv[1], ".lock"), "w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+from apps.workers.node.executors.requirements import lock_requirements
+venvs, tasks = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+with open(venvs / ".lock", "w") as gate:
+    fcntl.flock(gate, fcntl.LOCK_EX)
     try:
-        print(prepare_environment(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])))
+        lock = lock_requirements(tasks, known_lock=sys.stdin.read())
+        print(json.dumps({"python": str(prepare_environment(venvs, tasks, lock=lock)), "lock": lock}))
     except DeploymentError as error:
         sys.exit(str(error))
 """
@@ -47,8 +52,23 @@ class InspectionError(Exception):
     """The folder could not be read at all; the text ends with the child's output."""
 
 
-def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
-    """Returns the manifest `{name, tasks, errors, hints}` of the archived folder; `name` is the folder's own.
+def _no_variables(task_set: str) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The manifest `{name, tasks, errors, hints}` of a folder, and the lock of what it needs installed."""
+
+    manifest: dict[str, Any]
+    lock: str
+
+
+def inspect_archive(
+    archive: bytes, name: str, *, known_lock: str = "", variables_of: Callable[[str], Mapping[str, str]] = _no_variables
+) -> Inspected:
+    """Locks the archived folder's requirements, keeping those of `known_lock`, and reads its tasks in an environment
+    that has them; `name` is the folder's own. `variables_of` tells what a task set's code finds when it is imported.
 
     Raises InspectionError if the child returns none, or one over 32 MB: it was killed, hung, or its requirements cannot
     be installed.
@@ -58,9 +78,10 @@ def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             folder.mkdir()
             extract(tar, folder)
-        python = _prepare(folder)
+        python, lock = _prepare(folder, known_lock)
         command = [python, "-I", "-m", "trigger_sdk.agent", "inspect", str(folder)]
-        environment = _environment(TASK_ENVIRONMENT) | {"HOME": temporary, "TMPDIR": temporary}
+        kept = {name: os.environ[name] for name in TASK_ENVIRONMENT if name in os.environ}
+        environment = {**variables_of(_task_set_of(folder)), **kept, "HOME": temporary, "TMPDIR": temporary}
         code, output, errors = _run(command, environment, cwd=folder, seconds=INSPECT_SECONDS)
     try:
         manifest = json.loads(output)
@@ -68,7 +89,17 @@ def inspect_archive(archive: bytes, name: str) -> dict[str, Any]:
         manifest = None
     if not _is_manifest(manifest):
         raise InspectionError(_explain("The tasks could not be read", code, errors, INSPECT_SECONDS))
-    return dict(manifest)
+    return Inspected(dict(manifest), lock)
+
+
+def _task_set_of(folder: Path) -> str:
+    """The task set's name as its config has it, else the folder's. The inspection says what is wrong with a config."""
+    try:
+        config = tomllib.loads((folder / "trigger.toml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return folder.name
+    name = config.get("name")
+    return name if isinstance(name, str) and name.isprintable() else folder.name
 
 
 def _is_manifest(value: Any) -> bool:
@@ -88,38 +119,33 @@ def _is_finding(row: Any) -> bool:
     return isinstance(row, dict) and all(isinstance(row.get(name), (str, int)) for name in names)
 
 
-def _prepare(folder: Path) -> str:
-    """Returns an interpreter with the SDK and the folder's requirements."""
+def _prepare(folder: Path, known_lock: str) -> tuple[str, str]:
+    """Returns an interpreter with the SDK and the folder's requirements, and the lock of these."""
     venvs = settings.VAR_DIR / "venvs"
     venvs.mkdir(parents=True, exist_ok=True)
     paths = [str(settings.BASE_DIR), str(settings.BASE_DIR / "sdk" / "python")]
     command = [sys.executable, "-I", "-c", PREPARE, str(venvs), str(folder), *paths]
-    environment = _environment(TASK_ENVIRONMENT, INSTALLER_PREFIXES)
-    code, output, errors = _run(command, environment, cwd=folder, seconds=PREPARE_SECONDS)
+    environment = installer_environment(os.environ)
+    code, output, errors = _run(command, environment, cwd=folder, seconds=PREPARE_SECONDS, given=known_lock)
     if code != 0:
         raise InspectionError(_explain("The folder's environment could not be prepared", code, errors, PREPARE_SECONDS))
-    return output.strip()
-
-
-def _environment(names: Sequence[str], prefixes: Sequence[str] = ()) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in names or any(name.upper().startswith(prefix) for prefix in prefixes)
-    }
+    prepared = json.loads(output)
+    return prepared["python"], prepared["lock"]
 
 
 def _run(
-    command: Sequence[str], environment: Mapping[str, str], *, cwd: Path, seconds: float
+    command: Sequence[str], environment: Mapping[str, str], *, cwd: Path, seconds: float, given: str = ""
 ) -> tuple[int | None, str, str]:
-    """Returns exit code (None: it took too long and was killed), stdout, stderr."""
+    """Returns exit code (None: it took too long and was killed), stdout, stderr; `given` is its standard input."""
     # Files, not pipes: a process left behind by the user's code would hold a pipe open for ever.
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as input_:
+        input_.write(given.encode())
+        input_.seek(0)
         child = subprocess.Popen(
             command,
             env=dict(environment),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=input_,
             stdout=output,
             stderr=errors,
             start_new_session=True,

@@ -38,6 +38,8 @@ TRIGGER_READ_SECONDS = env.float("TRIGGER_READ_SECONDS", 30.0, validate=validate
 
 # Production refuses to start without its secrets; development keeps generated ones under var/.
 SECRET_KEY = env.str("TRIGGER_SECRET_KEY", "") or (development_secret(VAR_DIR, "secret_key") if IS_DEVELOPMENT else "")
+# Earlier secret keys: what they encrypted or signed stays readable.
+SECRET_KEY_FALLBACKS: list[str] = env.list("TRIGGER_SECRET_KEY_FALLBACKS", [])
 TRIGGER_WORKER_TOKEN = env.str("TRIGGER_WORKER_TOKEN", "") or (
     development_secret(VAR_DIR, "worker_token") if IS_DEVELOPMENT else ""
 )
@@ -173,6 +175,7 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = IS_DEVELOPMENT
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True  # pages name no others
 WHITENOISE_AUTOREFRESH = IS_DEVELOPMENT
 
 # Payloads of up to 3 MB plus their options and escapes; the API's own limit answers 413 before this one.

@@ -29,7 +29,10 @@ class Action(StrEnum):
     RUNS_REQUEUE = "runs.requeue"
     RUNS_DISCARD = "runs.discard"
     RUNS_BUMP = "runs.bump"
+    IDEMPOTENCY_KEYS_RESET = "idempotency_keys.reset"
     DEPLOYMENTS_REGISTER = "deployments.register"
+    VARIABLES_READ = "variables.read"
+    VARIABLES_CHANGE = "variables.change"
     KEYS_CREATE = "keys.create"
     KEYS_REVOKE = "keys.revoke"
 
@@ -51,7 +54,10 @@ ALLOWED_ROLES: dict[str, frozenset[Role]] = {
     Action.RUNS_REQUEUE: OPERATORS,
     Action.RUNS_DISCARD: OPERATORS,
     Action.RUNS_BUMP: OPERATORS,
+    Action.IDEMPOTENCY_KEYS_RESET: OPERATORS,
     Action.DEPLOYMENTS_REGISTER: ADMINS,
+    Action.VARIABLES_READ: OPERATORS,
+    Action.VARIABLES_CHANGE: ADMINS,
     Action.KEYS_CREATE: ADMINS,
     Action.KEYS_REVOKE: ADMINS,
 }

@@ -3,7 +3,7 @@
 Shared by both sides, and below all apps: verbs take the wire's records as they are. Imports neither Django nor apps.
 """
 
-from apps.protocol.deployments import DeploymentReply, TaskOptions
+from apps.protocol.deployments import UNKNOWN_VERSION, DeploymentReply, TaskOptions, VariablesReply
 from apps.protocol.kinds import AttemptWrite, Batch, RawBatch, Result, Results, WriteKind
 from apps.protocol.limits import (
     BATCH_MAX_BYTES,
@@ -39,6 +39,7 @@ __all__ = [
     "SELF_KILL_SECONDS",
     "STARTS",
     "SUSPECT_SECONDS",
+    "UNKNOWN_VERSION",
     "AttemptWrite",
     "Batch",
     "CheckpointItem",
@@ -64,6 +65,7 @@ __all__ = [
     "StoredCheckpoints",
     "StoredData",
     "TaskOptions",
+    "VariablesReply",
     "WriteKind",
     "decode",
     "encode",

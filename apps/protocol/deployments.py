@@ -1,4 +1,4 @@
-"""A deployment as a worker fetches it."""
+"""A deployment as a worker fetches it, and the variables of its tasks."""
 
 from uuid import UUID
 
@@ -25,3 +25,16 @@ class DeploymentReply(Message):
     tasks: dict[str, TaskOptions]
     image: str = ""
     archive: bytes | None = None
+    lock: str | None = None
+    """The packages to install, each with one version and its hashes; empty: none. None if it was never locked."""
+
+
+UNKNOWN_VERSION = "unknown"
+"""In a claim: the tasks' variables could not be looked at, so they must be fetched."""
+
+
+class VariablesReply(Message):
+    """The variables of a deployment's tasks, as they are now."""
+
+    version: str = ""
+    values: dict[str, str] = {}

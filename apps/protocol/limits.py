@@ -1,6 +1,6 @@
 """Version, times and sizes that workers and coordinators share."""
 
-PROTOCOL_VERSION = "1.1"
+PROTOCOL_VERSION = "1.2"
 """Major and minor; a coordinator refuses a worker with another major version."""
 
 POLL_SECONDS = 20.0

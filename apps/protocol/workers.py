@@ -47,6 +47,8 @@ class Claim(Message):
     """What idempotency keys are made from: the public id of this run, or of the one that it replays."""
     has_run_out_of_memory: bool = False
     """An earlier attempt ran out of memory: this one gets the task's larger limit."""
+    variables_version: str = ""
+    """The version of the variables that the attempt gets; empty: it has none."""
 
 
 class PollReply(Message):

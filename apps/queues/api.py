@@ -46,7 +46,7 @@ def get_queue(request: HttpRequest, name: str) -> HttpResponse:
 
 @router.patch("/queues/{text:name}", response=QueueOut, openapi_extra=body_of(QueuePatch), tags=["queues"])
 def change_queue(request: HttpRequest, name: str) -> HttpResponse:
-    """Pause or resume a queue, or change its limits. The queue need not have been used yet."""
+    """Pause or resume a queue, or change its limits, which may be set before its first use."""
     actor = actor_of(request)
     require(actor, Action.QUEUES_CHANGE)
     changes = _changes(request, QueuePatch)

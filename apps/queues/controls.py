@@ -17,6 +17,7 @@ from apps.live.notify import announce, announce_runs
 from apps.live.topics import QUEUES, TASKS
 from apps.queues.claim.claimer import LOCK_CLAIMS
 from apps.queues.limits import QUEUE_FIELDS, TASK_FIELDS, check_queue_name, checked
+from apps.queues.lines import require_queue
 from apps.queues.models import Queue
 from apps.runs.lifecycle import refuse_unknown_task
 from apps.runs.models import Task, TaskControl
@@ -49,10 +50,16 @@ class TaskChanges(TypedDict, total=False):
 
 
 def set_queue(name: str, **changes: Unpack[QueueChanges]) -> Queue:
-    """Changes the settings of the queue, which need not have been used yet; raises LimitInvalid."""
+    """Changes the settings of the queue; raises LimitInvalid.
+
+    Limits may be set before the queue's first use. A pause alone may not, because a misspelled name would stop nothing:
+    QueueNotFound names near misses.
+    """
     check_queue_name(name)
     columns = checked(changes, QUEUE_FIELDS)
     with transaction.atomic():
+        if set(changes) == {"is_paused"}:
+            require_queue(name)
         Queue.objects.bulk_create([Queue(name=name)], ignore_conflicts=True)
         _change(Queue.objects.filter(name=name), columns)
         announce(QUEUES, [name])

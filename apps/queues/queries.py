@@ -7,10 +7,7 @@ from typing import Any
 
 from apps.http.answers import timestamp
 from apps.http.cursors import read_cursor, write_cursor
-from apps.queues.errors import QueueNotFound
-from apps.storage.statements import statement
-
-QUEUE_LINES = statement(__file__, "queue_lines")
+from apps.queues.lines import QUEUE_LINES, refuse_unknown_queue
 
 
 def queue_page(*, cursor: str, limit: int) -> tuple[Sequence[Mapping[str, Any]], str | None]:
@@ -25,7 +22,7 @@ def queue_line(name: str) -> Mapping[str, Any]:
     """The queue; raises QueueNotFound if nothing names it."""
     rows = QUEUE_LINES.run(name=name, after="", limit=1)
     if not rows:
-        raise QueueNotFound(f"There is no queue {name[:128]!r}: no task, no run and no setting names it.")
+        refuse_unknown_queue(name)
     return _queue_row(rows[0])
 
 

@@ -43,6 +43,23 @@ class IdempotencyConflict(Refusal):
         return {"run": self.run or None}
 
 
+class IdempotencyKeyNotFound(Refusal):
+    title = "No such idempotency key"
+    status = 404
+
+
+class VariableInvalid(Refusal):
+    """A variable whose name, value or task set cannot be; `errors` names the field. No text contains a value."""
+
+    title = "The variable is not valid"
+    status = 422
+
+
+class VariableNotFound(Refusal):
+    title = "No such variable"
+    status = 404
+
+
 class RunNotFound(Refusal):
     title = "No such run"
     status = 404

@@ -9,9 +9,12 @@ from trigger_sdk.options import backoff_seconds
 from apps.runs.states import BUDGET_OUTCOMES, KILL_OUTCOMES, Outcome, RunState
 
 POISON_KILL_COUNT = 3
-START_FAILURE_LIMIT = 20
-START_FAILURE_DELAY_SECONDS = (1.0, 60.0)
-"""First and longest wait after a container failed to start; doubles in between."""
+START_FAILURE_LIMIT = 8
+"""In a row. With the waits between them, a node has 26 minutes to become able to start the task."""
+
+START_FAILURE_DELAY_SECONDS = (1.0, 600.0)
+"""First and longest wait after a container failed to start."""
+START_FAILURE_FACTOR = 4
 
 COOLING_FROM = 10
 """A task cools down once this many runs have failed in a row (contract, section 5)."""
@@ -86,7 +89,7 @@ def next_move(ended: EndedAttempt, jitter: float) -> Move:
         if ended.start_failure_count >= START_FAILURE_LIMIT:
             return Move(RunState.DEAD_LETTER, reason=f"failed to start {ended.start_failure_count} times in a row")
         first, longest = START_FAILURE_DELAY_SECONDS
-        return Move(RunState.RETRYING, min(longest, first * 2 ** (ended.start_failure_count - 1)))
+        return Move(RunState.RETRYING, min(longest, first * START_FAILURE_FACTOR ** (ended.start_failure_count - 1)))
     return Move(RunState.PENDING)
 
 

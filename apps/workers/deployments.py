@@ -27,6 +27,7 @@ async def load(database: AsyncConnection[Any], *, deployment_id: UUID) -> Deploy
         tasks={task: _task_options(options) for task, options in json.loads(row.options).items()},
         image=row.image,
         archive=row.archive,
+        lock=row.lock,
     )
 
 

@@ -22,7 +22,8 @@
     const count = `${Math.floor(size / length)} ${unit}`;
     return seconds > 0 ? `${count} ago` : `in ${count}`;
   };
-  const exact = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+  const exact = (text) => (isNaN(Date.parse(text)) ? text : format.format(new Date(text)));
   const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
   const seconds = (text) => (now() - Date.parse(text)) / 1000;
   const every = (selector, act) => document.querySelectorAll(selector).forEach(act);
@@ -46,9 +47,14 @@
   const slow = () => {
     every("time[data-age]", (element) => {
       write(element, age(seconds(element.dateTime)));
-      element.title = `${exact(element.dateTime)}\n${element.dateTime}`;
+      // The server's has one line.
+      if (!element.title.includes("\n")) element.title = `${exact(element.dateTime)}\n${element.dateTime}`;
     });
-    every("time[data-exact]", (element) => { write(element, exact(element.dateTime)); element.title = element.dateTime; });
+    every("time[data-exact]", (element) => {
+      if (element.title) return;
+      write(element, exact(element.dateTime));
+      element.title = element.dateTime;
+    });
     every("time[data-clock]", (element) => {
       if (element.title) return;
       const at = new Date(element.dateTime);
@@ -57,14 +63,19 @@
     });
   };
 
-  let count = 0;
+  let count = 0, isDue = false;
   const tick = () => {
     if (document.hidden) return;
     fast();
     if (count++ % 10 === 0) slow();
   };
   setInterval(tick, 100);
-  document.addEventListener("htmx:afterSettle", () => { fast(); slow(); });
+  // It is said of each new element, of hundreds in one task.
+  document.addEventListener("htmx:afterSettle", () => {
+    if (isDue) return;
+    isDue = true;
+    queueMicrotask(() => { isDue = false; fast(); slow(); });
+  });
   document.addEventListener("visibilitychange", () => { count = 0; tick(); });
   tick();
 })();

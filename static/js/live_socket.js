@@ -91,7 +91,12 @@
     if (link) show();
     if (isAnswered) connect();
   });
-  document.addEventListener("htmx:load", () => (link ? subscribe() : connect()));
+  let isDue = false;
+  document.addEventListener("htmx:load", () => {
+    if (isDue) return; // it is said of each new element, of hundreds in one task
+    isDue = true;
+    queueMicrotask(() => { isDue = false; if (link) subscribe(); else connect(); });
+  });
   const wake = () => {
     if (document.hidden) return;
     if (link && !socket) connect();

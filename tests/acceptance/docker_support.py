@@ -28,6 +28,7 @@ from apps.workers.node.executors.docker.executor import DockerExecutor
 from apps.workers.node.executors.docker.images import LABEL_TASK_SET
 from apps.workers.node.hosts.ends import ProcessEnd
 from apps.workers.node.hosts.roles import ChildConnection
+from apps.workers.node.variables import NO_VARIABLES, Variables
 from tests.session import PREFIX as SESSION_PREFIX
 
 BASE_IMAGE = os.environ.get("TRIGGER_BASE_IMAGE", "python:3.12-slim")
@@ -133,10 +134,12 @@ class ContainerRun:
     def container(self) -> str:
         return self.attempt.container
 
-    async def start(self, deployment: DeploymentReply, memory_bytes: int, name: str = "") -> None:
+    async def start(
+        self, deployment: DeploymentReply, memory_bytes: int, name: str = "", variables: Variables = NO_VARIABLES
+    ) -> None:
         name = name or f"test-{secrets.token_hex(6)}-1"
         options = TaskOptions(memory_bytes=memory_bytes)
-        self.place = await self._executor.acquire(deployment, self.attempt.claim.task, options, name)
+        self.place = await self._executor.acquire(deployment, self.attempt.claim.task, options, name, variables)
         self.attempt.options = options
         self.attempt.container = self.place.container
         self.place.host.run("run_test", self.place.folder, self)
@@ -208,12 +211,13 @@ async def running(
     is_gated: bool = False,
     memory_bytes: int = MEMORY_BYTES,
     attempt_name: str = "",
+    variables: Variables = NO_VARIABLES,
     **payload: Any,
 ) -> AsyncIterator[ContainerRun]:
     """An attempt of the task in a container of its own, which is gone when the block ends."""
     run = ContainerRun(executor, task, payload, is_gated=is_gated)
     try:
-        await run.start(deployment, memory_bytes, attempt_name)
+        await run.start(deployment, memory_bytes, attempt_name, variables)
         yield run
     finally:
         await run.release()

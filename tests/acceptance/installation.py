@@ -36,9 +36,10 @@ def until(condition: Callable[[], T], what: str) -> T:
 class Installation:
     """Processes on one database, which has all migrations; `folder` is short, because sockets lie below it."""
 
-    def __init__(self, database_url: str, folder: Path) -> None:
+    def __init__(self, database_url: str, folder: Path, role: str = "operator") -> None:
         self.database_url = database_url
         self.folder = folder
+        self.role = role
         self.processes: list[subprocess.Popen[bytes]] = []
         self.web_port, self.coordinator_port = reserve_port(), reserve_port()
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIGGER_")} | {
@@ -97,7 +98,7 @@ class Installation:
         self.start("web", "runweb", "--port", str(self.web_port))
         key = self.manage(
             "shell", "--no-imports", "-c",
-            "from apps.access.keys import create_key; print('KEY', create_key(name='test', role='operator')[1])",
+            f"from apps.access.keys import create_key; print('KEY', create_key(name='test', role={self.role!r})[1])",
         ).split("KEY ")[1].split()[0]  # fmt: skip
         until(lambda: answers(f"http://127.0.0.1:{self.web_port}/health"), f"web: {self.logs()}")
         self.client.close()
@@ -150,10 +151,10 @@ def hand_token_over() -> None:
 
 
 @contextmanager
-def installation(database_url: str) -> Iterator[Installation]:
-    """Coordinator and web are running; the test starts its workers."""
+def installation(database_url: str, *, role: str = "operator") -> Iterator[Installation]:
+    """Coordinator and web are running; the test starts its workers. `role` is that of the client's key."""
     with tempfile.TemporaryDirectory(prefix="ti-") as folder:
-        site = Installation(database_url, Path(folder))
+        site = Installation(database_url, Path(folder), role)
         try:
             site.start_servers()
             yield site

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.installation import Installation, installation
+from tests.databases import database
+from tests.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
 TASKS = """
@@ -40,24 +42,25 @@ def slow():
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def site(new_database: str, tmp_path: Path) -> Iterator[Installation]:
-    (tmp_path / "tasks.py").write_text(TASKS)
-    with installation(new_database) as running:
-        running.manage("deploy", str(tmp_path))
+@pytest.fixture(scope="module")
+def site(database_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "tasks.py").write_text(TASKS)
+    with database() as url, installation(url) as running:
+        running.manage("deploy", str(folder))
         running.start_worker()
         yield running
 
 
 @pytest.fixture
 def trigger(site: Installation) -> Cli:
-    def call(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    def call(*arguments: str, stdin: str = "", url: str = site.client.api.url) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-c", "from trigger_sdk.cli import main; main()", *arguments],
             env=os.environ
             | {
                 "PYTHONPATH": str(ROOT / "sdk" / "python"),
-                "TRIGGER_URL": site.client.api.url,
+                "TRIGGER_URL": url,
                 "TRIGGER_API_KEY": site.client.api._headers["Authorization"].removeprefix("Bearer "),
             },
             input=stdin,
@@ -103,7 +106,7 @@ def test_run_is_started_followed_shown_replayed_and_canceled(trigger: Cli) -> No
     assert json.loads(trigger("show", running, "--json").stdout)["state"] == "canceled"
 
 
-def test_exit_codes_tell_what_went_wrong(trigger: Cli, site: Installation) -> None:
+def test_exit_codes_tell_what_went_wrong(trigger: Cli) -> None:
     doomed = trigger("run", "doomed", "--follow")
     assert (doomed.returncode, doomed.stdout.splitlines()[-1].split()[1]) == (1, "dead_letter")
 
@@ -122,11 +125,7 @@ def test_exit_codes_tell_what_went_wrong(trigger: Cli, site: Installation) -> No
     assert trigger("run", "flaky", "--payload", "{").returncode == 2
     assert trigger("run", "flaky", "--payload", "@/no/such/file").returncode == 2
 
-    for process in site.processes:
-        process.terminate()
-    for process in site.processes:
-        process.wait(30)
-    assert trigger("runs").returncode == 4
+    assert trigger("runs", url=f"http://127.0.0.1:{reserve_port()}").returncode == 4  # nobody listens there
 
 
 def trigger_in_background(trigger: Cli, run_id: str) -> Callable[[], int]:

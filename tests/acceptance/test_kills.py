@@ -214,6 +214,31 @@ def test_attempt_beyond_its_duration_is_timed_out(
     assert run.error["type"] == "RunTimedOut"
 
 
+def test_thread_beyond_the_duration_of_a_run_that_has_returned_is_cut_off_and_named(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("goes-on", ledger.payload).wait(60)
+
+    assert (run.state, run.output) == ("completed", "returned")
+    assert outcomes(run) == ["completed"]
+    lines = [line["message"] for line in run.logs()]
+    assert lines == ["Cut off with the end of the run: the thread writer. Wait for this work in the task."]
+
+
+def test_run_that_has_returned_is_completed_even_if_its_process_is_killed(
+    site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
+) -> None:
+    run = site.client.trigger("cleans-up", ledger.payload)
+    entry = ledger.wait_for("clean-up")
+
+    os.kill(entry.pid, signal.SIGKILL)
+    run.wait(60)
+
+    assert (run.state, run.output) == ("completed", "returned")
+    assert ledger.stages() == [("begin", 1), ("clean-up", 1)]
+    assert outcomes(run) == ["completed"]
+
+
 def test_stopping_worker_gives_its_run_back_without_burning_an_attempt(
     site: Installation, worker: subprocess.Popen[bytes], ledger: Ledger
 ) -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.acceptance.installation import Installation, installation, until
+from tests.databases import database
 
 TASKS = Path(__file__).parent / "neighbour_tasks"
 MASK = 0x5A
@@ -18,9 +19,9 @@ MASK = 0x5A
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-@pytest.fixture
-def site(new_database: str) -> Iterator[Installation]:
-    with installation(new_database) as site:
+@pytest.fixture(scope="module")
+def site(database_server: str) -> Iterator[Installation]:
+    with database() as url, installation(url) as site:
         site.manage("deploy", str(TASKS))
         site.start_worker()
         yield site

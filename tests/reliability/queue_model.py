@@ -245,9 +245,9 @@ class Model:
             if other.outcome not in {"start_failed", "released"}:
                 break
             failures += other.outcome == "start_failed"
-        if failures >= 20:
+        if failures >= 8:
             return "dead_letter", None
-        return "retrying", (min(60, 2 ** (failures - 1)) * SECOND,) * 2
+        return "retrying", (min(600, 4 ** (failures - 1)) * SECOND,) * 2
 
     def _end(self, attempt: Attempt, outcome: str, state: str) -> None:
         attempt.outcome, attempt.answer = outcome, state

@@ -12,8 +12,8 @@ from tests.reliability.queue_model_machine import QueueMachine
 
 STORE = Path(__file__).parent / "queue_model_sequences.json"
 BY_NAME = {each.method.__name__: each for each in ACTIONS}
-REPEATS = 3
-"""So often in a row a shortened sequence has to fail: ids and jitter differ each time."""
+REPEATS = 12
+"""So often in a row a shortened sequence has to fail: ids, jitter and the order of lanes differ each time."""
 
 Sequence = list[tuple[str, dict[str, Any]]]
 """The first batch of runs, as `begin`, and then actions by name, each with its arguments."""

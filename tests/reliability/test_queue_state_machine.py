@@ -8,7 +8,8 @@ stored.
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -17,6 +18,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from apps.checkpoints.store import SAVE_CHECKPOINTS
 from apps.queues.claim import claimer as claims
+from apps.queues.claim.lanes import Lanes
+from apps.queues.claim.shares import Lane
 from apps.runs import lifecycle
 from apps.workers import leases
 from tests.reliability.limit_site import replaced_text
@@ -56,11 +59,21 @@ PLANTS = {
 def site(committed: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for module in (lifecycle, claims):
         monkeypatch.setattr(module, "COOLING_FROM", COOLING_FROM)
+    monkeypatch.setattr(Lanes, "found", _found_in_any_order)
     site = Site(committed, TASKS)
     QueueMachine.site = site
     QueueMachine.coverage.clear()
     yield site
     site.close()
+
+
+_found = Lanes.found
+_order = random.Random(SEED)
+
+
+def _found_in_any_order(self: Lanes, lanes: Sequence[Lane], **times: Any) -> None:
+    """Postgres returns the lanes as its plan has it, which depends on what it last counted."""
+    _found(self, _order.sample(lanes, len(lanes)), **times)
 
 
 def search(count: int) -> None:
@@ -119,5 +132,5 @@ def test_planted_fault_is_found(site: Site, plant: str) -> None:
         print(f"\nseed {SEED}: {plant}: found after {time.monotonic() - began_at:.1f} s: {found.value!s:.120}")
         if os.environ.get("TRIGGER_TEST_STORE"):
             sequence = shortened(list(QueueMachine.history))
-            assert all(fails(sequence) for _ in range(20))
+            assert all(fails(sequence) for _ in range(100))
             store(plant, sequence)

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from apps import protocol as wire
 from apps.checkpoints import store
-from apps.workers import deployments
+from apps.runs.variables.encryption import UnreadableValueError
+from apps.workers import deployments, variables
 from trigger_site.coordinator.contacts import Contacts
 from trigger_site.coordinator.database import Database
 from trigger_site.coordinator.exchange import (
@@ -73,6 +74,8 @@ class CoordinatorApi:
             parts = path.removeprefix(ROOT).split("/")
             if len(parts) == 2 and parts[0] == "deployments":
                 return await self._deployment(read_uuid(parts[1]))
+            if len(parts) == 3 and parts[0] == "deployments" and parts[2] == "variables":
+                return await self._variables(read_uuid(parts[1]))
             if len(parts) in (3, 4) and parts[0] == "runs" and parts[2] == "checkpoints":
                 return await self._stored(
                     read_uuid(parts[1]), attempt_token(scope), parts[3:], scope.get("query_string", b"")
@@ -90,6 +93,12 @@ class CoordinatorApi:
         if found is None:
             raise ProblemError(404, "no-such-deployment", f"There is no deployment {deployment_id}.")
         return found
+
+    async def _variables(self, deployment_id: UUID) -> wire.Message:
+        try:
+            return await self._database.run(lambda connection: variables.load(connection, deployment_id=deployment_id))
+        except UnreadableValueError as error:
+            raise ProblemError(409, "variable-unreadable", str(error)) from error
 
     async def _stored(self, run_id: UUID, token: bytes, index: list[str], query: bytes) -> wire.Message:
         """Answers `/checkpoints?after=7` with a page, `/checkpoints/7` with one entry's data."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,10 +11,10 @@ from uuid import UUID
 
 from apps.live.notify import announce_now
 from apps.live.topics import RUNS, WORKERS
-from apps.protocol import CONFIRM_SECONDS, POLL_SECONDS, Claim, Poll, PollReply
+from apps.protocol import CONFIRM_SECONDS, POLL_SECONDS, UNKNOWN_VERSION, Claim, Poll, PollReply
 from apps.queues.claim import claimer as claims
 from apps.storage.ids import public_id
-from apps.workers import leases
+from apps.workers import leases, variables
 from trigger_site.coordinator.database import Connection, Database, DatabaseAwayError, HeldError
 
 SWEEP_SECONDS = 1.0
@@ -102,7 +103,7 @@ class Dispatcher:
         if poll.is_repeat:
             rows = await self._database.run(partial(_repeat, poll=poll))
             if rows:
-                return PollReply(claims=[_claim_of(row) for row in rows])
+                return PollReply(claims=await self._claims_of(rows))
         waiter = Waiter(poll, poll.capacity, asyncio.get_running_loop().create_future())
         self._supersede(waiter)
         self._waiters.append(waiter)
@@ -181,7 +182,7 @@ class Dispatcher:
             found: list[Claim] = []
             try:
                 claimed = await self._database.run(partial(self._claim, waiter=waiter))
-                found = [_claim_of(row) for row in claimed.rows]
+                found = await self._claims_of(claimed.rows)
             finally:
                 waiter.claimed(found)
             if claimed.again_in_seconds is not None:
@@ -189,6 +190,18 @@ class Dispatcher:
             if not found:
                 return
             announce_now(RUNS, (claim.run_id for claim in found))
+
+    async def _claims_of(self, rows: Sequence[Any]) -> list[Claim]:
+        """The claims as their worker gets them. Read after the claim's lock, so that nobody waits for it."""
+        if not rows:
+            return []
+        ids = {row.deployment_id for row in rows}
+        try:
+            found = await self._database.run(lambda c: variables.versions(c, deployment_ids=ids))
+        except HeldError as error:
+            logger.warning("workers.variable_versions: %s", error)
+            found = dict.fromkeys(ids, UNKNOWN_VERSION)
+        return [_claim_of(row, found.get(row.deployment_id, "")) for row in rows]
 
     async def _claim(self, connection: Connection, waiter: Waiter) -> claims.Claimed:
         try:
@@ -252,7 +265,7 @@ async def _repeat(connection: Connection, poll: Poll) -> list[Any]:
     )
 
 
-def _claim_of(row: Any) -> Claim:
+def _claim_of(row: Any, variables_version: str) -> Claim:
     shown = public_id("run", row.run_id)
     return Claim(
         run_id=row.run_id,
@@ -266,4 +279,5 @@ def _claim_of(row: Any) -> Claim:
         has_checkpoints=row.has_checkpoints,
         scope=shown if row.scope == row.run_id else public_id("run", row.scope),
         has_run_out_of_memory=row.has_run_out_of_memory,
+        variables_version=variables_version,
     )

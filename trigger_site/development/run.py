@@ -29,6 +29,7 @@ from apps.access.models import ApiKey
 from apps.access.sign_in import sign_in_link
 from apps.workers.models import Worker
 from trigger_site.development.deployed import folders_to_deploy, remember_sdk
+from trigger_site.development.dotenv import dotenv_folder
 from trigger_site.development.local import (
     LocalStateError,
     check_layout,
@@ -58,6 +59,7 @@ class Options:
     is_fresh: bool
     executor: str
     concurrency: int | None
+    has_examples: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Development:
         self.supervisor.start("web", [*MANAGE, "runweb", "--host", host, "--port", str(port)], environment)
         self.supervisor.start("coordinator", [*MANAGE, "runcoordinator", "--port", str(coordinator_port)], environment)
         self._environment = environment
-        for folder in folders_to_deploy(self.var_dir):
+        for folder in folders_to_deploy(self.var_dir) if self.options.has_examples else ():
             command = [*MANAGE, "deploy", str(folder)]
             self.supervisor.start(f"deploy {folder.name}", command, environment, is_one_shot=True)
 
@@ -168,6 +170,7 @@ class Development:
         kept = {k: v for k, v in environment.items() if k not in ("TRIGGER_DATABASE_URL", "TRIGGER_SECRET_KEY")}
         kept["TRIGGER_WORKER_TOKEN"] = settings.TRIGGER_WORKER_TOKEN
         kept["TRIGGER_WORKER_DIR"] = str(worker_dir(self.var_dir))
+        kept["TRIGGER_WORKER_DOTENV_DIR"] = str(dotenv_folder(self.var_dir))
         kept.setdefault("TRIGGER_DRAIN_SECONDS", str(WORKER_DRAIN_SECONDS))
         if self.options.concurrency is not None:
             kept["TRIGGER_CONCURRENCY"] = str(self.options.concurrency)
@@ -197,7 +200,8 @@ class Development:
             raise DevelopmentError(
                 f"Not healthy after {HEALTHY_SECONDS:.0f} s: {', '.join(waiting)}. See the lines above."
             )
-        remember_sdk(self.var_dir)
+        if self.options.has_examples:
+            remember_sdk(self.var_dir)
         worker = Worker.objects.filter(started_at__gte=started_at).latest("started_at")
         connection.close()
         return worker

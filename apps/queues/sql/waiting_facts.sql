@@ -9,7 +9,7 @@
 -- Locks: nothing. Relies on: runs_run_pkey, run_of_worker_idx, run_claim_idx.
 WITH run AS MATERIALIZED (
     SELECT r.id, r.state, r.queue, r.task_id, r.concurrency_key, r.priority, r.due_at, r.attempt_count,
-           r.budget_base + r.max_attempts AS attempt_limit, r.deployment_id IS NULL AS is_unbound, t.is_retired,
+           r.budget_base + r.excused_count + r.max_attempts AS attempt_limit, r.deployment_id IS NULL AS is_unbound, t.is_retired,
            trigger_now() AS now, r.expires_at,
            q.is_paused IS TRUE AS is_queue_paused, c.is_paused IS TRUE AS is_task_paused,
            coalesce(cardinality(c.failing_runs), 0) AS failing_count, c.cooling_until, c.probe_run, c.probe_until,

@@ -10,6 +10,7 @@ from apps.http.moments import Moment as AnyMoment
 from apps.http.schemas import PAGE_DEFAULT, PAGE_LIMIT, Strict
 from apps.runs.list.filters import RUN_FILTERS
 from apps.runs.shown.run import RunOut, RunSummaryOut
+from apps.runs.states import RunState
 from apps.runs.trigger.create import BATCH_LIMIT
 
 WAIT_SECONDS_LIMIT = 60
@@ -72,6 +73,15 @@ class BatchOut(Strict):
     """The runs in order of the items, without their values."""
 
     items: list[TriggeredSummaryOut]
+
+
+class KeyResetOut(Strict):
+    """An idempotency key that is free again, and the run that it stood for."""
+
+    task: str
+    key: str
+    run: str
+    state: RunState
 
 
 class WaitQuery(Strict):

@@ -4,18 +4,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
+from apps.access import audit
 from apps.access.guards import actor_of
 from apps.access.permissions import Action, require
+from apps.http import converters as converters  # for {text:…}
 from apps.http.answers import json_response
 from apps.http.errors import FieldError, RequestInvalid
 from apps.http.openapi import body_of
 from apps.http.requests import BATCH_BODY_MAX_BYTES, read_object, refuse_other_fields
-from apps.runs.api.schemas import BatchIn, BatchOut, TriggeredOut, TriggerIn
+from apps.runs.api.schemas import BatchIn, BatchOut, KeyResetOut, TriggeredOut, TriggerIn
 from apps.runs.shown.run import run_detail, run_row
 from apps.runs.trigger.create import read_items, trigger_items
+from apps.runs.trigger.idempotency import reset_key
 from apps.runs.trigger.options import HTTP, traceparent_of
 from apps.runs.trigger.orders import Item
 
@@ -63,6 +67,17 @@ def trigger_batch(request: HttpRequest) -> HttpResponse:
     runs = trigger_items(items, door=HTTP, is_parsed=True)
     shown = [{**run_row(run), "is_duplicate": run.is_duplicate} for run in runs]
     return json_response({"items": shown}, status=200 if all(run.is_duplicate for run in runs) else 201)
+
+
+@router.delete("/tasks/{task}/idempotency-keys/{text:key}", response=KeyResetOut)
+def reset_idempotency_key(request: HttpRequest, task: str, key: str) -> HttpResponse:
+    """Free an idempotency key: the next trigger with it makes a new run. The run that it stood for goes on as it is."""
+    actor = actor_of(request)
+    require(actor, Action.IDEMPOTENCY_KEYS_RESET)
+    with transaction.atomic():
+        run = reset_key(task_id=task, key=key)
+        audit.record(actor, Action.IDEMPOTENCY_KEYS_RESET, run.public_id, task=task, key=key)
+    return json_response({"task": task, "key": key, "run": run.public_id, "state": run.state})
 
 
 def _traced(options: Mapping[str, Any], request: HttpRequest) -> Mapping[str, Any]:

@@ -35,7 +35,7 @@ class RunLine:
     badge: Badge
     excerpt: str
     attempt_count: int
-    max_attempts: int
+    attempt_limit: int
     created_at: datetime
     live_since: datetime | None
     seconds: float | None
@@ -99,18 +99,16 @@ def with_excerpts(runs: RunQuerySet) -> RunQuerySet:
 
 def run_line(run: Any) -> RunLine:
     """`run` carries the annotations of `with_excerpts`."""
-    is_live = run.started_at is not None and run.finished_at is None
-    ended = run.finished_at is not None and run.started_at is not None
     return RunLine(
         id=run.public_id,
         task=run.task_id,
         badge=state_badge(run.state),
         excerpt=excerpt(run.payload_excerpt, is_cut=run.is_payload_cut) if run.payload_excerpt else "",
         attempt_count=run.attempt_count,
-        max_attempts=run.budget_base + run.max_attempts,
+        attempt_limit=run.attempt_limit,
         created_at=run.created_at,
-        live_since=run.started_at if is_live else None,
-        seconds=(run.finished_at - run.started_at).total_seconds() if ended else None,
+        live_since=run.live_since,
+        seconds=run.seconds,
         next_attempt_at=run.due_at if run.state in (RunState.RETRYING, RunState.DELAYED) else None,
         is_replay=run.replay_of_id is not None,
         is_waiting_for_cancel=run.is_cancel_requested and run.finished_at is None,

@@ -59,3 +59,4 @@ from apps.runs.models.task import (
 from apps.runs.models.task import (
     TaskVersion as TaskVersion,
 )
+from apps.runs.models.variable import Variable as Variable

@@ -5,7 +5,7 @@ Narrow on purpose: what every claim reads is in `Run`, the rest is in `RunValue`
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
@@ -92,6 +92,9 @@ class Run(models.Model):
         default=0, help_text="The last attempt that saved a new checkpoint: kills before it no longer count as poison."
     )
     budget_base = models.PositiveIntegerField(default=0, help_text="Attempts up to this number no longer count.")
+    excused_count = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Attempts since then that ended without using up one of `max_attempts`."
+    )
     token = models.BinaryField(max_length=16, null=True, help_text="The attempt token, while an attempt is alive.")
     worker_id = models.UUIDField(null=True)
     lease_end = models.DateTimeField(null=True)
@@ -112,6 +115,9 @@ class Run(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    dead_letter_seconds = models.FloatField(
+        default=0.0, db_default=0.0, help_text="How long it was a dead letter before people requeued it."
+    )
 
     objects = RunQuerySet.as_manager()
 
@@ -179,6 +185,26 @@ class Run(models.Model):
     @property
     def is_final(self) -> bool:
         return self.state in FINAL_STATES
+
+    @property
+    def attempt_limit(self) -> int:
+        """The highest number that its attempts can reach; grows with each attempt that does not count."""
+        return self.budget_base + self.excused_count + self.max_attempts
+
+    @property
+    def seconds(self) -> float | None:
+        """From its first start to its end, without the time as a dead letter before a requeue; None while it lasts."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds() - self.dead_letter_seconds)
+
+    @property
+    def live_since(self) -> datetime | None:
+        """Since when it has been running, as if it had never been a dead letter; None before its start and after its
+        end."""
+        if self.started_at is None or self.finished_at is not None:
+            return None
+        return self.started_at + timedelta(seconds=self.dead_letter_seconds)
 
 
 class RunValue(models.Model):

@@ -28,6 +28,9 @@ class Deployment(models.Model):
     image = models.CharField(max_length=512, blank=True, help_text="Image reference; empty for a folder deployment.")
     archive = models.BinaryField(null=True, help_text="The folder as a tar file; null for an image deployment.")
     content_hash = models.BinaryField(max_length=32, help_text="SHA-256 of the archive or of the image's digest.")
+    lock = models.TextField(  # noqa: DJ001 - null means "never locked"
+        null=True, help_text="What workers install, each package with one version and its hashes; empty: nothing."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -11,7 +11,7 @@ from apps.runs.badges import Badge, outcome_badge, state_badge
 from apps.runs.fleet import fleet_reader
 from apps.runs.models import Run, RunValue
 from apps.runs.reads import find_run
-from apps.runs.run_page.attempts import AttemptLine, attempt_line, seconds_between
+from apps.runs.run_page.attempts import AttemptLine, attempt_line
 from apps.runs.run_page.course import saved_by, timeline_of
 from apps.runs.run_page.failures import Failure, last_failed
 from apps.runs.run_page.timeline_parts import Timeline
@@ -36,8 +36,8 @@ class ReplayLink:
 class RunSummary:
     """The part of the page that follows the run; `replay_key` is where a replay of a failure most likely begins.
 
-    `attempt_limit` includes the attempts before the last requeue; `has_more_replays` says that `replays` are only the
-    newest.
+    `attempt_limit` includes the attempts before the last requeue and the `excused_count` since then that did not
+    count; `has_more_replays` says that `replays` are only the newest.
     """
 
     id: str
@@ -49,6 +49,8 @@ class RunSummary:
     attempt_count: int
     max_attempts: int
     attempt_limit: int
+    excused_count: int
+    is_requeued: bool
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -70,6 +72,13 @@ class RunSummary:
     has_more_replays: bool
     row_version: int
 
+    @property
+    def attempt_note(self) -> str:
+        """Why the limit is not the task's own."""
+        since = " since it was requeued" if self.is_requeued else ""
+        others = f"; {self.excused_count} did not count" if self.excused_count else ""
+        return f"{self.max_attempts} that count{since}{others}"
+
 
 def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary:
     """The run as it is now; raises RunNotFound."""
@@ -80,7 +89,6 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary:
     error, note = RunValue.objects.filter(run_id=run_id).values_list("error", "note").first() or (None, "")
     failure = Failure.of(error)
     names = fleet_reader().names(attempt.worker_id for attempt in attempts)
-    is_live = run.started_at is not None and run.finished_at is None
     return RunSummary(
         id=run.public_id,
         task=run.task_id,
@@ -90,12 +98,14 @@ def run_summary(run_id: UUID, *, is_to_scale: bool = False) -> RunSummary:
         priority=run.priority,
         attempt_count=run.attempt_count,
         max_attempts=run.max_attempts,
-        attempt_limit=run.budget_base + run.max_attempts,
+        attempt_limit=run.attempt_limit,
+        excused_count=run.excused_count,
+        is_requeued=run.budget_base > 0,
         created_at=run.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
-        seconds=seconds_between(run.started_at, run.finished_at),
-        live_since=run.started_at if is_live else None,
+        seconds=run.seconds,
+        live_since=run.live_since,
         is_cancelable=_is_cancelable(run),
         is_dead_letter=run.state == RunState.DEAD_LETTER,
         is_moving=not run.is_final,

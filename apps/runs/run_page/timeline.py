@@ -23,6 +23,8 @@ STEPS_DRAWN = 100
 MARK_GAP_PERCENT = 0.6
 """Marks closer together than this would blur into one."""
 
+KEPT = "steps whose results are kept"
+
 
 def layout(
     course: Course,
@@ -133,7 +135,7 @@ def _attempt_rows(drawing: _Drawing, attempt: Try) -> list[Row]:
     if begun > attempt.claimed_at:
         lane.bars.append(drawing.bar(attempt.claimed_at, begun, "start", "starting"))
     segments = _segments(drawing, attempt, own, begun)
-    lane.bars.extend(segment.bars[0] for segment in segments)
+    lane.bars.extend(bar for segment in segments for bar in segment.bars)
     lane.marks = _thinned([Mark(drawing.scale.place(b.at), "checkpoint", b.key) for b in own])
     if attempt.finished_at is not None:
         kind = "success" if attempt.is_success else "failure" if attempt.is_failure else "stop"
@@ -154,7 +156,7 @@ def _segments(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun: d
         row.marks = [Mark(drawing.scale.place(boundary.at), "checkpoint", boundary.key)]
         rows.append(row)
         start, origin = max(start, boundary.at), boundary.key
-    rows.append(_tail(drawing, attempt, start, origin))
+    rows.append(_tail(drawing, attempt, start, origin, own))
     _draw_steps(drawing, attempt, own, begun, rows)
     return rows
 
@@ -169,20 +171,51 @@ def _draw_steps(drawing: _Drawing, attempt: Try, own: Sequence[Boundary], begun:
             row.steps.append(drawing.bar(max(begun, step.began_at), step.at, "step", step.key))
 
 
-def _tail(drawing: _Drawing, attempt: Try, start: datetime, origin: str) -> Row:
-    """The stretch after the last checkpoint: if the attempt fails here, the next one repeats it."""
+def _tail(drawing: _Drawing, attempt: Try, start: datetime, origin: str, own: Sequence[Boundary]) -> Row:
+    """The stretch after the last checkpoint: if the attempt fails here, the next one repeats it, except its steps."""
     if attempt.finished_at is None:
         row = Row("segment", "running", f"{origin} → now", attempt=attempt.number, live_since=start)
         row.bars = [drawing.bar(start, None, "run live", row.title)]
     else:
         label = "return" if attempt.is_success else attempt.word.lower()
         row = Row("segment", label, f"{origin} → {label}", attempt=attempt.number)
-        kind = "run" if attempt.is_success else "lost"
-        row.bars = [drawing.bar(start, attempt.finished_at, kind, row.title)]
+        if attempt.is_success:
+            row.bars = [drawing.bar(start, attempt.finished_at, "run", row.title)]
+        else:
+            row.bars = _lost_bars(drawing, start, attempt.finished_at, _kept(drawing, attempt, own), row.title)
         mark = "success" if attempt.is_success else "failure" if attempt.is_failure else "stop"
         row.marks = [Mark(drawing.scale.place(attempt.finished_at), mark, attempt.word)]
     row.seconds = max(0.0, ((attempt.finished_at or drawing.now) - start).total_seconds())
     return row
+
+
+def _kept(drawing: _Drawing, attempt: Try, own: Sequence[Boundary]) -> list[StepSpan]:
+    """The steps after the attempt's last checkpoint, as they began: later attempts reuse their results."""
+    last = own[-1].index if own else -1
+    return sorted((s for s in drawing.steps.get(attempt.number, ()) if s.index > last), key=lambda step: step.began_at)
+
+
+def _lost_bars(drawing: _Drawing, start: datetime, end: datetime, kept: Sequence[StepSpan], title: str) -> list[Bar]:
+    """The stretch as lost, interrupted where steps ran whose results are kept. Gaps too narrow to see are not drawn."""
+    bars: list[Bar] = []
+    at = start
+    for step in kept:
+        began, ended = min(end, max(at, step.began_at)), min(end, step.at)
+        if ended <= at:
+            continue
+        if drawing.scale.place(began) - drawing.scale.place(at) >= MARK_GAP_PERCENT:
+            bars.append(drawing.bar(at, began, "lost", title))
+        else:
+            began = at
+        before = bars[-1] if bars else None
+        if before is not None and before.kind == "run":
+            bars[-1] = Bar(before.x, drawing.scale.place(ended) - before.x, "run", before.title)
+        else:
+            bars.append(drawing.bar(began, ended, "run", KEPT))
+        at = ended
+    if end > at or not bars:
+        bars.append(drawing.bar(at, end, "lost", title))
+    return bars
 
 
 def _restored_row(drawing: _Drawing, attempt: Try, begun: datetime) -> Row | None:

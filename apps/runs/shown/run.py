@@ -31,6 +31,10 @@ class RunSummaryOut(Strict):
     state: RunState
     attempt_count: int
     max_attempts: int
+    attempt_limit: Annotated[
+        int,
+        Field(description="The highest number that its attempts can reach: some do not count, a requeue adds more."),
+    ]
     queue: str
     priority: int
     concurrency_key: str
@@ -45,6 +49,9 @@ class RunSummaryOut(Strict):
     expires_at: Annotated[datetime | None, Field(description="The run expires unless it has started by then.")]
     started_at: datetime | None
     finished_at: datetime | None
+    dead_letter_seconds: Annotated[
+        float, Field(description="How long it was a dead letter before people requeued it; no part of its duration.")
+    ]
 
 
 class WaitingReasonOut(Strict):
@@ -80,6 +87,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "state": run.state,
         "attempt_count": run.attempt_count,
         "max_attempts": run.max_attempts,
+        "attempt_limit": run.attempt_limit,
         "queue": run.queue,
         "priority": run.priority,
         "concurrency_key": run.concurrency_key,
@@ -94,6 +102,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "expires_at": timestamp(run.expires_at),
         "started_at": timestamp(run.started_at),
         "finished_at": timestamp(run.finished_at),
+        "dead_letter_seconds": run.dead_letter_seconds,
     }
 
 

@@ -22,6 +22,8 @@ WITH input AS (
         token = NULL,
         worker_id = NULL,
         lease_end = NULL,
+        excused_count = r.excused_count
+            + (i.outcome NOT IN ('failed', 'timed_out', 'out_of_memory', 'crashed'))::int,
         has_run_out_of_memory = r.has_run_out_of_memory OR i.outcome = 'out_of_memory',
         due_at = CASE WHEN i.state = 'retrying' THEN i.now + make_interval(secs => i.delay_seconds) END,
         finished_at = CASE WHEN i.state IN ('dead_letter', 'canceled') THEN i.now END,

@@ -33,18 +33,21 @@ class Registration:
     retired: tuple[str, ...] = ()
 
 
-def register(*, task_set: str, archive: bytes, manifest: Mapping[str, Any], actor: Actor) -> Registration:
+def register(
+    *, task_set: str, archive: bytes, manifest: Mapping[str, Any], actor: Actor, lock: str = ""
+) -> Registration:
     """Makes the folder the newest deployment of its task set; runs of earlier deployments stay on theirs.
 
-    `manifest` is what `trigger_sdk.agent inspect` or another SDK printed. Raises DeploymentRefused, and then nothing
-    has changed.
+    `manifest` is what `trigger_sdk.agent inspect` or another SDK printed, `lock` what workers must install. Raises
+    DeploymentRefused, and then nothing has changed.
     """
     tasks = read_manifest(task_set, manifest)
     content_hash = hashlib.sha256(archive).digest()
     with transaction.atomic():
         LOCK_DEPLOYMENTS.run()
         newest = Deployment.objects.filter(task_set=task_set).order_by("-version").defer("archive").first()
-        if newest is not None and bytes(newest.content_hash) == content_hash and _is_same(newest, tasks):
+        is_same_code = newest is not None and bytes(newest.content_hash) == content_hash and newest.lock == lock
+        if newest is not None and is_same_code and _is_same(newest, tasks):
             return Registration(newest, is_new=False)
         _refuse_strangers_ids(task_set, tasks)
         deployment = Deployment.objects.create(
@@ -52,6 +55,7 @@ def register(*, task_set: str, archive: bytes, manifest: Mapping[str, Any], acto
             version=1 if newest is None else newest.version + 1,
             archive=archive,
             content_hash=content_hash,
+            lock=lock,
         )
         TaskVersion.objects.bulk_create([_version(deployment, task) for task in tasks])
         ids = [task["id"] for task in tasks]
@@ -67,6 +71,15 @@ def register(*, task_set: str, archive: bytes, manifest: Mapping[str, Any], acto
             retired=retired,
         )
     return Registration(deployment, is_new=True, retired=tuple(retired))
+
+
+def known_lock(archive: bytes) -> str:
+    """The newest lock of the same folder, byte for byte; empty if it was never deployed.
+
+    A folder that did not change keeps the versions that its workers have.
+    """
+    found = Deployment.objects.filter(content_hash=hashlib.sha256(archive).digest(), lock__isnull=False)
+    return found.order_by("-created_at").values_list("lock", flat=True).first() or ""
 
 
 def _is_same(newest: Deployment, tasks: Sequence[Mapping[str, Any]]) -> bool:

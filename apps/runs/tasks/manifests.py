@@ -149,7 +149,7 @@ def _points(value: Any, task: Mapping[str, Any]) -> Found:
             continue
         yield from _text(f"[{number}].key", point.get("key"), NAME_MAX_LENGTH)
         yield from _line_number(f"[{number}].line", point.get("line"))
-        for name in ("names", "data_keys", "needs"):
+        for name in ("names", "data_keys", "needs", "again"):
             yield from _texts(f"[{number}].{name}", point.get(name, []), NAME_LIMIT, NAME_MAX_LENGTH)
 
 

@@ -13,11 +13,13 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 import msgspec
+from django.db import connection, transaction
 from trigger_sdk.trigger_options import IDEMPOTENCY_KEY_TTL_SECONDS
 
 from apps.http.errors import FieldError
-from apps.runs.errors import IdempotencyConflict
-from apps.runs.models import BUMPED_PRIORITY, Run
+from apps.runs.errors import IdempotencyConflict, IdempotencyKeyNotFound
+from apps.runs.models import BUMPED_PRIORITY, IdempotencyKey, Run
+from apps.runs.states import state_words
 from apps.runs.trigger.orders import Order
 from apps.runs.trigger.payloads import load_stored
 from apps.storage.ids import public_id
@@ -63,6 +65,30 @@ def settle_keys(orders: Sequence[Order]) -> dict[UUID, UUID]:
         if run_id != order.run_id:
             standing[order.run_id] = run_id
     return standing
+
+
+def reset_key(*, task_id: str, key: str) -> Run:
+    """Frees the key: the next trigger with it makes a new run. Returns the run that it stood for, which goes on.
+
+    Raises IdempotencyKeyNotFound if it stands for no run, because it was never used, has expired, or its run is gone.
+    """
+    with transaction.atomic():
+        is_storable = "\x00" not in task_id + key
+        rows = IdempotencyKey.objects.select_for_update().filter(task_id=task_id, key=key) if is_storable else ()
+        row = next(iter(rows), None)
+        run = None if row is None or row.expires_at <= _now() else Run.objects.filter(id=row.run_id).first()
+        if row is None or run is None:
+            raise IdempotencyKeyNotFound(
+                f"The idempotency key {key[:KEY_SHOWN_LENGTH]!r} of {task_id!r} stands for no run."
+            )
+        row.delete()
+    return run
+
+
+def _now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT trigger_now()")
+        return cursor.fetchone()[0]  # type: ignore[no-any-return]
 
 
 def drop_expired_keys(*, limit: int = 1000) -> int:
@@ -126,8 +152,9 @@ def _refuse(order: Order, run_id: UUID, earlier: Order | None) -> NoReturn:
     if earlier is not None:
         holder, shown, found = earlier.item.place, "", _differing_payload(earlier.payload, order.payload)
     else:
-        holder = shown = public_id("run", run_id)
+        shown = public_id("run", run_id)
         run = Run.objects.select_related("value").get(id=run_id)
+        holder = f"{shown} ({state_words(run.state)})"
         found = [*_differing_payload(load_stored(run.value.payload), order.payload), *_differing_options(run, order)]
     if not found:
         found = [FieldError("options", "differ (delay, time to live, or one that was left out) from")]

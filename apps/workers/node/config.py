@@ -29,6 +29,8 @@ class Config:
     folder: Path
     base_image: str
     drain_seconds: float
+    dotenv_folder: Path | None = None
+    """Only in development: where the task folders with their `.env` files are named."""
 
 
 def read_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
@@ -56,6 +58,9 @@ def read_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Con
         ),
         base_image=environment.get("TRIGGER_BASE_IMAGE") or "python:3.12-slim",
         drain_seconds=_seconds("TRIGGER_DRAIN_SECONDS", environment.get("TRIGGER_DRAIN_SECONDS"), 30.0),
+        dotenv_folder=Path(environment["TRIGGER_WORKER_DOTENV_DIR"])
+        if environment.get("TRIGGER_WORKER_DOTENV_DIR")
+        else None,
     )
 
 

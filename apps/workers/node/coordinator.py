@@ -76,6 +76,9 @@ class Coordinator:
             "GET", f"deployments/{deployment_id}", wire.DeploymentReply, seconds=DEPLOYMENT_REQUEST_SECONDS
         )
 
+    async def variables(self, deployment_id: UUID) -> wire.VariablesReply:
+        return await self._call("GET", f"deployments/{deployment_id}/variables", wire.VariablesReply)
+
     async def stored_checkpoints(self, run_id: UUID, token: bytes, after: int = -1) -> wire.StoredCheckpoints:
         """Returns a page of the run's entries after that index; steps beyond the first megabyte are only named."""
         address = f"runs/{run_id}/checkpoints" + (f"?after={after}" if after >= 0 else "")

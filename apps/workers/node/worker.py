@@ -15,6 +15,7 @@ from apps.workers.node.leases import LeaseKeeper
 from apps.workers.node.outbox import Outbox
 from apps.workers.node.polls import POLL_BACKOFF_SECONDS, Polls
 from apps.workers.node.running import Running
+from apps.workers.node.variables import VariableSource
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Worker:
         self._executor = executor
         tools = Tools(
             deployments=Deployments(coordinator),
+            variables=VariableSource(coordinator, config.dotenv_folder),
             executor=executor,
             outbox=Outbox(coordinator.write),
             load_checkpoints=coordinator.stored_checkpoints,

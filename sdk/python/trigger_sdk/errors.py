@@ -9,14 +9,22 @@ class TriggerError(Exception):
 
 
 class RetryAfter(Exception):
-    """Fails the attempt and asks for the next one after `seconds`, instead of the task's own backoff."""
+    """Fails the attempt and asks for the next one after `seconds`, instead of the task's own backoff.
+
+    `seconds` is from 0 to 2,592,000 (30 days), else ValueError.
+    """
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= 30 * 86_400:
-            raise ValueError(f"RetryAfter(seconds={seconds!r}): must be a number from 0 to 2,592,000 (30 days)")
+            hint = "; for a time that may have passed, give max(0, seconds)" if _is_negative(seconds) else ""
+            raise ValueError(f"RetryAfter(seconds={seconds!r}): must be a number from 0 to 2,592,000 (30 days){hint}")
         super().__init__(reason or f"retry after {seconds} s")
         self.seconds = float(seconds)
         self.reason = reason
+
+
+def _is_negative(seconds: object) -> bool:
+    return isinstance(seconds, (int, float)) and seconds < 0
 
 
 class AbortRun(Exception):

@@ -6,9 +6,11 @@ The first call stores its result; every later attempt gets the stored result, an
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from types import FrameType
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from trigger_sdk.compiler.points import KEY_MAX_LENGTH
 from trigger_sdk.errors import CodecError, StepError
@@ -16,11 +18,13 @@ from trigger_sdk.options import Retry
 from trigger_sdk.run.digests import digest_of
 from trigger_sdk.run.step_call import StepCall, StepOptions, is_async, step_annotations
 from trigger_sdk.run.step_execution import execute_step
+from trigger_sdk.run.step_targets import target_annotation
 from trigger_sdk.values import codec
 from trigger_sdk.values.strict_json import text_problem
 
 P = ParamSpec("P")
 R = TypeVar("R")
+First = TypeVar("First")
 
 TIMEOUT_MAX_SECONDS = 7 * 86_400
 _ONCE = Retry(max_attempts=1)
@@ -32,17 +36,45 @@ def step(function: Callable[P, R], /) -> Callable[P, R]: ...
 def step(
     key: str = ..., /, *, retry: Retry | None = None, timeout: float | timedelta | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+# With options among the arguments, Python's types can describe the first argument, but not all of them.
+@overload
+def step(
+    key: str,
+    function: Callable[Concatenate[First, ...], R],
+    first: First,
+    /,
+    *arguments: Any,
+    retry: Retry | None,
+    timeout: float | timedelta | None = None,
+    **named: Any,
+) -> R: ...
+@overload
+def step(
+    key: str,
+    function: Callable[Concatenate[First, ...], R],
+    first: First,
+    /,
+    *arguments: Any,
+    timeout: float | timedelta | None,
+    **named: Any,
+) -> R: ...
 @overload
 def step(
     key: str,
     function: Callable[..., R],
     /,
-    *arguments: Any,
-    retry: Retry | None = None,
+    *,
+    retry: Retry | None,
     timeout: float | timedelta | None = None,
     **named: Any,
 ) -> R: ...
-def step(
+@overload
+def step(key: str, function: Callable[..., R], /, *, timeout: float | timedelta | None, **named: Any) -> R: ...
+@overload
+def step(key: str, function: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R: ...
+def step(  # type: ignore[misc]  # a function's own argument `retry` cannot reach it: it is the step's
     key: Any = None,
     function: Any = None,
     /,
@@ -63,7 +95,7 @@ def step(
     if callable(key) and function is None and not arguments and not named:
         return _decorated(key, None, options)
     if isinstance(key, str) and callable(function):
-        return _call(StepCall(key, function, arguments, named, options))
+        return _call(StepCall(key, function, arguments, named, options, _target()))
     if (key is None or isinstance(key, str)) and function is None and not arguments and not named:
         return lambda decorated: _decorated(decorated, key, options)
     raise StepError(f"step({key!r:.60}, {function!r:.60}, …): needs a key and a function, as in `step(key, f, 1)`")
@@ -80,7 +112,8 @@ def _decorated(function: Callable[..., Any], template: str | None, options: Step
     def call(*arguments: Any, **named: Any) -> Any:
         bound = signature.bind(*arguments, **named)
         bound.apply_defaults()
-        return _call(StepCall(_key_of(function, template, bound.arguments), function, arguments, named, options))
+        key = _key_of(function, template, bound.arguments)
+        return _call(StepCall(key, function, arguments, named, options, _target()))
 
     return _marked_async(call) if is_async(function) else call
 
@@ -111,6 +144,14 @@ def _key_of(function: Callable[..., Any], template: str | None, given: Mapping[s
     text = b",".join(parts).decode()
     key = f"{function.__name__}({text})"
     return key if len(key) <= KEY_MAX_LENGTH else f"{function.__name__}({digest_of(text)})"
+
+
+def _target() -> Any:
+    """The annotation of the name that the caller's step is assigned to."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None and frame.f_globals is globals():
+        frame = frame.f_back
+    return target_annotation(frame) if frame is not None else None
 
 
 def _call(call: StepCall) -> Any:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from types import FrameType
-from typing import Any, NamedTuple, TypeVar
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from trigger_sdk.compiler import (
     ResumePoint,
@@ -18,25 +18,40 @@ from trigger_sdk.compiler import (
     SourceError,
     compile_task,
     hints,
+    late_problems,
     segments,
     source_of,
 )
+from trigger_sdk.compiler.definition import method_problem
+from trigger_sdk.compiler.misplaced import misplaced_checkpoints
 from trigger_sdk.compiler.names import parameters
 from trigger_sdk.compiler.places import column_of_instruction
 from trigger_sdk.errors import CheckpointMisplaced, Problem, RegistrationError, TaskOptionError
 from trigger_sdk.options import Retry, TaskOptions, check_options, check_task_id
 from trigger_sdk.run.plan import Plan, install
+from trigger_sdk.run.step_targets import targets_of
 from trigger_sdk.steps import step
 from trigger_sdk.values.schema import SignatureError, parameters_of, payload_schema
 
+if TYPE_CHECKING:
+    # Installed with every type checker, and not needed to run: these have defaults, which come with Python 3.13.
+    import typing_extensions
+
+    P = typing_extensions.ParamSpec("P", default=...)
+    Out = typing_extensions.TypeVar("Out", default=Any)
+else:
+    from typing import ParamSpec
+
+    P = ParamSpec("P")
+    Out = TypeVar("Out")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Task(NamedTuple):
-    """A registered task. `plan` is None if the function has no checkpoint."""
+class Task(NamedTuple, Generic[P, Out]):
+    """A registered task: what its function takes and returns. `plan` is None if the function has no checkpoint."""
 
     id: str
-    function: Callable[..., Any]
+    function: Callable[P, Out]
     options: TaskOptions
     plan: Plan | None
     file: str
@@ -59,6 +74,12 @@ class Task(NamedTuple):
             return payload_schema(self.function)
         except SignatureError as error:
             raise RegistrationError.of([_parameter_problem(self._read(), error)]) from None
+
+    def check_late(self) -> None:
+        """What can be judged only once the whole module is loaded: RegistrationError has all problems."""
+        problems = late_problems(self._read(), checkpoint, step)
+        if problems:
+            raise RegistrationError.of(problems)
 
     def hints(self) -> list[Problem]:
         """What works but costs more than it needs to. RegistrationError if the file changed since it was imported."""
@@ -87,6 +108,7 @@ class Task(NamedTuple):
                     "names": list(point.binds),
                     "data_keys": list(point.data_keys),
                     "needs": list(point.needs),
+                    "again": list(point.again),
                 }
                 for point in self.points
             ],
@@ -96,6 +118,8 @@ class Task(NamedTuple):
 
 registry: dict[str, Task] = {}
 """The tasks that this process has imported, by id."""
+_given: set[tuple[str, int]] = set()
+"""File and line of each function that was given to `task`, accepted or not."""
 _collected: list[Problem] | None = None
 
 
@@ -166,12 +190,20 @@ def checkpoint(key: str, data: Mapping[str, Any] | None = None, /, **names: Any)
     )
 
 
+def checkpoints_outside_tasks(module: ModuleType) -> list[Problem]:
+    """The checkpoints of an imported module that no run could reach without an error."""
+    return [*misplaced_checkpoints(module, checkpoint, task, _given)]
+
+
 def _register(
     task_id: str, function: Callable[..., Any], options: TaskOptions | None, place: tuple[str, int, int]
 ) -> None:
     """Checks the function, and registers it if its options are right."""
     try:
         source = source_of(function)
+        _given.add((source.file, source.node.lineno))
+        if (wrong := method_problem(source, function)) is not None:
+            raise RegistrationError.of([wrong])
         problems = [*_definition_problems(source, function)]
         known = registry.get(task_id) if options is not None else None
         if known is not None and (known.file, known.line) != (source.file, source.node.lineno):
@@ -183,6 +215,7 @@ def _register(
         file, line, column = (code.co_filename, code.co_firstlineno, 1) if code else place
         raise RegistrationError(file, line, column, error.code, str(error)) from None
     plan = install(compiled) if compiled is not None else None
+    targets_of(source.file)
     if options is not None:
         registry[task_id] = Task(task_id, function, options, plan, source.file, source.node.lineno)
 

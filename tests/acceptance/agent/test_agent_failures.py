@@ -50,13 +50,38 @@ def test_exceptions_with_a_meaning(proxy: Proxy, tmp_path: Path, raised: str, ex
     assert {name: header[name] for name in expected} == expected
 
 
-def test_output_that_cannot_be_stored_names_the_path(proxy: Proxy, tmp_path: Path) -> None:
-    source = "@task(id='one')\ndef one():\n    return {'order': {'client': object()}}\n"
-    proxy.ready(folder_with(tmp_path / "tasks", source))
+UNSTORABLE = """
+@task(id="output")
+def output():
+    return {"order": {"client": object()}}
 
-    header = proxy.run("one", folder=tmp_path).wait("failed").header
+@task(id="saved")
+def saved():
+    order = {"client": object()}
+    checkpoint("ordered", order=order)
 
-    assert "$.order.client" in header["error"]["message"]
+@task(id="step")
+def stepped():
+    step("fetch", lambda: {"order": {"client": object()}}, retry=Retry(max_attempts=5))
+
+@task(id="grouped")
+async def grouped():
+    import asyncio
+    async def fetch():
+        return {"order": {"client": object()}}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(step("fetch", fetch))
+"""
+
+
+@pytest.mark.parametrize("task", ["output", "saved", "step", "grouped"])
+def test_value_that_cannot_be_stored_ends_the_run_and_names_the_path(proxy: Proxy, tmp_path: Path, task: str) -> None:
+    proxy.ready(folder_with(tmp_path / "tasks", UNSTORABLE))
+
+    header = proxy.run(task, folder=tmp_path).wait("failed").header
+
+    assert header["is_abort"] is True
+    assert "$.order.client" in header["error"]["stack"]
 
 
 def test_payload_that_does_not_fit_ends_the_run(proxy: Proxy, tmp_path: Path) -> None:

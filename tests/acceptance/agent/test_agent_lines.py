@@ -78,3 +78,41 @@ def flood():
     cut = [line for line in attempt.lines("log", "system") if "cut here" in line]
     assert len(attempt.lines("stdout")) == 100_000
     assert [line.split()[3] for line in cut] == ["10", "20"]
+
+
+def test_lines_of_forked_processes_keep_their_level_and_fields(proxy: Proxy, tmp_path: Path) -> None:
+    source = """
+import logging, multiprocessing
+
+def work(number):
+    log.debug("looked", number=number)
+    log.error("failed", number=number)
+    logging.getLogger("shop").warning("low on %s", "tea")
+    log.info("x" * 70_000)
+    log.info("\u20ac" * 9_000 + '"' * 30_000)
+    print("printed")
+    print("\x1etrigger-log [1, 2]")
+
+@task(id="talk")
+def talk():
+    process = multiprocessing.get_context("fork").Process(target=work, args=(7,))
+    process.start()
+    process.join()
+"""
+    proxy.ready(folder_with(tmp_path / "tasks", source))
+
+    attempt = proxy.run("talk", folder=tmp_path)
+    attempt.end()
+
+    logged = [frame.header for frame in attempt.of("log") if frame.header["source"] == "log"]
+    assert [(line["level"], line["message"], line["fields"]) for line in logged[:3]] == [
+        ("debug", "looked", {"number": 7}),
+        ("error", "failed", {"number": 7}),
+        ("warning", "low on tea", {"logger": "shop"}),
+    ]
+    assert [len(line["message"].encode()) <= 65_536 and line["message"].endswith("cut]") for line in logged[3:]] == [
+        True,
+        True,
+    ]
+    assert attempt.lines("stdout") == ["printed", "\x1etrigger-log [1, 2]"]
+    assert attempt.lines("stderr") == []

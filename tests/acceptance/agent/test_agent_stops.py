@@ -15,8 +15,8 @@ from tests.acceptance.agent.proxy import DEADLINE_SECONDS, Proxy, process_is_gon
 STOPPABLE = """
 @task(id="sleep")
 def sleep():
-    print("ready")
     try:
+        print("ready")
         time.sleep(60)
     except BaseException as error:
         log.info("raised", type=type(error).__name__)
@@ -28,8 +28,8 @@ def sleep():
 def read():
     import socket
     ours, theirs = socket.socketpair()
-    print("ready")
     try:
+        print("ready")
         ours.recv(1)
     finally:
         log.info("cleaned up")
@@ -37,8 +37,8 @@ def read():
 @task(id="sleep-async")
 async def sleep_async():
     import asyncio
-    print("ready")
     try:
+        print("ready")
         await asyncio.sleep(60)
     except RunCanceled as error:
         log.info("raised", type=type(error).__name__)
@@ -63,8 +63,8 @@ async def group_async():
 
 @task(id="stubborn")
 def stubborn():
-    print("ready")
     try:
+        print("ready")
         time.sleep(60)
     except RunTimedOut:
         print("caught")
@@ -72,8 +72,8 @@ def stubborn():
 
 @task(id="done-anyway")
 def done_anyway():
-    print("ready")
     try:
+        print("ready")
         time.sleep(60)
     except RunCanceled:
         return "done anyway"

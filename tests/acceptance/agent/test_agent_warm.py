@@ -4,6 +4,8 @@ ends them."""
 import json
 import os
 import signal
+import socketserver
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +208,9 @@ def sleep(seconds: float = 0):
 
 @task(id="deaf", warm_start="same_process")
 def deaf(seconds: float = 0):
-    print("deaf")
     while time.monotonic() and seconds:
         try:
+            print("deaf")
             time.sleep(seconds)
         except BaseException:
             pass
@@ -368,3 +370,83 @@ def eat(megabytes: int):
     if after is None:
         pytest.skip("this kernel does not let a process reset its peak memory (/proc/self/clear_refs)")
     assert after < large - 90_000_000
+
+
+KEPT_CONNECTION = """
+import asyncio, contextvars
+from concurrent.futures import ThreadPoolExecutor
+connection = None
+marked = contextvars.ContextVar("marked", default=None)
+
+async def poll():
+    while True:
+        await asyncio.sleep(3600)
+
+async def connected(port):
+    global connection
+    if connection is None:
+        connection = await asyncio.open_connection("127.0.0.1", port)
+    return connection
+
+@task(id="ask", warm_start="same_process")
+async def ask(port: int, word: str):
+    found = [marked.get(), len(asyncio.all_tasks())]
+    await checkpoint("asked", found=found)
+    marked.set(word)
+    asyncio.create_task(poll())
+    reader, writer = await connected(port)
+    writer.write(word.encode() + b"\\n")
+    await writer.drain()
+    answer = (await reader.readline()).decode().strip()
+    task = asyncio.current_task()
+    task.print_stack()
+    return [os.getpid(), answer, await asyncio.to_thread(str, 8), *found, task.get_coro().__qualname__, repr(task)]
+"""
+
+
+def test_connection_of_an_async_task_is_kept_from_run_to_run(proxy: Proxy, tmp_path: Path) -> None:
+    """The server answers with the number of the connection, so a second connection would show."""
+    proxy.ready(folder_with(tmp_path / "tasks", KEPT_CONNECTION))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        payloads = [{"port": server.server_address[1], "word": word} for word in ("one", "two", "three", "four")]
+
+        outputs = [output_of(attempt) for attempt in runs_of(proxy, tmp_path, "ask", *payloads)]
+        server.shutdown()
+
+    pid, port = outputs[0][0], outputs[0][1].split()[1]
+    for output in outputs:
+        assert "coro=<ask() running at" in output.pop()
+    assert outputs == [[pid, f"{word} {port}", "8", None, 1, "ask"] for word in ("one", "two", "three", "four")]
+
+
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(line.strip() + f" {self.client_address[1]}\n".encode())
+
+
+def test_async_run_that_fails_ends_its_process_and_its_tasks(proxy: Proxy, tmp_path: Path) -> None:
+    source = """
+import asyncio
+
+async def poll():
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        print("poll ended")
+
+@task(id="fails", warm_start="same_process")
+async def fails():
+    asyncio.create_task(poll())
+    await asyncio.sleep(0)
+    raise ValueError("no")
+"""
+    proxy.ready(folder_with(tmp_path / "tasks", source))
+
+    attempt = proxy.run("fails", folder=tmp_path, is_kept=True)
+
+    assert attempt.end().header["exit_code"] == 0
+    assert attempt.of("failed")
+    assert attempt.of("idle") == []
+    assert attempt.lines() == ["poll ended"]

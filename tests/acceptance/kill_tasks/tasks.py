@@ -1,9 +1,11 @@
 """Tasks that write down what they did in a file outside the database, and wait where the test wants to hit them."""
 
 import asyncio
+import atexit
 import hashlib
 import os
 import signal
+import threading
 import time
 
 from trigger_sdk import Retry, checkpoint, current_run, step, task
@@ -60,6 +62,27 @@ def holds(ledger: str, gate: str):
 @task(id="too-long", retry=Retry(max_attempts=1), max_duration=1)
 def too_long(ledger: str, gate: str):
     note(ledger, "begin")
+    wait_while(gate)
+
+
+@task(id="goes-on", retry=QUICK, max_duration=5)
+def goes_on(ledger: str, gate: str):
+    """Returns at once; a thread goes on until the gate opens."""
+    threading.Thread(target=wait_while, args=(gate,), name="writer").start()
+    return "returned"
+
+
+@task(id="cleans-up", retry=QUICK)
+def cleans_up(ledger: str, gate: str):
+    """Returns at once; its clean-up goes on until the gate opens."""
+    note(ledger, "begin")
+    atexit.register(clean_up, ledger, gate)
+    return "returned"
+
+
+def clean_up(ledger: str, gate: str) -> None:
+    with open(ledger, "a") as file:
+        file.write(f"clean-up 1 {os.getpid()} {os.getppid()}\n")
     wait_while(gate)
 
 

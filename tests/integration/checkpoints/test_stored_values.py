@@ -9,7 +9,7 @@ from trigger_sdk.values.codec import decode, encode
 
 from tests.stored_values import same, values
 
-SAMPLE = 2_100
+SAMPLE = 600
 WHOLE = 20_000
 
 
@@ -33,7 +33,7 @@ def test_values_come_back_byte_for_byte_from_a_json_column(new_database: str, co
 
         assert readable.fetchone() == (len(stored),)
 
-    assert len(stored) >= 2_000
+    assert len(stored) >= count * 0.95
     assert [row[0].encode() for row in rows] == [text for text, _ in stored]
     assert all(same(decode(row[0].encode()), value) for row, (_, value) in zip(rows, stored, strict=True))
 

@@ -47,6 +47,17 @@ def test_queue_keeps_what_is_not_named(told: list[str], django_capture_on_commit
     assert told == [QUEUES.channel, PENDING_CHANNEL] * 2
 
 
+def test_pause_of_a_queue_that_nothing_names_is_refused_with_similar_names(client: Client) -> None:
+    make_task("send-mail", options={"queue": "mail"})
+
+    answer = send(client, "PATCH", "/queues/mial", b'{"is_paused": true}')
+
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/queue-not-found")
+    assert "Did you mean 'mail'?" in answer.json()["detail"]
+    assert not Queue.objects.exists()
+    assert set_queue("mail", is_paused=True).is_paused
+
+
 def test_task_keeps_what_is_not_named_and_how_it_fails() -> None:
     make_task("noop")
     runs = [uuid7()]
@@ -173,7 +184,7 @@ def test_queue_over_http(client: Client) -> None:
 
 def test_queues_come_in_pages(client: Client) -> None:
     for name in ("a", "b", "c"):
-        set_queue(name, is_paused=True)
+        set_queue(name, max_depth=1)
 
     first = send(client, "GET", "/queues?limit=2").json()
     second = send(client, "GET", f"/queues?limit=2&cursor={first['next_cursor']}").json()

@@ -72,31 +72,31 @@ def test_attempts_before_a_requeue_count_no_more() -> None:
     assert end(run, token).state == "retrying"
 
 
-def test_twenty_failed_starts_in_a_row_are_a_dead_letter() -> None:
+def test_attempts_given_back_do_not_count_as_failed_starts() -> None:
     run = make_run(state=RunState.RUNNING)
-    for number in range(19):
+    for number in range(7):
         make_attempt(run, outcome="released" if number == 5 else "start_failed", token=uuid4().bytes)
     first = bytes(make_attempt(run).token)
 
     assert end(run, first, Outcome.START_FAILED).state == "retrying"
 
 
-def test_twentieth_failed_start_in_a_row() -> None:
+def test_eighth_failed_start_in_a_row_is_a_dead_letter() -> None:
     run = make_run(state=RunState.RUNNING)
-    for _ in range(19):
+    for _ in range(7):
         make_attempt(run, outcome="start_failed", token=uuid4().bytes)
     token = bytes(make_attempt(run).token)
 
     end(run, token, Outcome.START_FAILED)
 
     assert run.state == "dead_letter"
-    assert (run.value.error or {})["message"] == "failed to start 20 times in a row"
+    assert (run.value.error or {})["message"] == "failed to start 8 times in a row"
 
 
 def test_crash_between_failed_starts_restarts_their_count() -> None:
     run = make_run(state=RunState.RUNNING)
-    for number in range(19):
-        make_attempt(run, outcome="lost" if number == 10 else "start_failed", token=uuid4().bytes)
+    for number in range(7):
+        make_attempt(run, outcome="lost" if number == 3 else "start_failed", token=uuid4().bytes)
     token = bytes(make_attempt(run).token)
 
     assert end(run, token, Outcome.START_FAILED).state == "retrying"

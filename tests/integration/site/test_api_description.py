@@ -23,7 +23,7 @@ from tests.live_server import LiveServer, running_server
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SEED = 20261128
-CASES = 1_000
+CASES = 500
 CASES_OF_A_PROOF = 20_000
 STATES = ("pending", "delayed", "running", "retrying", "completed", "dead_letter", "canceled")
 load_all_checks()

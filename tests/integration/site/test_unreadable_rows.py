@@ -65,14 +65,18 @@ SPOILERS = {
     "unknown words of lines": "UPDATE runs_logline SET level = 'fatal', source = 'kernel' WHERE run_id = %s",
 }
 STATES = ("pending", "delayed", "running", "retrying", "completed", "dead_letter")
-PAGES = ("/runs", "/runs/rows", "/runs/newer?since={id}", "/tasks")
+LISTS = ("/runs", "/runs/rows", "/tasks")
 RUN_PAGES = (
-    "/runs/{id}", "/runs/{id}/summary", "/runs/{id}/log-lines", "/runs/{id}/values", "/runs/{id}/output",
-    "/runs/{id}/values/payload", "/runs/{id}/values/payload?raw", "/runs/{id}/checkpoints",
-    "/runs/{id}/checkpoints/tail", "/runs/{id}/checkpoints/steps", "/runs/{id}/checkpoints/0",
-    "/runs/{id}/checkpoints/0?raw", "/runs/{id}/checkpoints?key=order", "/runs/{id}/replays/new",
-    "/runs/{id}/replays/new?from=order-fetched&edit=0", "/runs/{id}/replays/payload", "/runs/{id}/replays/data/0",
+    "/runs/newer?since={id}", "/runs/{id}", "/runs/{id}/summary", "/runs/{id}/log-lines", "/runs/{id}/values",
+    "/runs/{id}/output", "/runs/{id}/checkpoints", "/runs/{id}/checkpoints/tail", "/runs/{id}/checkpoints/steps",
+    "/runs/{id}/replays/new", "/runs/{id}/replays/new?from=order-fetched&edit=0",
 )  # fmt: skip
+VALUE_PAGES = (
+    "/runs/{id}/values/payload", "/runs/{id}/values/payload?raw", "/runs/{id}/checkpoints/0",
+    "/runs/{id}/checkpoints/0?raw", "/runs/{id}/checkpoints?key=order", "/runs/{id}/replays/payload",
+    "/runs/{id}/replays/data/0",
+)  # fmt: skip
+"""They do not ask for the run's state, so one run is enough."""
 API_LISTS = ("/runs", "/dead-letters", "/dead-letters/groups", "/queues", "/tasks", "/tasks/process-order")
 API_OF_RUN = ("", "/attempts", "/checkpoints", "/checkpoints/order-fetched", "/logs", "/replays")
 
@@ -113,12 +117,12 @@ def test_pages_show_the_row_and_all_others(client: Client, spoiler: str) -> None
     client.force_login(make_user("operator", username="olga"))
 
     for run in runs:
-        for address in (*PAGES, *RUN_PAGES):
+        for address in RUN_PAGES if run is not runs[0] else (*LISTS, *RUN_PAGES, *VALUE_PAGES):
             answer = client.get(address.format(id=run.public_id))
             assert answer.status_code < 500, (address, run.state)
             assert answer.status_code < 400 or answer.status_code == 404, (address, run.state)
-    for run in runs:
-        assert run.public_id in client.get("/runs").content.decode()
+    listed = client.get("/runs").content.decode()
+    assert [run.state for run in runs if run.public_id not in listed] == []
 
 
 @pytest.mark.usefixtures("_without_constraints")

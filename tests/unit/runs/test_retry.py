@@ -65,15 +65,15 @@ def test_failures_are_no_kills() -> None:
     assert next_move(ended(Outcome.FAILED, kill_count=9), 0.0).state is RunState.RETRYING
 
 
-@pytest.mark.parametrize(("count", "delay"), [(1, 1), (2, 2), (6, 32), (7, 60), (19, 60)])
+@pytest.mark.parametrize(("count", "delay"), [(1, 1), (2, 4), (5, 256), (6, 600), (7, 600)])
 def test_failed_start_is_tried_again_later_and_later(count: int, delay: float) -> None:
     assert next_move(ended(Outcome.START_FAILED, start_failure_count=count), 0.0) == Move(RunState.RETRYING, delay)
 
 
-def test_twentieth_failed_start_is_a_dead_letter() -> None:
+def test_eighth_failed_start_is_a_dead_letter() -> None:
     move = next_move(ended(Outcome.START_FAILED, start_failure_count=START_FAILURE_LIMIT), 0.0)
 
-    assert (move.state, move.reason) == (RunState.DEAD_LETTER, "failed to start 20 times in a row")
+    assert (move.state, move.reason) == (RunState.DEAD_LETTER, "failed to start 8 times in a row")
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.COMPLETED])

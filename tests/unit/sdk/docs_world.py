@@ -18,7 +18,8 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 from trigger_sdk import AbortRun, Retry, RetryAfter, checkpoint, current_run, idempotency_key, log, step, task
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 __all__ = [
     "UTC",
@@ -177,6 +178,11 @@ class Mail:
 
 
 class Connection:
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
     def read(self, order_id: str) -> dict[str, Any]:
         return db.fetch_order(order_id)
 
@@ -185,9 +191,8 @@ class Connection:
             return
 
 
-@contextlib.contextmanager
-def connect() -> Iterator[Connection]:
-    yield Connection()
+def connect() -> Connection:
+    return Connection()
 
 
 def fetch_page(number: int) -> list[str]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 calls: list[Any] = []
 """What ran, in order; emptied before each test (conftest)."""

@@ -1,4 +1,4 @@
-"""The Python of the pages on checkpoints and idempotency, run exactly as shown, and refused where the page says so.
+"""The Python of the pages on checkpoints, idempotency and tests, run exactly as shown, and refused where they say so.
 
 A word after ```python says what an example shows: `refused CODE` and `raises ERROR` speak for themselves; `lost` is
 something that does not survive a crash, `charges-twice` an effect without a right key, `stops` a task that gives up.
@@ -18,19 +18,22 @@ import pytest
 from trigger_sdk import AbortRun, RegistrationError, cli, errors, registry, testing
 from trigger_sdk.cli.again import replay_options
 from trigger_sdk.tasks import Task
-from trigger_sdk.testing import Result, run
+from trigger_sdk.testing import Result
+from trigger_sdk.testing.attempt import Runtime
 from trigger_sdk.values import codec, custom
 
 from tests.unit.sdk import docs_world
 from tests.unit.sdk.docs_world import DoubleCharge, Killed, world
+from tests.unit.sdk.in_process import run
 from tests.unit.sdk.sources import load_module
 
 DOCS = Path(__file__).parents[3] / "docs"
-PAGES = ("checkpoints.md", "idempotency.md", "values.md")
+PAGES = ("checkpoints.md", "idempotency.md", "testing.md", "values.md")
 HEAD = "from tests.unit.sdk.docs_world import *"
 MARKS = {"", "refused", "raises", "lost", "charges-twice", "stops"}
 PAYLOAD: dict[str, Any] = {"order_id": "A1", "count": 3, "first": 1, "second": 2, "number": 1, "words": ["tea", "jam"]}
 ATTEMPTS_MAX = 3
+FIXTURES = {"trigger_run": testing.run, "crash_everywhere": testing.crash_everywhere}
 
 
 class Example(NamedTuple):
@@ -142,13 +145,13 @@ def test_no_call_that_fails_changes_anything(example: Example, failure: str, tmp
 def test_after_a_kill_only_what_was_not_saved_runs_again(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = testing._Runtime._save
+    save = Runtime._save
 
-    def noted(runtime: testing._Runtime, *arguments: Any) -> None:
+    def noted(runtime: Runtime, *arguments: Any) -> None:
         save(runtime, *arguments)
         world.saved_at.append(world.count)
 
-    monkeypatch.setattr(testing._Runtime, "_save", noted)
+    monkeypatch.setattr(Runtime, "_save", noted)
     example.load(tmp_path)
     task = only_task()
     run(task.function, payload_of(task))
@@ -181,11 +184,11 @@ def test_tests_that_are_shown_pass(example: Example, tmp_path: Path) -> None:
     for name, shown in vars(module).items():
         if name.startswith("test_"):
             world.reset()
-            shown()
+            shown(**{fixture: FIXTURES[fixture] for fixture in inspect.signature(shown).parameters})
 
 
 def test_the_page_shows_tests() -> None:
-    assert sum(example.source.count("def test_") for example in EXAMPLES) == 2
+    assert sum(example.source.count("def test_") for example in EXAMPLES) == 4
 
 
 @marked("refused")
@@ -286,7 +289,7 @@ def test_the_table_of_types_has_every_form_of_the_codec() -> None:
     assert shown == {*READERS, *_CONTAINERS}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ["checkpoints.md", "idempotency.md"])
 def test_commands_are_ones_that_the_command_line_takes(name: str) -> None:
     lines = [
         line

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from trigger_sdk import AbortRun, cli, registry
-from trigger_sdk.testing import Result, run
+from trigger_sdk.testing import Result
+
+from tests.unit.sdk.in_process import run
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FOLDERS = sorted(path.parent.name for path in EXAMPLES.glob("*/trigger.toml"))

@@ -12,8 +12,8 @@ from trigger_sdk import (
     step,
     task,
 )
-from trigger_sdk.testing import run
 
+from tests.unit.sdk.in_process import run
 from tests.unit.sdk.step_world import calls, fetch
 
 

@@ -15,8 +15,9 @@ from trigger_sdk import (
     step,
     task,
 )
-from trigger_sdk.testing import Result, SimulatedCrash, run
+from trigger_sdk.testing import Result, SimulatedCrash
 
+from tests.unit.sdk.in_process import run
 from tests.unit.sdk.step_world import Page, calls, failing, fetch, fetch_later, interrupted
 
 

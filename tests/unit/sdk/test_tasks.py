@@ -11,7 +11,8 @@ from trigger_sdk import RetryAfter, current_run, idempotency_key, log
 from trigger_sdk.errors import RegistrationError, TaskOptionError
 from trigger_sdk.options import Retry
 from trigger_sdk.tasks import registry, task
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 Load = Callable[[str], ModuleType]
 
@@ -182,7 +183,14 @@ def test_description_is_plain_json(load: Load) -> None:
     assert described["options"]["memory_bytes"] == 64 * 2**20
     assert described["payload_schema"]["required"] == ["order_id"]
     assert described["resume_points"] == [
-        {"key": "counted", "line": 6, "names": ["total"], "data_keys": ["total", "note"], "needs": ["total"]}
+        {
+            "key": "counted",
+            "line": 6,
+            "names": ["total"],
+            "data_keys": ["total", "note"],
+            "needs": ["total"],
+            "again": [],
+        }
     ]
 
 
@@ -234,3 +242,10 @@ def test_logs_outside_a_run_go_to_logging(caplog: pytest.LogCaptureFixture) -> N
 def test_retry_after_takes_a_number_of_seconds(seconds: Any) -> None:
     with pytest.raises(ValueError, match="30 days"):
         RetryAfter(seconds)
+
+
+def test_retry_after_a_time_that_has_passed_says_how_to_write_it() -> None:
+    with pytest.raises(ValueError, match=r"give max\(0, seconds\)"):
+        RetryAfter(-2.5, "the window opened meanwhile")
+
+    assert RetryAfter(max(0, -2.5)).seconds == 0

@@ -62,8 +62,8 @@ def test_stop_of_the_run_comes_out_as_it_is() -> None:
         finally:
             seen.append("finally")
 
-    with pytest.raises(RunCanceled):
-        run(canceled)
+    with pytest.raises(RunCanceled, match="by hand"):
+        run(canceled, in_process=True)
     assert seen == ["finally"]
 
 
@@ -76,7 +76,7 @@ def test_task_that_swallows_the_crash_still_crashes() -> None:
             seen.append("swallowed")
         return "done"
 
-    result = run(stubborn, crash_after="one")
+    result = run(stubborn, crash_after="one", in_process=True)
 
     assert (result.output, result.attempts) == ("done", 2)
     assert seen == ["swallowed"]
@@ -92,7 +92,7 @@ def test_nothing_is_saved_after_a_crash_that_the_task_swallows() -> None:
             number = 2
         checkpoint("two", number=number)
 
-    result = run(saving_on, crash_after="one")
+    result = run(saving_on, crash_after="one", in_process=True)
 
     assert result.checkpoints == {"one": {"number": 1}, "two": {"number": 1}}
     assert [(stored.key, stored.index) for stored in result.stored] == [("one", 0), ("two", 1)]
@@ -162,21 +162,36 @@ async def doubled(number: int) -> int:
     return 2 * number
 
 
-def test_crash_inside_a_group_of_tasks_is_a_crash() -> None:
+@pytest.mark.parametrize("in_process", [True, False])
+def test_crash_inside_a_group_of_tasks_is_a_crash(*, in_process: bool) -> None:
     @task("grouped")
     async def grouped() -> list[int]:
         async with asyncio.TaskGroup() as group:
             made = [group.create_task(step(f"page-{number}", doubled, number)) for number in range(3)]
         return [one.result() for one in made]
 
-    result = run(grouped, crash_after="page-1")
+    result = run(grouped, crash_after="page-1", in_process=in_process)
 
     assert (result.output, result.attempts) == ([0, 2, 4], 2)
 
 
-def test_crash_that_gather_hands_to_the_task_is_a_crash() -> None:
+@pytest.mark.parametrize("in_process", [True, False])
+def test_crash_that_gather_hands_to_the_task_is_a_crash(*, in_process: bool) -> None:
     @task("gathered")
     async def gathered() -> list[Any]:
         return await asyncio.gather(*(step(f"page-{n}", doubled, n) for n in range(3)), return_exceptions=True)
 
-    assert run(gathered, crash_after="page-1").output == [0, 2, 4]
+    assert run(gathered, crash_after="page-1", in_process=in_process).output == [0, 2, 4]
+
+
+def test_one_crash_before_and_after_at_once_is_refused() -> None:
+    with pytest.raises(TypeError, match="give crash_after or crash_before, not both"):
+        run(two_steps, {"name": "Ada"}, crash_after="greeted", crash_before="greeted")
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_crash_before_a_checkpoint_loses_it(*, in_process: bool) -> None:
+    result = run(two_steps, {"name": "Ada"}, crash_before="greeted", in_process=in_process)
+
+    assert (result.output, result.attempts, result.resumed_from) == ("hello Ada", 2, None)
+    assert [line.message for line in result.logs] == ["started", "started", "going on"]

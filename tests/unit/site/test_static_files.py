@@ -18,9 +18,12 @@ SHEETS = ROOT / "static" / "css"
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Without the administration's files, most of all; tests/acceptance/test_production.py has them."""
     folder = tmp_path_factory.mktemp("static")
     backend = {"BACKEND": "trigger_site.web.static_files.BundledStaticFilesStorage"}
-    with override_settings(STATIC_ROOT=folder, STORAGES={**settings.STORAGES, "staticfiles": backend}):
+    own = ["django.contrib.staticfiles.finders.FileSystemFinder"]
+    storages = {**settings.STORAGES, "staticfiles": backend}
+    with override_settings(STATIC_ROOT=folder, STORAGES=storages, STATICFILES_FINDERS=own):
         call_command("collectstatic", interactive=False, verbosity=0)
         yield folder
 

@@ -14,6 +14,7 @@ from apps.workers.node.attempts.attempt import Attempt
 from apps.workers.node.attempts.run import AttemptRun
 from apps.workers.node.attempts.tools import Tools
 from apps.workers.node.executors.process import ProcessExecutor
+from apps.workers.node.variables import VariableSource
 from tests.unit.workers.outboxes import outbox_to
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
@@ -94,6 +95,7 @@ class Node:
     ) -> tuple[AttemptRun, "asyncio.Task[None]"]:
         tools = Tools(
             deployments=self,  # type: ignore[arg-type]
+            variables=VariableSource(self),  # type: ignore[arg-type]
             executor=self._executor,
             outbox=outbox_to(starts=self.start, checkpoints=self.save, logs=self.log, finishes=self.finish),
             load_checkpoints=self.data, load_data=self.data,

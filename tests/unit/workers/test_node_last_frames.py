@@ -12,6 +12,7 @@ from apps.workers.node.attempts.attempt import Attempt
 from apps.workers.node.attempts.run import AttemptRun
 from apps.workers.node.attempts.tools import Tools
 from apps.workers.node.hosts.roles import IN_FLIGHT_MAX
+from apps.workers.node.variables import VariableSource
 from tests.unit.workers.outboxes import outbox_to
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
@@ -75,6 +76,7 @@ async def finish_of(folder: Path, task: str, stored: list[StoredCheckpoint]) -> 
     async with opened(folder) as executor:
         tools = Tools(
             deployments=store,  # type: ignore[arg-type]
+            variables=VariableSource(store),  # type: ignore[arg-type]
             executor=executor,
             outbox=outbox_to(starts=store.save, checkpoints=store.save, logs=store.save, finishes=store.finish),
             load_checkpoints=store.checkpoints, load_data=store.data,

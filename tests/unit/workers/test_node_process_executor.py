@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from apps.protocol import DeploymentReply, TaskOptions
-from apps.workers.node.executors.base import ExecutorUnavailableError
+from apps.workers.node.executors.base import ExecutorUnavailableError, StartFailedError, pool_key
 from apps.workers.node.executors.process import ProcessExecutor
+from apps.workers.node.variables import Variables
 
 TASK = "from trigger_sdk import task\n\n@task(id='t')\ndef t():\n    return 1\n"
 
@@ -91,3 +92,40 @@ async def test_folder_belongs_to_one_worker(tmp_path: Path) -> None:
 
     async with opened(tmp_path):
         pass
+
+
+@pytest.mark.asyncio
+async def test_agents_are_shared_only_by_attempts_with_the_same_variables(tmp_path: Path) -> None:
+    code = "import os, trigger_sdk\nassert os.environ['MODE'] in ('old', 'new'), 'missing'\n" + TASK
+    async with opened(tmp_path) as executor:
+        one = deployment(code)
+        old, new = Variables("1", {"MODE": "old"}), Variables("2", {"MODE": "new"})
+
+        first = await executor.acquire(one, "t", TaskOptions(), "a1", old)
+        again = await executor.acquire(one, "t", TaskOptions(), "a2", old)
+        changed = await executor.acquire(one, "t", TaskOptions(), "a3", new)
+
+        assert again.host is first.host
+        assert changed.host is not first.host
+        pid = int(changed.container.removeprefix("process "))
+        assert "MODE" not in psutil.Process(pid).environ()  # what /proc shows of it
+        assert "new" not in " ".join(psutil.Process(pid).cmdline())
+
+
+@pytest.mark.asyncio
+async def test_missing_variable_is_the_reason_why_it_does_not_start(tmp_path: Path) -> None:
+    async with opened(tmp_path) as executor:
+        needing = deployment("import os, trigger_sdk\nos.environ['STRIPE_KEY']\n" + TASK)
+
+        with pytest.raises(StartFailedError, match="STRIPE_KEY"):
+            await executor.acquire(needing, "t", TaskOptions(), "a1")
+
+
+@pytest.mark.asyncio
+async def test_process_that_waits_for_its_next_run_is_not_given_newer_variables(tmp_path: Path) -> None:
+    options = TaskOptions(warm_start="same_process")
+    one = deployment()
+
+    keys = [pool_key(one, "t", options, Variables(version)) for version in ("1", "1", "2")]
+
+    assert keys[0] == keys[1] != keys[2]

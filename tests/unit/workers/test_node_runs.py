@@ -19,6 +19,7 @@ from apps.workers.node.deployments import Deployments
 from apps.workers.node.executors.base import RunPlace, StartFailedError
 from apps.workers.node.hosts.ends import ProcessEnd
 from apps.workers.node.hosts.host import Host
+from apps.workers.node.variables import VariableSource
 from tests.unit.workers.outboxes import outbox_to
 
 
@@ -60,6 +61,7 @@ class Node:
     def run(self) -> AttemptRun:
         tools = Tools(
             deployments=Deployments(self),  # type: ignore[arg-type]
+            variables=VariableSource(self),  # type: ignore[arg-type]
             executor=self,  # type: ignore[arg-type]
             outbox=outbox_to(starts=self.other, checkpoints=self.other, logs=self.other, finishes=self.finish),
             load_checkpoints=self.other, load_data=self.other,

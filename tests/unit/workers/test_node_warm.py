@@ -29,6 +29,7 @@ from apps.workers.node.attempts.run import AttemptRun
 from apps.workers.node.attempts.tools import Tools
 from apps.workers.node.executors import pool as warm
 from apps.workers.node.executors.base import Executor
+from apps.workers.node.variables import VariableSource
 from tests.unit.workers.outboxes import outbox_to
 from tests.unit.workers.test_node_process_executor import deployment, opened
 
@@ -86,6 +87,7 @@ class Node:
     def begin(self, **payload: Any) -> tuple[AttemptRun, "asyncio.Task[None]"]:
         tools = Tools(
             deployments=self,  # type: ignore[arg-type]
+            variables=VariableSource(self),  # type: ignore[arg-type]
             executor=self.executor,
             outbox=outbox_to(starts=self.save, checkpoints=self.save, logs=self.log, finishes=self.finish),
             load_checkpoints=self.checkpoints, load_data=self.save,

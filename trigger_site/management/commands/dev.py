@@ -29,6 +29,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--executor", choices=["auto", "docker", "process"], default=os.environ.get("TRIGGER_EXECUTOR", "auto")
         )
+        parser.add_argument("--no-examples", action="store_true", help="Do not deploy the example tasks.")
         parser.add_argument("--concurrency", type=int, help="How many runs the worker executes at once.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,6 +44,7 @@ class Command(BaseCommand):
             is_fresh=options["fresh"],
             executor=options["executor"],
             concurrency=options["concurrency"],
+            has_examples=not options["no_examples"],
         )
         try:
             Development(chosen, self.announce).run()

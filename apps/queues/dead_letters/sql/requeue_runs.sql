@@ -14,6 +14,9 @@ WITH input AS (
         due_at = %(base_at)s::timestamptz + make_interval(secs => i.delay),
         is_cancel_requested = false,
         budget_base = r.attempt_count,
+        excused_count = 0,
+        dead_letter_seconds = r.dead_letter_seconds
+            + greatest(0, extract(epoch FROM trigger_now() - r.finished_at)::float8),
         version = r.version + 1
     FROM input i
     WHERE r.id = i.run_id AND r.state = 'dead_letter'

@@ -14,6 +14,7 @@ from apps.protocol import (
     TaskOptions,
 )
 from apps.workers.node.hosts.ends import ProcessEnd
+from apps.workers.node.variables import NO_VARIABLES, Variables
 
 CONFIRM_MARGIN_SECONDS = 2.0
 LEASE_ERROR = {
@@ -30,6 +31,7 @@ class Attempt:
 
     claim: Claim
     options: TaskOptions = field(default_factory=TaskOptions)
+    variables: Variables = NO_VARIABLES
     stored: list[StoredCheckpoint] = field(default_factory=list)
     received_at: float = field(default_factory=time.monotonic)
     renewed_at: float | None = None

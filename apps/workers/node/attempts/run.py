@@ -22,6 +22,7 @@ from apps.workers.node.executors.base import RunPlace, StartFailedError
 from apps.workers.node.hosts.ends import ProcessEnd
 from apps.workers.node.hosts.host import HostError
 from apps.workers.node.hosts.roles import ChildConnection
+from apps.workers.node.variables import VariablesUnavailableError
 
 STOP_GRACE_SECONDS = 10.0
 CHILD_CONNECT_SECONDS = 60.0
@@ -72,7 +73,7 @@ class AttemptRun:
             return await self._execute()
         except CoordinatorError:
             raise
-        except (StartFailedError, DeploymentError, HostError) as error:
+        except (StartFailedError, DeploymentError, HostError, VariablesUnavailableError) as error:
             return self._start_failure(str(error))
         except Exception as error:
             # Without an end the run would be claimed and fail the same way for ever, and its page would not say why.
@@ -107,6 +108,9 @@ class AttemptRun:
         claim = self.attempt.claim
         deployment = await read_for(self.attempt, self._tools.deployments.get, claim.deployment_id)
         self.attempt.options = options_of(deployment, claim)
+        self.attempt.variables = await read_for(
+            self.attempt, self._tools.variables.get, deployment, claim.variables_version
+        )
         if claim.has_checkpoints:
             page = await read_for(self.attempt, self._tools.load_checkpoints, claim.run_id, claim.token)
             self.attempt.stored, self._next_page = page.items, page.next_after
@@ -127,7 +131,7 @@ class AttemptRun:
         """Gives the attempt a process and waits for it to end."""
         claim, attempt = self.attempt.claim, self.attempt
         name = f"{attempt.public_run_id}-{claim.attempt}"
-        place = await self._tools.executor.acquire(deployment, claim.task, attempt.options, name)
+        place = await self._tools.executor.acquire(deployment, claim.task, attempt.options, name, attempt.variables)
         self._place = place
         attempt.container, attempt.start_kind = place.container, place.start_kind
         if attempt.stop_reason:
@@ -174,7 +178,7 @@ class AttemptRun:
 
     def _start_failure(self, reason: str) -> wire.Finish:
         claim = self.attempt.claim
-        error = {"type": "StartFailed", "message": reason, "stack": ""}
+        error = {"type": "StartFailed", "message": self.attempt.variables.masked(reason), "stack": ""}
         if self.attempt.stop_reason == "canceled":
             return wire.Finish(claim.run_id, claim.token, "canceled")
         return wire.Finish(
@@ -234,7 +238,7 @@ class AttemptRun:
         logger.debug("worker.start run.id=%s pid=%s kind=%s", self.attempt.public_run_id, pid, kind)
 
     def output(self, header: dict[str, Any]) -> None:
-        self._log.add(header)
+        self._log.add(self.attempt.variables.masked_frame(header))
 
     def frame(self, child: ChildConnection, frame: Frame) -> None:
         self._has_spoken = True
@@ -243,13 +247,13 @@ class AttemptRun:
         elif frame.type == "load":
             self._requests.load(child, header_of(frame, LoadHeader))
         elif frame.type == "log":
-            self._log.add(frame.header)
+            self.output(frame.header)
         elif frame.type == "begun":
             self._begin(frame.header.get("resumed_from"))
         elif frame.type == "completed" and self.attempt.failure is None:
             self.attempt.output = frame.body
         elif frame.type == "failed" and self.attempt.output is None:
-            self.attempt.failure = frame.header
+            self.attempt.failure = self.attempt.variables.masked_frame(frame.header)
 
     def broke_off(self, reason: str) -> None:
         """Ends a run whose process sent something that is not a frame: nothing it sends can be trusted now."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from apps.protocol import DeploymentReply, TaskOptions
 from apps.workers.node.hosts.host import Host
+from apps.workers.node.variables import NO_VARIABLES, Variables
 
 
 class StartFailedError(Exception):
@@ -19,14 +20,16 @@ class ExecutorUnavailableError(Exception):
     """This node cannot run tasks in the requested way; the text says why and how to fix it."""
 
 
-PoolKey = tuple[UUID, str, int]
-"""Deployment, task and memory limit: what runs must have in common to share a process."""
+PoolKey = tuple[UUID, str, int, str]
+"""Deployment, task, memory limit and version of the variables: what runs must have in common to share a process."""
 
 
-def pool_key(deployment: DeploymentReply, task: str, options: TaskOptions) -> PoolKey | None:
+def pool_key(
+    deployment: DeploymentReply, task: str, options: TaskOptions, variables: Variables = NO_VARIABLES
+) -> PoolKey | None:
     """Returns None for a task whose processes serve only one run."""
     is_kept = options.warm_start == "same_process"
-    return (deployment.deployment_id, task, options.memory_bytes) if is_kept else None
+    return (deployment.deployment_id, task, options.memory_bytes, variables.version) if is_kept else None
 
 
 @dataclass(slots=True, eq=False)
@@ -58,9 +61,15 @@ class Executor(Protocol):
         """Prepares the node and removes what an earlier worker on it left behind."""
 
     async def acquire(
-        self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
+        self,
+        deployment: DeploymentReply,
+        task: str,
+        options: TaskOptions,
+        attempt_name: str,
+        variables: Variables = NO_VARIABLES,
     ) -> RunPlace:
-        """Returns a place for one attempt; raises StartFailedError. `attempt_name` is unique per attempt."""
+        """Returns a place for one attempt whose processes have these variables and no others; raises StartFailedError.
+        `attempt_name` is unique per attempt."""
 
     async def release(self, place: RunPlace) -> None:
         """Takes back an ended attempt's place; on return its files are removed, its processes gone or kept warm."""

@@ -1,4 +1,4 @@
-"""Makes virtual environments for task folders: the SDK and their `requirements.txt`, once per content."""
+"""Makes virtual environments for task folders: the SDK and the locked packages, once per content."""
 
 import hashlib
 import shutil
@@ -8,33 +8,46 @@ from pathlib import Path
 
 import trigger_sdk
 
-from apps.workers.node.deployments import DeploymentError
 from apps.workers.node.executors.orphans import Orphans
+from apps.workers.node.executors.requirements import (
+    has_local_package,
+    index_options,
+    install,
+    lock_requirements,
+    requirements_of,
+)
 
 
-def prepare_environment(folder: Path, tasks: Path, orphans: Orphans | None = None) -> Path:
-    """Returns the interpreter of an environment with the SDK and the folder's requirements; made once per content.
+def prepare_environment(folder: Path, tasks: Path, *, lock: str | None = None, orphans: Orphans | None = None) -> Path:
+    """Returns the interpreter of an environment with the SDK and the lock's packages; made once per content.
 
-    Raises DeploymentError with the installer's output.
+    A deployment that was made before there were locks has none (None): its requirements are locked here and now. Raises
+    DeploymentError with the installer's output.
     """
-    requirements = tasks / "requirements.txt"
-    text = requirements.read_bytes() if requirements.is_file() else b""
-    sdk = Path(trigger_sdk.__file__).parent.parent
-    key = hashlib.sha256(b"\x00".join([sys.version.encode(), str(sdk).encode(), text])).hexdigest()[:16]
-    target = folder / key
-    python = target / "bin" / "python"
-    if (target / ".complete").exists():
+    python = _environment(folder, tasks, requirements_of(tasks)[0] if lock is None else lock)
+    if (python.parent.parent / ".complete").exists():
         return python
+    packages = lock_requirements(tasks, orphans=orphans) if lock is None else lock
+    target = python.parent.parent
     shutil.rmtree(target, ignore_errors=True)
     venv.create(target, with_pip=False, symlinks=True)
-    packages = next((target / "lib").glob("python3*")) / "site-packages"
-    (packages / "trigger_sdk.pth").write_text(f"{sdk}\n")
-    if text.strip():
-        import uv
-
-        command = [uv.find_uv_bin(), "pip", "install", "--python", str(python), "--requirement", str(requirements)]
-        done = (orphans or Orphans()).run(command)
-        if done.returncode:
-            raise DeploymentError(f"requirements.txt could not be installed:\n{done.stderr[-2000:]}")
+    site = next((target / "lib").glob("python3*")) / "site-packages"
+    (site / "trigger_sdk.pth").write_text(f"{_sdk()}\n")
+    if packages:
+        install(python, tasks, packages, orphans=orphans)
     (target / ".complete").touch()
     return python
+
+
+def _environment(folder: Path, tasks: Path, content: str) -> Path:
+    """The interpreter's path, which depends on everything that its packages depend on."""
+    options = "\n".join(index_options(requirements_of(tasks)[0]))
+    parts = [sys.version, str(_sdk()), content, options]
+    # Packages in the folder itself have no hash.
+    parts += [str(tasks)] if has_local_package(content) else []
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return folder / key / "bin" / "python"
+
+
+def _sdk() -> Path:
+    return Path(trigger_sdk.__file__).parent.parent

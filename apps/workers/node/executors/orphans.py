@@ -10,8 +10,9 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from trigger_sdk.agent.system import processes
 
@@ -47,10 +48,21 @@ class Orphans:
     def forget(self, pid: int) -> None:
         self._own.discard(pid)
 
-    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         """Like `subprocess.run` with captured output; blocks."""
         with self._gate:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
             self._own.add(process.pid)
         out, err = process.communicate()
         self.forget(process.pid)

@@ -112,6 +112,6 @@ class WarmPool:
 
 def _count_tasks(idle: list[tuple[float, PoolKey, RunPlace]]) -> dict[tuple[UUID, str], int]:
     counts: dict[tuple[UUID, str], int] = {}
-    for _, (deployment, task, _memory), _place in idle:
+    for _, (deployment, task, *_), _place in idle:
         counts[deployment, task] = counts.get((deployment, task), 0) + 1
     return counts

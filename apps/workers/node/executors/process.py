@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -22,10 +23,13 @@ from apps.workers.node.executors.environments import prepare_environment
 from apps.workers.node.executors.orphans import Orphans
 from apps.workers.node.executors.pool import WarmPool
 from apps.workers.node.hosts.host import Host, HostError
+from apps.workers.node.variables import NO_VARIABLES, Variables
 
 READY_SECONDS = 60.0
 IDLE_SECONDS = 300.0
 """An agent without runs is ended after this time; its deployment's next run starts it again."""
+SUPERSEDED_SECONDS = 5.0
+"""The same for one whose variables have changed; long enough for a run that is about to begin in it."""
 STOP_SECONDS = 5.0
 ERROR_LINES = 20
 READ_BYTES = 16 * 1024
@@ -33,6 +37,10 @@ READ_BYTES = 16 * 1024
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
 
 logger = logging.getLogger(__name__)
+
+
+AgentKey = tuple[UUID, str]
+"""Deployment and version of its variables."""
 
 
 @dataclass(slots=True)
@@ -43,19 +51,21 @@ class Zygote:
     process: asyncio.subprocess.Process
     last_used_at: float
     is_ending: bool = False
+    is_superseded: bool = False
+    """Runs get another one, which has newer variables."""
     stderr: deque[str] = field(default_factory=lambda: deque(maxlen=ERROR_LINES))
 
 
 class ProcessExecutor:
-    """Implements `Executor` with one agent per deployment."""
+    """Implements `Executor` with one agent per deployment and version of its variables."""
 
     name = "process"
 
     def __init__(self, folder: Path, note: str) -> None:
         self.note = note
         self._folder = folder / "process"
-        self._zygotes: dict[UUID, Zygote] = {}
-        self._starting: dict[UUID, asyncio.Lock] = {}
+        self._zygotes: dict[AgentKey, Zygote] = {}
+        self._starting: dict[AgentKey, asyncio.Lock] = {}
         self._preparing = asyncio.Lock()
         """Deployments with the same requirements share an environment, which must not be created twice at once."""
         self._lock: int | None = None
@@ -79,23 +89,30 @@ class ProcessExecutor:
         self._warm.open()
 
     async def acquire(
-        self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
+        self,
+        deployment: DeploymentReply,
+        task: str,
+        options: TaskOptions,
+        attempt_name: str,
+        variables: Variables = NO_VARIABLES,
     ) -> RunPlace:
-        key = pool_key(deployment, task, options)
+        key = pool_key(deployment, task, options, variables)
+        agent = (deployment.deployment_id, variables.version)
         if (waiting := self._warm.take(key)) is not None:
             waiting.folder = self._new_folder(attempt_name)
-            self._zygotes[deployment.deployment_id].last_used_at = asyncio.get_running_loop().time()
+            self._zygotes[agent].last_used_at = asyncio.get_running_loop().time()
             return waiting
-        lock = self._starting.setdefault(deployment.deployment_id, asyncio.Lock())
+        lock = self._starting.setdefault(agent, asyncio.Lock())
         async with lock:
-            zygote = self._zygotes.get(deployment.deployment_id)
+            zygote = self._zygotes.get(agent)
             is_warm = zygote is not None and zygote.host.is_alive
             if zygote is None or not is_warm:
                 if zygote is not None:  # its agent died or hangs: process, socket and folder would remain
-                    del self._zygotes[deployment.deployment_id]
+                    del self._zygotes[agent]
                     await self._end(zygote)
-                zygote = await self._start(deployment)
-                self._zygotes[deployment.deployment_id] = zygote
+                zygote = await self._start(deployment, variables)
+                self._zygotes[agent] = zygote
+                self._supersede_others(agent)
         zygote.last_used_at = asyncio.get_running_loop().time()
         # A process of its own has the code loaded, but no state that an earlier run left in its modules.
         kind = "warm" if is_warm and key is None else "cold"
@@ -133,14 +150,27 @@ class ProcessExecutor:
             os.close(self._lock)
             self._lock = None
 
-    async def _start(self, deployment: DeploymentReply) -> Zygote:
+    def _supersede_others(self, agent: AgentKey) -> None:
+        """Marks agents of the same deployment that have other variables; the sweep ends those without runs."""
+        for key, zygote in self._zygotes.items():
+            if key[0] == agent[0] and key != agent:
+                zygote.is_superseded = True
+
+    async def _start(self, deployment: DeploymentReply, variables: Variables) -> Zygote:
         try:
             async with self._preparing:
                 tasks = await asyncio.to_thread(unpack, deployment, self._folder / "deployments")
-                python = await asyncio.to_thread(prepare_environment, self._folder / "venvs", tasks, self._orphans)
+                prepare = partial(
+                    prepare_environment, self._folder / "venvs", tasks, lock=deployment.lock, orphans=self._orphans
+                )
+                python = await asyncio.to_thread(prepare)
         except (DeploymentError, OSError) as error:
             raise StartFailedError(str(error)) from error
-        host = Host(socket_folder(self._folder / "s", secrets.token_hex(4)), isolation="process")
+        host = Host(
+            socket_folder(self._folder / "s", secrets.token_hex(4)),
+            isolation="process",
+            variables=dict(variables.values),
+        )
         try:
             await host.listen()
             async with self._orphans.starting() as own:
@@ -185,9 +215,9 @@ class ProcessExecutor:
 
     async def _end_dead(self, host: Host) -> None:
         """Ends the runs of a dead agent: no process of theirs may be left when their end is reported."""
-        for deployment_id, zygote in list(self._zygotes.items()):
+        for key, zygote in list(self._zygotes.items()):
             if zygote.host is host:
-                del self._zygotes[deployment_id]
+                del self._zygotes[key]
                 await self._end(zygote)
                 return
         await self._orphans.end()
@@ -196,10 +226,13 @@ class ProcessExecutor:
         while True:
             await asyncio.sleep(IDLE_SECONDS / 10)
             now = asyncio.get_running_loop().time()
-            for deployment_id, zygote in list(self._zygotes.items()):
-                is_idle = zygote.host.run_count == 0 and now - zygote.last_used_at > IDLE_SECONDS
+            for key, zygote in list(self._zygotes.items()):
+                longest = SUPERSEDED_SECONDS if zygote.is_superseded else IDLE_SECONDS
+                is_idle = zygote.host.run_count == 0 and now - zygote.last_used_at > longest
                 if is_idle or not zygote.host.is_alive:
-                    del self._zygotes[deployment_id]
+                    del self._zygotes[key]
+                    if (starting := self._starting.get(key)) is not None and not starting.locked():
+                        del self._starting[key]
                     await self._end(zygote)
 
 

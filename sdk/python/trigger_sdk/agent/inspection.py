@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from trigger_sdk.agent.loader import (
+    CONFIG_NAME,
+    SHOWN_MODULES,
     FolderError,
     TaskFolder,
     import_module,
+    loaded_from,
+    modules_line,
     problems_of,
     read_files,
     read_folder,
     relative,
+    unlisted_modules,
 )
 from trigger_sdk.errors import Problem, RegistrationError
 
@@ -42,12 +47,18 @@ def manifest_of(path: str, files: Sequence[str] = ()) -> dict[str, Any]:
     tasks: list[dict[str, Any]] = []
     for task in registry.values():
         try:
+            task.check_late()
             tasks.append({**task.describe(), "file": relative(folder, task.file)})
             problems += _relative(folder, task.hints())
         except RegistrationError as error:
             problems += problems_of(folder, "", error)
+    others = [] if files or folder.is_listed else unlisted_modules(folder)
     if not tasks and not problems:
-        problems.append(Problem(".", 1, 1, "no_tasks", _no_tasks(folder)))
+        problems.append(Problem(".", 1, 1, "no_tasks", _no_tasks(folder, others)))
+    elif others:
+        shown = ", ".join(others[:SHOWN_MODULES])
+        message = f"nothing imports {shown}, which define tasks: write {modules_line(folder, others)} in {CONFIG_NAME}"
+        problems.append(Problem(CONFIG_NAME, 1, 1, "unlisted_module", message, severity="hint"))
     return _manifest(folder.name, tasks, problems)
 
 
@@ -59,7 +70,7 @@ def _manifest(name: str, tasks: list[dict[str, Any]], problems: list[Problem]) -
 
 
 def _import_all(folder: TaskFolder) -> list[Problem]:
-    from trigger_sdk.tasks import collected_problems
+    from trigger_sdk.tasks import checkpoints_outside_tasks, collected_problems
 
     problems: list[Problem] = []
     with collected_problems() as collected:
@@ -68,6 +79,8 @@ def _import_all(folder: TaskFolder) -> list[Problem]:
                 import_module(folder, module)
             except (Exception, SystemExit) as error:  # task code may raise anything on import
                 problems += problems_of(folder, module, error)
+    for loaded in loaded_from(folder):
+        collected += checkpoints_outside_tasks(loaded)
     return problems + _relative(folder, collected)
 
 
@@ -75,7 +88,10 @@ def _relative(folder: TaskFolder, problems: Sequence[Problem]) -> list[Problem]:
     return [problem._replace(file=relative(folder, problem.file)) for problem in problems]
 
 
-def _no_tasks(folder: TaskFolder) -> str:
+def _no_tasks(folder: TaskFolder, others: Sequence[str]) -> str:
+    if others:
+        shown = ", ".join(others[:SHOWN_MODULES])
+        return f"the tasks of this folder are in {shown}: write {modules_line(folder, others)} in {CONFIG_NAME}"
     if not folder.modules:
         return "no file here mentions trigger_sdk: write a function with @task(...), or list its file in trigger.toml"
     return f"no function with @task(id=...) in {', '.join(folder.modules)}: write one, or list its file in trigger.toml"

@@ -46,10 +46,10 @@ class Child:
         self.kill_at: float | None = None
         self.is_killed = False
 
-    def ask_to_stop(self, reason: str) -> None:
-        """Sends the reason, then the signal, so that the signal handler finds the reason."""
+    def ask_to_stop(self, reason: str, grace_seconds: float) -> None:
+        """Sends the reason and the time until the kill, then the signal, so that the signal handler finds them."""
         try:
-            os.write(self.orders, reason.encode() + b"\n")
+            os.write(self.orders, f"{reason} {grace_seconds:.3f}\n".encode())
             os.kill(self.pid, signal.SIGTERM)
         except (BrokenPipeError, ProcessLookupError):
             return  # it has ended by itself in the meantime

@@ -1,10 +1,13 @@
 """Finds and imports the modules of a task folder, and says where in the user's code an import failed.
 
-A folder's modules are those listed in `trigger.toml`, else its top-level files that mention `trigger_sdk`.
+A folder's modules are those listed in `trigger.toml`, else its top-level files that mention `trigger_sdk`. A folder
+with an `__init__.py` is imported as a package, named `package` in `trigger.toml`, else `tasks`: a worker does not know
+what the folder was called.
 """
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from trigger_sdk.tasks import Task
 
 CONFIG_NAME = "trigger.toml"
+PACKAGE_NAME = "tasks"
+SHOWN_MODULES = 5
+"""How many of the modules that a folder does not import are named."""
+_SKIPPED_FOLDERS = frozenset({"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "tests", "venv"})
 
 
 class FolderError(Exception):
@@ -33,9 +40,20 @@ class FolderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TaskFolder:
+    """`modules` are relative to the folder; `package` is the name it is imported under, None if it is no package.
+    `is_listed` says that `trigger.toml` lists the modules."""
+
     path: str
     name: str
     modules: tuple[str, ...]
+    package: str | None = None
+    is_listed: bool = False
+
+    def full_name(self, module: str) -> str:
+        """The name under which one of the modules is imported."""
+        if self.package is None:
+            return module
+        return self.package if module == "__init__" else f"{self.package}.{module}"
 
 
 def read_folder(path: str) -> TaskFolder:
@@ -46,16 +64,18 @@ def read_folder(path: str) -> TaskFolder:
     config = _read_config(path)
     name = config.get("name", os.path.basename(path))
     modules = config.get("modules", None)
+    package = config.get("package", PACKAGE_NAME if os.path.isfile(os.path.join(path, "__init__.py")) else None)
     if modules is None:
         modules = [file.removesuffix(".py") for file in sorted(os.listdir(path)) if _mentions_sdk(path, file)]
     for field, is_right in (
         ("name", isinstance(name, str) and name != ""),
         ("modules", isinstance(modules, list) and all(isinstance(module, str) for module in modules)),
+        ("package", package is None or (isinstance(package, str) and package.isidentifier())),
     ):
         if not is_right:
-            message = f"`{field}` must be {'a text' if field == 'name' else 'a list of module names'}"
-            raise FolderError(Problem(CONFIG_NAME, 1, 1, "bad_config", message))
-    return TaskFolder(path, name, tuple(modules))
+            forms = {"name": "a text", "modules": "a list of module names", "package": "a name without dots"}
+            raise FolderError(Problem(CONFIG_NAME, 1, 1, "bad_config", f"`{field}` must be {forms[field]}"))
+    return TaskFolder(path, name, tuple(modules), package, is_listed="modules" in config)
 
 
 def read_files(root: str, files: Sequence[str]) -> TaskFolder:
@@ -66,8 +86,8 @@ def read_files(root: str, files: Sequence[str]) -> TaskFolder:
 
 
 def root_of(file: str) -> str:
-    """The folder that a file's module name is relative to: the nearest one above it with a `trigger.toml`, else the
-    one that contains its outermost package."""
+    """The folder that a file's module name is relative to: the nearest one above it with a `trigger.toml`, else its
+    outermost package, else the file's own."""
     parent = os.path.dirname(os.path.realpath(file))
     above = parent
     while True:
@@ -76,7 +96,7 @@ def root_of(file: str) -> str:
         if above == os.path.dirname(above):
             break
         above = os.path.dirname(above)
-    while os.path.isfile(os.path.join(parent, "__init__.py")) and parent != os.path.dirname(parent):
+    while os.path.isfile(os.path.join(os.path.dirname(parent), "__init__.py")) and parent != os.path.dirname(parent):
         parent = os.path.dirname(parent)
     return parent
 
@@ -85,13 +105,65 @@ def import_module(folder: TaskFolder, name: str) -> ModuleType:
     """Imports one of the folder's modules; raises what the import raises."""
     if folder.path not in sys.path:
         sys.path.insert(0, folder.path)
-    module = importlib.import_module(name)
+    if folder.package is not None:
+        _import_package(folder.path, folder.package)
+    module = importlib.import_module(folder.full_name(name))
     origin = getattr(module, "__file__", None) or ""
     if not os.path.realpath(origin).startswith(folder.path + os.sep):
         raise ImportError(
             f"the module name {name!r} already belongs to {origin or 'Python itself'}: give the file another name"
         )
     return module
+
+
+def _import_package(path: str, name: str) -> None:
+    """Imports the folder itself as a package of that name, whatever the folder is called."""
+    known = sys.modules.get(name)
+    if known is not None and list(getattr(known, "__path__", ())) == [path]:
+        return
+    if known is not None:
+        place = getattr(known, "__file__", None) or "Python itself"
+        raise ImportError(f'the package name {name!r} already belongs to {place}: write package = "…" in {CONFIG_NAME}')
+    place = os.path.join(path, "__init__.py")
+    spec = importlib.util.spec_from_file_location(name, place, submodule_search_locations=[path])
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def loaded_from(folder: TaskFolder) -> list[ModuleType]:
+    """The imported modules whose files are in the folder, those of its virtual environments aside."""
+    found = []
+    for module in list(sys.modules.values()):
+        file = os.path.realpath(getattr(module, "__file__", None) or "")
+        if file.startswith(folder.path + os.sep) and not _SKIPPED_FOLDERS & set(relative(folder, file).split(os.sep)):
+            found.append(module)
+    return found
+
+
+def unlisted_modules(folder: TaskFolder) -> list[str]:
+    """The modules in folders below this one that define tasks and are not imported, relative to the folder."""
+    loaded = {os.path.realpath(module.__file__ or "") for module in loaded_from(folder)}
+    found = []
+    for parent, folders, files in os.walk(folder.path):
+        folders[:] = sorted(name for name in folders if name.isidentifier() and name not in _SKIPPED_FOLDERS)
+        for file in sorted(files):
+            place = os.path.join(parent, file)
+            if parent != folder.path and place not in loaded and _defines_tasks(parent, file):
+                found.append(os.path.relpath(place, folder.path)[: -len(".py")].replace(os.sep, "."))
+    return found
+
+
+def modules_line(folder: TaskFolder, others: Sequence[str]) -> str:
+    """The line of `trigger.toml` that imports other modules too."""
+    names = [*folder.modules, *(name.removesuffix(".__init__") for name in others)]
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return f"modules = [{quoted}]"
 
 
 def load_tasks(path: str) -> list[str]:
@@ -132,7 +204,8 @@ def problems_of(folder: TaskFolder, module: str, error: BaseException) -> list[P
     if isinstance(error, SyntaxError) and error.filename and os.path.isfile(error.filename):
         file = relative(folder, error.filename)
         return [Problem(file, error.lineno or 1, error.offset or 1, "syntax_error", error.msg)]
-    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+    full = folder.full_name(module)
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{full}.".startswith(f"{error.name}."):
         message = f"the module {module!r} is listed here, but the folder has no such file: correct the name"
         return [Problem(CONFIG_NAME, 1, 1, "missing_module", message)]
     place = _place(folder, module, error)
@@ -160,6 +233,13 @@ def _read_config(path: str) -> dict[str, Any]:
         place = (int(found[1]), int(found[2])) if found else (1, 1)
         message = str(error)[: found.start()] if found else str(error)
         raise FolderError(Problem(CONFIG_NAME, *place, "bad_config", message)) from error
+
+
+def _defines_tasks(path: str, file: str) -> bool:
+    if not _mentions_sdk(path, file):
+        return False
+    with open(os.path.join(path, file), "rb") as source:
+        return re.search(rb"@(\w+\.)?task\(", source.read()) is not None
 
 
 def _mentions_sdk(path: str, file: str) -> bool:
@@ -198,6 +278,11 @@ def _is_in_folder(folder: TaskFolder, module: str) -> bool:
 
 def _missing(folder: TaskFolder, module: str) -> str:
     package = module.partition(".")[0]
+    if folder.package is not None and package in (folder.name, os.path.basename(folder.path)):
+        return (
+            f"no module named {module!r}: this folder is imported as the package {folder.package!r}, so write a "
+            f'relative import, `from . import …`, or package = "{package}" in {CONFIG_NAME}'
+        )
     requirements = os.path.join(folder.path, "requirements.txt")
     if not os.path.isfile(requirements):
         return f"no module named {module!r}: list its package in a requirements.txt next to the tasks"

@@ -6,6 +6,7 @@ import time
 from trigger_sdk.agent.child.process import Setup
 from trigger_sdk.agent.control import Control
 from trigger_sdk.agent.launch import Child, start_child
+from trigger_sdk.agent.reports.marked import read_marked
 from trigger_sdk.agent.reports.output import LogCap, drain, now_text
 from trigger_sdk.agent.system import cleanup
 from trigger_sdk.agent.system.memory import OutOfMemoryCounter
@@ -54,7 +55,7 @@ class Runs:
         if grace_seconds <= 0:
             child.kill()
             return
-        child.ask_to_stop(reason)
+        child.ask_to_stop(reason, grace_seconds)
         kill_at = time.monotonic() + grace_seconds
         child.kill_at = min(kill_at, child.kill_at or kill_at)
 
@@ -133,7 +134,7 @@ class Runs:
             while data := drain(descriptor):
                 self._pass_on(child, source, list(splitter.feed(data)))
             self._pass_on(child, source, list(splitter.finish()))
-        if (report := child.cap.report) is not None:
+        if (report := child.cap.take_report()) is not None:
             self._control.send("log", ticket=child.ticket, level="warning", source="system", at=now_text(), **report)
 
     def _watch_output(self, child: Child) -> None:
@@ -160,7 +161,10 @@ class Runs:
     def _pass_on(self, child: Child, source: str, lines: list[str]) -> None:
         for line in lines:
             if child.cap.admits(len(line)):
-                self._log(child.ticket, source, line)
+                if (marked := read_marked(line)) is not None:
+                    self._control.send("log", ticket=child.ticket, source="log", **marked)
+                else:
+                    self._log(child.ticket, source, line)
 
     def _log(self, ticket: str, source: str, message: str) -> None:
         self._control.send("log", ticket=ticket, level=LEVELS[source], source=source, message=message, at=now_text())

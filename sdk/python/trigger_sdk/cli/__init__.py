@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from trigger_sdk.cli import checking, commands, dead_letters, queues, triggering
-from trigger_sdk.cli.display import Display
+from trigger_sdk import __version__
+from trigger_sdk.cli import checking, commands, dead_letters, queues, triggering, variables
+from trigger_sdk.cli.display import Display, accept_any_text
 from trigger_sdk.cli.errors import UsageError
 from trigger_sdk.client.http_api import ApiError, NotConfigured, Unreachable
 
@@ -26,6 +27,7 @@ above."""
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console script `trigger`."""
+    accept_any_text(sys.stdout, sys.stderr)
     try:
         code = execute(arguments)
         sys.stdout.flush()
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"trigger {__version__}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON, one value per line")
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_replay(choices, shared)
     queues.add_parsers(choices, shared)
     dead_letters.add_parsers(choices, shared)
+    variables.add_parsers(choices, shared)
     _add_check(choices, shared)
     return parser
 
@@ -115,6 +119,13 @@ def _add_moves(choices: Any, shared: argparse.ArgumentParser) -> None:
     cancel = choices.add_parser("cancel", parents=[shared], help="cancel a run")
     cancel.add_argument("run")
     cancel.set_defaults(command=commands.cancel)
+
+    reset = choices.add_parser(
+        "idempotency-reset", parents=[shared], help="free an idempotency key: its next trigger makes a new run"
+    )
+    reset.add_argument("task")
+    reset.add_argument("key")
+    reset.set_defaults(command=commands.reset_idempotency_key)
 
     requeue = choices.add_parser("requeue", parents=[shared], help="continue a dead letter from its last checkpoint")
     requeue.add_argument("run")

@@ -105,8 +105,20 @@ def _print(problems: Sequence[Problem], tasks: Sequence[dict[str, Any]], display
         for task in tasks:
             keys = ", ".join(point["key"] for point in task["resume_points"]) or "no checkpoints"
             display.text(f"{display.paint('✔', 'green')} {task['id']}  {printable(keys)}")
+            for name, points in _made_again(task).items():
+                after = printable(", ".join(points))
+                display.text(f"  `{name}` is made again by a resume from {after}: its effects repeat")
     found = ", ".join(_count(number, severity) for severity, number in counts.items() if number)
     display.text(f"{_count(len(tasks), 'task')} accepted, {found or 'no problems'}.")
+
+
+def _made_again(task: dict[str, Any]) -> dict[str, list[str]]:
+    """By name, the checkpoints whose resume makes it again."""
+    found: dict[str, list[str]] = {}
+    for point in task["resume_points"]:
+        for name in point["again"]:
+            found.setdefault(name, []).append(f"'{point['key']}'")
+    return found
 
 
 def _count(number: int, word: str) -> str:

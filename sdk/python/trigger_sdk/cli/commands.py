@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import shlex
+import sys
 from typing import Any
 
 from trigger_sdk.cli.again import replay_options, show_preview
@@ -26,7 +28,30 @@ def run(options: argparse.Namespace, display: Display) -> int:
     payload = read_json(options.payload, "--payload")
     with Client() as client:
         started = client.trigger(options.task, payload, **trigger_options(options))
+        if started.is_duplicate:
+            sys.stderr.write(f"trigger: {_duplicate_note(started)}\n")
         return _report_started(started, options, display)
+
+
+def _duplicate_note(known: Run) -> str:
+    """What a person should know of a run that the trigger did not make."""
+    key, state = known.data.get("idempotency_key"), known.state.replace("_", " ")
+    error = f" ({_error_line(known.error)})" if known.error and known.state == "dead_letter" else ""
+    note = f"the idempotency key {key!r} already stands for {known.id}, state: {state}{error}"
+    if known.state != "completed" and known.is_final:
+        free = shlex.join(["trigger", "idempotency-reset", known.task, str(key)])
+        note += f"; for a new run free the key: {free}"
+    return note
+
+
+def reset_idempotency_key(options: argparse.Namespace, display: Display) -> int:
+    with Client() as client:
+        freed = client.reset_idempotency_key(options.task, options.key)
+    if display.is_json:
+        display.value(freed)
+    else:
+        display.text(f"The key is free. It stood for {freed['run']}, state: {freed['state'].replace('_', ' ')}.")
+    return 0
 
 
 def runs(options: argparse.Namespace, display: Display) -> int:
@@ -42,7 +67,7 @@ def runs(options: argparse.Namespace, display: Display) -> int:
             item.id,
             display.mark(item.state, 11),
             item.task,
-            f"{item.attempt_count}/{item.data['max_attempts']}",
+            f"{item.attempt_count}/{item.data['attempt_limit']}",
             age_of(item.data["created_at"]),
             duration_of(item.data),
         ]

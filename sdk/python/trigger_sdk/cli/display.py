@@ -1,5 +1,9 @@
-"""How the command line shows things: compact text, coloured on a terminal, or one JSON value per line."""
+"""How the command line shows things: compact text, coloured on a terminal, or one JSON value per line.
 
+Any encoding of the output will do: what it does not have is written as an escape, in JSON too.
+"""
+
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -28,9 +32,10 @@ class Display:
         self.is_json = is_json
         self._stream = stream
         self._has_colour = stream.isatty() and "NO_COLOR" not in os.environ
+        self._has_signs = _can_write(stream, "".join(sign for sign, _ in _STATES.values()))
 
     def value(self, value: Any) -> None:
-        self._write(json.dumps(value, ensure_ascii=False))
+        self._write(json.dumps(value, ensure_ascii=not self._has_signs))
 
     def text(self, text: str) -> None:
         self._write(text)
@@ -41,7 +46,7 @@ class Display:
 
     def mark(self, state: str, width: int = 0) -> str:
         sign, colour = _STATES.get(state, ("?", "grey"))
-        return self.paint(f"{sign} {state:<{width}}", colour)
+        return self.paint(f"{sign} {state:<{width}}" if self._has_signs else f"{state:<{width}}", colour)
 
     def paint(self, text: str, colour: str | None) -> str:
         if not self._has_colour or colour is None:
@@ -67,6 +72,13 @@ class Display:
         self._stream.flush()
 
 
+def accept_any_text(*streams: TextIO) -> None:
+    """Makes the streams write what their encoding does not have as escapes, instead of raising UnicodeEncodeError."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def clock_of(moment: str) -> str:
     """The local time of day, to the millisecond."""
     return datetime.fromisoformat(moment).astimezone().strftime("%H:%M:%S.%f")[:-3]
@@ -79,11 +91,12 @@ def age_of(moment: str | None) -> str:
 
 
 def duration_of(run: dict[str, Any]) -> str:
-    """From the first start to the end, or until now."""
+    """From the first start to the end, or until now, without the time as a dead letter before a requeue."""
     if run["started_at"] is None:
         return "-"
     end = datetime.fromisoformat(run["finished_at"]) if run["finished_at"] else datetime.now(UTC)
-    return duration_text((end - datetime.fromisoformat(run["started_at"])).total_seconds())
+    seconds = (end - datetime.fromisoformat(run["started_at"])).total_seconds()
+    return duration_text(seconds - run["dead_letter_seconds"])
 
 
 def duration_text(seconds: float) -> str:
@@ -97,6 +110,14 @@ def duration_text(seconds: float) -> str:
 def printable(text: str) -> str:
     """A task's text without control characters, which could take over the terminal."""
     return "".join(char if char in "\n\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _can_write(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _short(value: Any) -> str:

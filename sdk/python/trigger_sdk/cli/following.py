@@ -99,7 +99,7 @@ class _Watched:
         if self.run.state == "running":
             current = self.run.attempts()[-1]
             origin = f" from {current['resumed_from']}" if current["resumed_from"] else ""
-            return f"attempt {self.run.attempt_count}{origin}"
+            return f"attempt {self.run.attempt_count} of {self.run.data['attempt_limit']}{origin}"
         if self.run.state == "retrying" and self.run.data.get("due_at"):
             return f"next attempt at {clock_of(self.run.data['due_at'])}"
         return self.run.id

@@ -11,7 +11,7 @@ from trigger_sdk.cli.errors import UsageError
 def read_json(argument: str, option: str, *, is_input_allowed: bool = True) -> Any:
     """The value; UsageError begins with the option's name."""
     if argument == "-" and is_input_allowed:
-        text = sys.stdin.read()
+        text = _read_input(option)
     elif argument.startswith("@"):
         try:
             text = Path(argument[1:]).read_text(encoding="utf-8")
@@ -23,6 +23,14 @@ def read_json(argument: str, option: str, *, is_input_allowed: bool = True) -> A
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{option} is not JSON: {error}") from None
+
+
+def _read_input(option: str) -> str:
+    """Standard input as UTF-8, which JSON is, whatever the encoding of the terminal."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option} -: {error}") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,29 +1,34 @@
 """`Client` with `await`: the same calls, each on a thread of asyncio's default executor."""
 
 import asyncio
+import copy
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Unpack
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from trigger_sdk.client.async_operations import AsyncOperations
 from trigger_sdk.client.client import Client, Run
 from trigger_sdk.client.run_data import RunData, id_of, step_of
+from trigger_sdk.tasks import Out, Task
 from trigger_sdk.trigger_options import TriggerOptions
+
+P = ParamSpec("P")
+Returned = TypeVar("Returned")
 
 WAIT_STEP_SECONDS = 5.0
 """Shorter than the client's own, because a cancelled wait keeps its thread until the step is over."""
 
 
-class AsyncRun(RunData):
-    def __init__(self, client: "AsyncClient", data: dict[str, Any]) -> None:
-        super().__init__(data)
+class AsyncRun(RunData[Out]):
+    def __init__(self, client: "AsyncClient", data: dict[str, Any], returns: Any = None) -> None:
+        super().__init__(data, returns)
         self.client = client
 
-    async def refresh(self) -> "AsyncRun":
+    async def refresh(self) -> "AsyncRun[Out]":
         self.data = await asyncio.to_thread(self.client.sync.read, self.id)
         return self
 
-    async def wait(self, timeout: float | None = None) -> "AsyncRun":
+    async def wait(self, timeout: float | None = None) -> "AsyncRun[Out]":
         """Waits until the run is final. TimeoutError after `timeout` seconds; the run continues anyway."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_final:
@@ -42,7 +47,7 @@ class AsyncRun(RunData):
     async def checkpoints(self) -> list[dict[str, Any]]:
         return await asyncio.to_thread(self.client.sync.checkpoints, self.id)
 
-    async def cancel(self) -> "AsyncRun":
+    async def cancel(self) -> "AsyncRun[Out]":
         self.data = (await self.client.cancel(self.id)).data
         return self
 
@@ -64,8 +69,30 @@ class AsyncClient(AsyncOperations):
     def close(self) -> None:
         self.sync.close()
 
-    async def trigger(self, task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -> AsyncRun:
-        return AsyncRun(self, (await asyncio.to_thread(self.sync.trigger, task, payload, **options)).data)
+    def with_options(self, **options: Unpack[TriggerOptions]) -> "AsyncClient":
+        """The same client, whose triggers have these options unless they are given others."""
+        other = copy.copy(self)
+        other.sync = self.sync.with_options(**options)
+        return other
+
+    @overload
+    async def trigger(self, task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -> AsyncRun[Any]: ...
+    @overload
+    async def trigger(
+        self, task: Callable[P, Coroutine[Any, Any, Returned]], /, *arguments: P.args, **named: P.kwargs
+    ) -> AsyncRun[Returned]: ...
+    @overload
+    async def trigger(
+        self, task: Callable[P, Returned], /, *arguments: P.args, **named: P.kwargs
+    ) -> AsyncRun[Returned]: ...
+    @overload
+    async def trigger(
+        self, task: Task[P, Returned], /, *arguments: P.args, **named: P.kwargs
+    ) -> AsyncRun[Returned]: ...
+    async def trigger(self, /, *arguments: Any, **named: Any) -> AsyncRun[Any]:  # type: ignore[misc]  # as `Client` does
+        """Like `Client.trigger`: by the task's id with a payload, or by its function with its arguments."""
+        made = await asyncio.to_thread(self.sync.trigger, *arguments, **named)
+        return AsyncRun(self, made.data, made.returns)
 
     async def trigger_batch(self, items: Iterable[Mapping[str, Any]]) -> list[AsyncRun]:
         return [AsyncRun(self, run.data) for run in await asyncio.to_thread(self.sync.trigger_batch, items)]

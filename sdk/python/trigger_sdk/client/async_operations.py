@@ -32,6 +32,18 @@ class AsyncOperations:
     async def lift_cooldown(self, task: str) -> dict[str, Any]:
         return await asyncio.to_thread(self.sync.lift_cooldown, task)
 
+    async def reset_idempotency_key(self, task: str, key: str) -> dict[str, Any]:
+        return await asyncio.to_thread(self.sync.reset_idempotency_key, task, key)
+
+    async def variables(self, task_set: str | None = None) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self.sync.variables, task_set)
+
+    async def set_variable(self, name: str, value: str, *, task_set: str | None = None) -> dict[str, Any]:
+        return await asyncio.to_thread(self.sync.set_variable, name, value, task_set=task_set)
+
+    async def unset_variable(self, name: str, *, task_set: str | None = None) -> dict[str, Any]:
+        return await asyncio.to_thread(self.sync.unset_variable, name, task_set=task_set)
+
     async def dead_letters(
         self, *, limit: int | None = None, **chosen: Unpack[DeadLetterFilter]
     ) -> AsyncIterator[dict[str, Any]]:

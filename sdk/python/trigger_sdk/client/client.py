@@ -1,29 +1,35 @@
 """Triggers, waits for, reads, cancels, replays and requeues runs over the HTTP API."""
 
+import copy
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Unpack
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from trigger_sdk.client.calls import call_of
 from trigger_sdk.client.http_api import HttpApi, find_server, path_part
 from trigger_sdk.client.operations import Operations
 from trigger_sdk.client.run_data import RunData, id_of, step_of
-from trigger_sdk.client.triggering import batch_body, is_repeatable, trigger_body
+from trigger_sdk.client.triggering import batch_body, is_repeatable, positional_payload, trigger_body
+from trigger_sdk.tasks import Out, Task
 from trigger_sdk.trigger_options import TriggerOptions
+
+P = ParamSpec("P")
+Returned = TypeVar("Returned")
 
 WAIT_STEP_SECONDS = 20.0
 """The longest single wait at the server; longer waits consist of several."""
 
 
-class Run(RunData):
-    def __init__(self, client: "Client", data: dict[str, Any]) -> None:
-        super().__init__(data)
+class Run(RunData[Out]):
+    def __init__(self, client: "Client", data: dict[str, Any], returns: Any = None) -> None:
+        super().__init__(data, returns)
         self.client = client
 
-    def refresh(self) -> "Run":
+    def refresh(self) -> "Run[Out]":
         self.data = self.client.read(self.id)
         return self
 
-    def wait(self, timeout: float | None = None) -> "Run":
+    def wait(self, timeout: float | None = None) -> "Run[Out]":
         """Waits until the run is final. TimeoutError after `timeout` seconds; the run continues anyway."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_final:
@@ -46,7 +52,7 @@ class Run(RunData):
     def checkpoints(self) -> list[dict[str, Any]]:
         return self.client.checkpoints(self.id)
 
-    def cancel(self) -> "Run":
+    def cancel(self) -> "Run[Out]":
         """Asks the run to stop; a running task has seconds to clean up. ApiError 409 if the run is final."""
         self.data = self.client.cancel(self).data
         return self
@@ -57,17 +63,46 @@ class Client(Operations):
 
     def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
         self.api = HttpApi(*find_server(url, api_key))
+        self.options: TriggerOptions = {}
 
-    def trigger(self, task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -> Run:
-        """Starts a run; it is stored when this returns. The options are those of `TriggerOptions`.
+    def with_options(self, **options: Unpack[TriggerOptions]) -> "Client":
+        """The same client, whose triggers have these options unless they are given others."""
+        other = copy.copy(self)
+        other.options = {**self.options, **options}
+        return other
+
+    @overload
+    def trigger(self, task: str, payload: Any = None, **options: Unpack[TriggerOptions]) -> Run[Any]: ...
+    @overload
+    def trigger(
+        self, task: Callable[P, Coroutine[Any, Any, Returned]], /, *arguments: P.args, **named: P.kwargs
+    ) -> Run[Returned]: ...
+    @overload
+    def trigger(self, task: Callable[P, Returned], /, *arguments: P.args, **named: P.kwargs) -> Run[Returned]: ...
+    @overload
+    def trigger(self, task: Task[P, Returned], /, *arguments: P.args, **named: P.kwargs) -> Run[Returned]: ...
+    def trigger(self, /, *arguments: Any, **named: Any) -> Run[Any]:  # type: ignore[misc]  # all forms are read from both
+        """Starts a run; it is stored when this returns.
+
+        `trigger("process-order", {"order_id": "A1"}, delay=60)` names the task by its id; the options are those of
+        `TriggerOptions`. `trigger(process_order, order_id="A1")` takes the task's function with its arguments, and the
+        run's `output` has the type that it returns; options are given by `with_options`.
 
         With a known `idempotency_key` the result is that key's run (`is_duplicate`); with any key the request is sent
         again if its reply was lost. ApiError 404 for an unknown task, 409 for a key already used for a different
         trigger, 422 for a wrong payload or option, 429 for a full queue (`retry_after`). After Unreachable it is
-        unknown whether the run exists.
+        unknown whether the run exists. TypeError for a function that is no task, or arguments that do not fit it.
         """
-        body = trigger_body(payload, options)
-        return Run(self, self.api.post(f"/tasks/{path_part(task)}/runs", body, is_repeatable=is_repeatable(body)))
+        task, *rest = arguments or (named.pop("task"),)
+        returns = None
+        if isinstance(task, str):
+            payload = positional_payload(rest, named)
+        else:
+            task, payload, returns = call_of(task, rest, named)
+            named = {}
+        body = trigger_body(payload, {**self.options, **named})
+        made = self.api.post(f"/tasks/{path_part(task)}/runs", body, is_repeatable=is_repeatable(body))
+        return Run(self, made, returns)
 
     def trigger_batch(self, items: Iterable[Mapping[str, Any]]) -> list[Run]:
         """Starts up to 1,000 runs, all or none; returns them in the order of the items, without their values.

@@ -107,11 +107,15 @@ class HttpApi:
         `is_repeatable` means that the server recognises a repeat: the request is then retried like a read.
         """
         send = self._repeated if is_repeatable else self._request
-        return send("POST", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
+        return send("POST", path, encode_body(body), self.timeout_seconds)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Sets something; retried like a read, because a repeat changes nothing further."""
-        return self._repeated("PATCH", path, json.dumps(body, allow_nan=False).encode(), self.timeout_seconds)
+        return self._repeated("PATCH", path, encode_body(body), self.timeout_seconds)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Sets something; retried like a read."""
+        return self._repeated("PUT", path, encode_body(body), self.timeout_seconds)
 
     def delete(self, path: str) -> Any:
         """Deletes something; retried like a read."""
@@ -185,6 +189,17 @@ def _answer(response: http.client.HTTPResponse, content: bytes) -> Any:
 def _seconds(text: str | None) -> float | None:
     """The seconds to wait; None for a date, which proxies may send instead."""
     return float(text) if text and text.isascii() and text.isdigit() else None
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON in UTF-8; escapes would make non-ASCII text up to three times as large.
+
+    A lone surrogate has no UTF-8: it is escaped, and the server's refusal names its place.
+    """
+    try:
+        return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(body, allow_nan=False).encode()
 
 
 def path_part(name: str) -> str:

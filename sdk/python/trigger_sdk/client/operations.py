@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict, Unpack
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from trigger_sdk.client.http_api import HttpApi, path_part
 
@@ -55,7 +55,10 @@ class Operations:
         return self._dict(self.api.get(f"/queues/{_path(name)}"))
 
     def set_queue(self, name: str, **changes: Unpack[QueueChanges]) -> dict[str, Any]:
-        """Pauses, resumes or limits a queue, which need not have been used yet; ApiError 422 names a wrong field."""
+        """Pauses, resumes or limits a queue; ApiError 422 names a wrong field.
+
+        Limits may be set before its first use; a pause of a queue that nothing names is ApiError 404, with near misses.
+        """
         return self._dict(self.api.patch(f"/queues/{_path(name)}", changes))
 
     def task(self, task: str) -> dict[str, Any]:
@@ -69,6 +72,30 @@ class Operations:
     def lift_cooldown(self, task: str) -> dict[str, Any]:
         """Ends the task's cool-down; returns the task as it is then."""
         return self._dict(self.api.delete(f"/tasks/{path_part(task)}/cool-down"))
+
+    def reset_idempotency_key(self, task: str, key: str) -> dict[str, Any]:
+        """Frees an idempotency key of the task: the next trigger with it makes a new run.
+
+        Returns `{task, key, run, state}`: the run that it stood for, which goes on as it is. ApiError 404 if the key
+        stands for none.
+        """
+        return self._dict(self.api.delete(f"/tasks/{path_part(task)}/idempotency-keys/{_path(key)}"))
+
+    def variables(self, task_set: str | None = None) -> list[dict[str, Any]]:
+        """Variables without their values; with a task set those that its tasks get."""
+        return list(self.api.get("/variables", {"task_set": task_set})["items"])
+
+    def set_variable(self, name: str, value: str, *, task_set: str | None = None) -> dict[str, Any]:
+        """Sets a variable of the task set, or of all sets; attempts that start afterwards find it in `os.environ`.
+
+        ApiError 422 for a name or value that cannot be.
+        """
+        return self._dict(self.api.put(f"/variables/{path_part(name)}", {"value": value, "task_set": task_set}))
+
+    def unset_variable(self, name: str, *, task_set: str | None = None) -> dict[str, Any]:
+        """Removes a variable; ApiError 404 if it is not set."""
+        query = f"?{urlencode({'task_set': task_set})}" if task_set else ""
+        return self._dict(self.api.delete(f"/variables/{path_part(name)}{query}"))
 
     def dead_letters(self, *, limit: int | None = None, **chosen: Unpack[DeadLetterFilter]) -> Iterator[dict[str, Any]]:
         """Dead letters with their errors, newest first."""

@@ -1,16 +1,22 @@
 """A run as a client sees it, and what both clients share about runs and waits."""
 
 import time
-from typing import Any
+from typing import Any, Generic
+
+from trigger_sdk.tasks import Out
 
 FINAL_STATES = frozenset({"completed", "dead_letter", "discarded", "canceled", "expired"})
 
 
-class RunData:
-    """A run as the server last described it; `data` has every field of the API."""
+class RunData(Generic[Out]):
+    """A run as the server last described it; `data` has every field of the API.
 
-    def __init__(self, data: dict[str, Any]) -> None:
+    `returns` is the annotation of what the task returns, for a run that was triggered by the task's function.
+    """
+
+    def __init__(self, data: dict[str, Any], returns: Any = None) -> None:
         self.data = data
+        self.returns = returns
 
     @property
     def id(self) -> str:
@@ -34,8 +40,17 @@ class RunData:
         return self.data.get("payload")
 
     @property
-    def output(self) -> Any:
-        return self.data.get("output")
+    def output(self) -> Out:
+        """What the task returned: as JSON, or in the type that the task's function names; None until it is completed.
+
+        CodecError if the output does not fit that type.
+        """
+        output: Any = self.data.get("output")
+        if self.returns is None or output is None:
+            return output  # type: ignore[no-any-return]
+        from trigger_sdk.client.calls import read_output
+
+        return read_output(output, self.returns)  # type: ignore[no-any-return]
 
     @property
     def error(self) -> dict[str, Any] | None:
@@ -55,7 +70,7 @@ class RunData:
         return f"<{type(self).__name__} {self.id} {self.task} {self.state}>"
 
 
-def id_of(run: "RunData | str") -> str:
+def id_of(run: "RunData[Any] | str") -> str:
     return run if isinstance(run, str) else run.id
 
 

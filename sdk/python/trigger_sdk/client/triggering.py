@@ -4,7 +4,7 @@ Only names and time zones are checked here; the server checks the limits and say
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,13 @@ def trigger_body(payload: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """TypeError for an unknown option, ValueError for a `run_at` without a zone."""
     sent = {_sent_name(name): _sent_value(name, value) for name, value in options.items() if value is not None}
     return {"payload": {} if payload is None else payload, "options": sent}
+
+
+def positional_payload(arguments: Sequence[Any], named: dict[str, Any]) -> Any:
+    """The payload of a trigger by id, which is given by position or as `payload=`; taken out of `named`."""
+    if len(arguments) > 1 or (arguments and "payload" in named):
+        raise TypeError('a task that is named by its id takes one payload, an object: {"order_id": "A1"}')
+    return arguments[0] if arguments else named.pop("payload", None)
 
 
 def batch_body(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ A task that passes resumes correctly or refuses loudly. If the check cannot tell
 
 import ast
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from trigger_sdk.compiler.advice import SAVE, Advice
 from trigger_sdk.compiler.flow import PARAMETER, SAVED, UNBOUND, Graph, Node, Origin
 from trigger_sdk.compiler.names import (
     Function,
@@ -19,8 +20,10 @@ from trigger_sdk.compiler.names import (
 )
 from trigger_sdk.compiler.places import column_of
 from trigger_sdk.compiler.points import Point
-from trigger_sdk.compiler.reruns import Reruns, words_of
+from trigger_sdk.compiler.reruns import Reruns, is_marked
 from trigger_sdk.compiler.source import Source
+from trigger_sdk.compiler.things import words_of
+from trigger_sdk.compiler.withs import check_withs
 from trigger_sdk.errors import Problem
 
 _HIDING = frozenset({"locals", "eval", "exec"})
@@ -31,19 +34,22 @@ _MUTABLE_NODES = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.S
 class Check:
     """One function with its points. `run` yields the problems and fills in each point's `carries` and `needs`."""
 
-    def __init__(self, source: Source, points: list[Point], local: set[str]) -> None:
+    def __init__(self, source: Source, points: list[Point], local: set[str], marked: Collection[ast.stmt] = ()) -> None:
         self.source = source
+        self.advice = Advice(source, marked, self._lost_with)
         self.points = points
         self.local = local
         self.parameters = {argument.arg for argument in parameters(source.node.args)}
         self.graph = Graph(source.node.body, local, self.parameters, points)
         self.restored = self.parameters | {name for point in points for name in point.binds}
+        self.restored |= {name for statement in marked for name in self.graph.node_of[statement].names.binds}
         self.set_inside = local & set_by_nested_functions(source.node.body)
 
     def run(self) -> Iterator[Problem]:
         yield from self._hiding_calls()
         yield from self._outer_assignments()
         yield from self._deletions()
+        explained: set[str] = set()
         for point in self.points:
             node = self.graph.node_of[point.statement]
             if node.before is None:
@@ -54,8 +60,14 @@ class Check:
                 )
                 continue
             reruns = Reruns(self.source, self.graph, point, self.set_inside)
-            yield from self._lost_names(point, node, reruns)
+            for name, (line, lost) in self._lost_names(point, node, reruns):
+                if name in point.suspects:
+                    explained.add(name)
+                    yield point.suspects[name]
+                elif name not in explained:
+                    yield self._lost_problem(point, name, line, lost)
             yield from reruns.problems()
+            yield from check_withs(reruns)
             self._fill(point, node, reruns)
 
     def _problem(self, node: Any, code: str, message: str) -> Problem:
@@ -68,27 +80,36 @@ class Check:
         kept = {name for name, origins in others.items() if origins & {SAVED, PARAMETER}}
         # A name that some path leaves unsaved is not read after this point, or the check has refused it.
         point.carries = tuple(sorted(n for n in kept if others[n] <= {SAVED, PARAMETER, UNBOUND}))
+        point.again = tuple(n.origin for n in reruns.nodes if is_marked(n) and n.origin is not None)
         point.needs = tuple(sorted(n for n in reruns.needed if facts.get(n) == frozenset({SAVED})))
 
-    def _lost_names(self, point: Point, node: Node, reruns: Reruns) -> Iterator[Problem]:
+    def _lost_names(self, point: Point, node: Node, reruns: Reruns) -> Iterator[tuple[str, tuple[int, Node | None]]]:
+        """The names that a resume would miss, each with the line that reads it and the first binding that is lost."""
         facts = self.graph.facts_after(node)
         for name, line in sorted(reruns.needed.items(), key=lambda entry: (entry[1], entry[0])):
             origins = facts.get(name, frozenset())
-            lost = self._lost(origins, point.reruns)
+            lost = self._lost(origins, reruns.repeated)
             if lost is not None:
-                yield self._lost_problem(point, name, line, lost)
+                yield name, (line, lost)
             elif name in self.set_inside and not origins <= {SAVED, PARAMETER}:
                 # A nested function may have set it, and the flow does not show when.
-                yield self._lost_problem(point, name, line, None)
+                yield name, (line, None)
         for rerun in reruns.nodes:
             for name in sorted(reruns.evaluated(rerun)):
                 # A later rerun may bind the name for the code that follows, but too late for this one.
-                lost = self._lost((rerun.before or {}).get(name, frozenset()), point.reruns)
+                lost = self._lost((rerun.before or {}).get(name, frozenset()), reruns.repeated)
                 if lost is not None and not facts.get(name, frozenset()) & {SAVED, PARAMETER}:
-                    yield self._lost_problem(point, name, rerun.names.reads.get(name, rerun.line), lost)
+                    yield name, (rerun.names.reads.get(name, rerun.line), lost)
+
+    def _lost_with(self, point: Point) -> set[str] | None:
+        """The names that a point would lose; None if it has other problems."""
+        reruns = Reruns(self.source, self.graph, point, self.set_inside)
+        found = self._lost_names(point, self.graph.node_of[point.statement], reruns)
+        lost = {name for name, _ in found}
+        return None if any(reruns.problems()) else lost
 
     @staticmethod
-    def _lost(origins: frozenset[Origin], repeated: Sequence[ast.AST]) -> Node | None:
+    def _lost(origins: frozenset[Origin], repeated: Collection[ast.AST | None]) -> Node | None:
         """The first binding, among the origins, that a resume does not repeat."""
         for origin in sorted((o for o in origins if isinstance(o, Node)), key=lambda node: node.position):
             if origin.origin not in repeated:
@@ -96,17 +117,15 @@ class Check:
         return None
 
     def _lost_problem(self, point: Point, name: str, line: int, lost: Node | None) -> Problem:
+        way = self.advice.way_out(point, name, lost)
         where = f"after resuming from '{point.key}' (line {point.line})"
         if lost is not None and name in self.parameters:
             message = (
                 f"`{name}` is used on line {line} but its value from line {lost.line} would be lost {where}: "
-                "save it, or bind it after the checkpoint"
+                f"{'save it, or bind it after the checkpoint' if way == SAVE else way}"
             )
         else:
-            message = (
-                f"`{name}` is used on line {line} but would not exist {where}: "
-                "save it, or create it after the checkpoint"
-            )
+            message = f"`{name}` is used on line {line} but would not exist {where}: {way}"
         return Problem(self.source.file, line, column_of(self.source, name, line), "lost_name", message)
 
     def _hiding_calls(self) -> Iterator[Problem]:

@@ -97,6 +97,21 @@ def outer_names(body: Iterable[ast.AST]) -> set[str]:
     return declared
 
 
+def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The names in the function's own frame."""
+    return set(_local_names(node))
+
+
+@functools.lru_cache(maxsize=128)
+def _local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
+    names = names_in(*node.body)
+    local = {argument.arg for argument in parameters(node.args)} | names.binds | names.unbinds
+    for inner in own_scope(node.body):
+        if isinstance(inner, ast.ExceptHandler) and inner.name:
+            local.add(inner.name)
+    return frozenset(local - outer_names(node.body))
+
+
 def deleting(body: Iterable[ast.AST]) -> Iterator[ast.Name | ast.ExceptHandler]:
     """What deletes a name of the scope: `del` and `except … as`, even in nested functions that declare it nonlocal."""
     for node in own_scope(body):

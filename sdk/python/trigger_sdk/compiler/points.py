@@ -4,13 +4,14 @@ Owns what a checkpoint statement may look like. Whether the names around it surv
 """
 
 import ast
-import functools
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from trigger_sdk.compiler.names import Comprehension, Function, children, names_in, outer_names, own_scope, parameters
+from trigger_sdk.compiler.arguments import argument_mistake
+from trigger_sdk.compiler.marks import binds_plain_names, is_made_again
+from trigger_sdk.compiler.names import Comprehension, Function, children, local_names, own_scope
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.errors import Problem
 from trigger_sdk.values.strict_json import text_problem
@@ -33,7 +34,10 @@ _PLACES = {
 @dataclass(eq=False, repr=False)
 class Point:
     """One resume point. `index` counts from 1 in source order; `enclosing` are the statements around it, outermost
-    first; `reruns` are the imports, nested functions and `with` items that run again on the way to it."""
+    first; `reruns` are the imports, nested functions, `with` items and marked assignments that may run again on the way
+    to it, `assigned` the assignments that a mark would make such. `suspects` says of names that are stored, but not
+    restored, what to write if they are read later. The check fills in the last three: `again` are the
+    marked assignments that the point needs."""
 
     index: int
     key: str
@@ -43,6 +47,9 @@ class Point:
     binds: tuple[str, ...]
     enclosing: tuple[ast.stmt, ...]
     reruns: tuple[ast.AST, ...]
+    assigned: tuple[ast.AST, ...] = ()
+    again: tuple[ast.AST, ...] = ()
+    suspects: dict[str, Problem] = field(default_factory=dict)
     carries: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
@@ -60,6 +67,7 @@ class Finder:
         self.points: list[Point] = []
         self.problems: list[Problem] = []
         self.local_names = local_names(source.node)
+        self.made_again: list[ast.stmt] = []
         self.aliases: set[str] = set()
         self.modules: set[str] = set()
 
@@ -74,7 +82,7 @@ class Finder:
         seen: dict[str, Point] = {}
         for point in self.points:
             first = seen.setdefault(point.key, point)
-            if first is not point:
+            if point.key and first is not point:
                 message = (
                     f"the key {point.key!r} is already used on line {first.line}, and keys are unique in a run: "
                     "give it another"
@@ -89,7 +97,9 @@ class Finder:
     ) -> None:
         for statement in statements:
             self._statement(statement, enclosing, reruns)
-            if isinstance(statement, (*Function, ast.Import, ast.ImportFrom)):
+            if is_made_again(self.source, statement):
+                self.made_again.append(statement)
+            if binds_plain_names(statement) or isinstance(statement, (*Function, ast.Import, ast.ImportFrom)):
                 reruns = (*reruns, statement)
 
     def _statement(self, statement: ast.stmt, enclosing: tuple[ast.stmt, ...], reruns: tuple[ast.AST, ...]) -> None:
@@ -174,10 +184,21 @@ class Finder:
             self._problem(
                 statement, "not_awaited", "in `async def` a checkpoint must be awaited: `await checkpoint(…)`"
             )
+        mistake = argument_mistake(call, self.local_names)
+        if mistake is not None:
+            self._problem(call, "arguments", mistake)
+            return
         key = self._key(call)
         entries = self._entries(call)
-        binds = tuple(name for name, value in entries.items() if self._binds(name, value))
-        self.points.append(Point(len(self.points) + 1, key, statement, call, entries, binds, enclosing, reruns))
+        suspects: dict[str, Problem] = {}
+        binds = tuple(name for name, value in entries.items() if self._binds(name, value, suspects))
+        unmarked = {r for r in reruns if isinstance(r, ast.stmt) and binds_plain_names(r) and r not in self.made_again}
+        repeated = tuple(rerun for rerun in reruns if rerun not in unmarked)
+        number = len(self.points) + 1
+        assigned = tuple(unmarked)
+        point = Point(number, key, statement, call, entries, binds, enclosing, repeated, assigned)
+        point.suspects = suspects
+        self.points.append(point)
 
     def _key(self, call: ast.Call) -> str:
         node = call.args[0] if call.args else None
@@ -197,9 +218,6 @@ class Finder:
 
     def _entries(self, call: ast.Call) -> dict[str, ast.expr]:
         entries: dict[str, ast.expr] = {}
-        if len(call.args) > 2 or any(isinstance(argument, ast.Starred) for argument in call.args):
-            self._problem(call, "arguments", 'a checkpoint takes a key and at most one dict: `checkpoint("key", {…})`')
-            return entries
         pairs: list[tuple[ast.expr | None, ast.expr]] = [
             (ast.copy_location(ast.Constant(keyword.arg), keyword.value) if keyword.arg else None, keyword.value)
             for keyword in call.keywords
@@ -208,6 +226,8 @@ class Finder:
             data = call.args[1]
             if not isinstance(data, ast.Dict):
                 message = 'a checkpoint\'s data must be written out as `{"name": name, …}`, so that its names are known'
+                if isinstance(data, ast.Name) and data.id in self.local_names:
+                    message += f"; `{data.id}={data.id}` saves `{data.id}` itself"
                 self._problem(data, "computed_data", message)
                 return entries
             pairs = [*zip(data.keys, data.values, strict=True), *pairs]
@@ -226,30 +246,16 @@ class Finder:
                 entries[name_node.value] = value
         return entries
 
-    def _binds(self, name: str, value: ast.expr) -> bool:
+    def _binds(self, name: str, value: ast.expr, suspects: dict[str, Problem]) -> bool:
+        """Whether an entry restores its name; if not, it may have been meant to."""
         is_local_value = isinstance(value, ast.Name) and value.id in self.local_names
         if isinstance(value, ast.Name) and value.id == name:
             return is_local_value
         if is_local_value:
             assert isinstance(value, ast.Name)
             message = f"`{value.id}` is saved under another name, {name!r}: write `{value.id}={value.id}`"
-            self._problem(value, "renamed", message)
-        elif name in self.local_names:
+            suspects.setdefault(value.id, self.source.problem(value, "renamed", message))
+        if name in self.local_names:
             message = f"{name!r} is a name of this function, saved with another value: assign it first, then save it"
-            self._problem(value, "other_value", message)
+            suspects[name] = self.source.problem(value, "other_value", message)
         return False
-
-
-def local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    """The names in the function's own frame."""
-    return set(_local_names(node))
-
-
-@functools.lru_cache(maxsize=128)
-def _local_names(node: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
-    names = names_in(*node.body)
-    local = {argument.arg for argument in parameters(node.args)} | names.binds | names.unbinds
-    for inner in own_scope(node.body):
-        if isinstance(inner, ast.ExceptHandler) and inner.name:
-            local.add(inner.name)
-    return frozenset(local - outer_names(node.body))

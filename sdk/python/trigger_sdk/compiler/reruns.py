@@ -1,26 +1,16 @@
-"""What runs again on the way to a resume point (`with` items, imports, nested functions): what it needs, and whether
-running it again restores what was there. Says which names are needed; `check.py` finds those that are lost.
+"""What runs again on the way to a resume point (`with` items, imports, nested functions, marked assignments): what it
+needs, and whether running it again restores what was there. `check.py` finds which of the needed names are lost.
 """
 
 import ast
-import re
 from collections.abc import Iterator
 
+from trigger_sdk.compiler.changes import changes, shown
 from trigger_sdk.compiler.flow import SAVED, Graph, Node
 from trigger_sdk.compiler.names import Function
 from trigger_sdk.compiler.points import Point
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.errors import Problem
-
-_ESCAPE = r"#\s*trigger:\s*re-enter\b"
-_TRANSACTION_PARTS = ("atomic", "transaction", "savepoint")
-_TRANSACTION_WORDS = frozenset({"begin", "begin_nested"})
-_GATHERING = frozenset({
-    "AsyncExitStack", "ExitStack", "NamedTemporaryFile", "ProcessPoolExecutor", "SpooledTemporaryFile", "TaskGroup",
-    "TemporaryDirectory", "TemporaryFile", "ThreadPoolExecutor", "catch_warnings", "create_task_group", "open",
-    "open_nursery",
-})  # fmt: skip
-"""Context managers whose object collects the block's work or data: entered again, it would be empty."""
 
 
 class Reruns:
@@ -35,6 +25,7 @@ class Reruns:
         self.node = graph.node_of[point.statement]
         self.nodes = [graph.node_of[origin] for origin in point.reruns]
         self.needed = self._needed()
+        self.repeated = {node.origin for node in self.nodes}
 
     def problems(self) -> Iterator[Problem]:
         facts = self.graph.facts_after(self.node)
@@ -44,28 +35,30 @@ class Reruns:
                     yield self._conflict(rerun, name)
             for name in sorted(self.evaluated(rerun)):
                 yield from self._rebound(rerun, name)
-        for statement in self.point.enclosing:
-            if isinstance(statement, (ast.With, ast.AsyncWith)):
-                yield from self._with(statement)
+            if is_marked(rerun):
+                yield from self._changed(rerun)
 
     def _needed(self) -> dict[str, int]:
         needed = dict(self.graph.live_after(self.node))
-        waiting = list(self.nodes)
+        waiting = [node for node in self.nodes if is_marked(node) or self._is_plain_function(node)]
         for rerun in self.nodes:
-            _merge(needed, rerun.names.reads)
-            if not self._is_plain_function(rerun):
-                # Any code that was given the function or lambda may call it.
-                _merge(needed, rerun.names.later)
-                waiting.remove(rerun)
+            if not is_marked(rerun):
+                _add_reads(needed, rerun)
+                if rerun not in waiting:
+                    # Any code that was given the function or lambda may call it.
+                    _merge(needed, rerun.names.later)
         is_changed = True
         while is_changed:
             is_changed = False
             for rerun in waiting:
                 if rerun.names.binds & set(needed):
+                    if is_marked(rerun):
+                        _add_reads(needed, rerun)
                     _merge(needed, rerun.names.later)
                     waiting.remove(rerun)
                     is_changed = True
                     break
+        self.nodes = [node for node in self.nodes if node not in waiting or not is_marked(node)]
         return needed
 
     @staticmethod
@@ -98,8 +91,8 @@ class Reruns:
     def _rebound(self, rerun: Node, name: str) -> Iterator[Problem]:
         where = "a nested function" if name in self.set_inside else None
         own = [] if isinstance(rerun.origin, Function) else [rerun]
-        for other in [*own, *self._between(rerun)]:
-            is_again = other is not rerun and other.origin in self.point.reruns
+        for other in [*own, *self.between(rerun)]:
+            is_again = other is not rerun and other.origin in self.repeated
             if name in other.names.binds | other.names.unbinds and not is_again:
                 where = where or f"line {other.line}"
         if where is not None:
@@ -109,76 +102,37 @@ class Reruns:
             )
             yield self._at(rerun, "rerun_rebound", message)
 
-    def _with(self, statement: ast.With | ast.AsyncWith) -> Iterator[Problem]:
-        for item in statement.items:
-            yield from self._target(item)
-        last = max(item.context_expr.end_lineno or statement.lineno for item in statement.items)
-        if not re.search(_ESCAPE, self.source.comment_on(statement.lineno, last)):
-            for item in statement.items:
-                yield from self._with_item(item)
-
-    def _target(self, item: ast.withitem) -> Iterator[Problem]:
-        for target in ast.walk(item.optional_vars) if item.optional_vars is not None else ():
-            if isinstance(target, (ast.Attribute, ast.Subscript)):
+    def _changed(self, rerun: Node) -> Iterator[Problem]:
+        """What the code does to a thing that is made again, before the point: the new one would lack it."""
+        for name, node in changes(self.source.node):
+            place = (node.lineno, node.col_offset)
+            if name in rerun.names.binds and name in self.needed and rerun.position < place < self.node.position:
                 message = (
-                    f"`{ast.unparse(target)}` is set again when resuming from '{self.point.key}' re-enters the `with`: "
-                    "use a plain name after `as`"
+                    f"`{shown(node)}` changes `{name}`, which line {rerun.line} makes again when resuming from "
+                    f"'{self.point.key}' (line {self.point.line}), without this change: make and change it in one "
+                    "function, and call that on the marked line"
                 )
-                yield self.source.problem(target, "with_target", message)
+                yield self.source.problem(node, "again_changed", message)
 
-    def _with_item(self, item: ast.withitem) -> Iterator[Problem]:
-        words = words_of(item.context_expr)
-        key = self.point.key
-        escape = "or mark the `with` with `# trigger: re-enter` if re-entering it is right"
-        if _is_transaction(words):
-            message = (
-                f"`with {ast.unparse(item.context_expr)}` looks like a transaction around the checkpoint "
-                f"'{key}': its rollback would undo work that resuming skips; "
-                f"end it before the checkpoint, {escape}"
-            )
-            yield self.source.problem(item.context_expr, "transaction", message)
-        elif words and words[-1] in _GATHERING:
-            message = (
-                f"`with {ast.unparse(item.context_expr)}` is re-entered when resuming from '{key}', without "
-                f"what its block has done so far; end it before the checkpoint, {escape}"
-            )
-            yield self.source.problem(item.context_expr, "gathering_with", message)
-        else:
-            yield from self._state(item, escape)
-
-    def _state(self, item: ast.withitem, escape: str) -> Iterator[Problem]:
-        bound = self.graph.node_of[item]
-        for name in sorted(bound.names.binds & set(self.needed)):
-            used = [n.line for n in self._between(bound) if name in n.names.all_reads]
-            # A nested function defined before the `with` may be called inside it.
-            used += [n.line for n in self.graph.nodes if n.position < bound.position and name in n.names.later]
-            if used:
-                message = (
-                    f"`{name}` is used on line {used[0]} before the checkpoint '{self.point.key}' and on line "
-                    f"{self.needed[name]} after it; resuming re-enters the `with`, so what it gathered would be "
-                    f"gone: use a `with` on each side of the checkpoint, {escape}"
-                )
-                yield self.source.problem(item.context_expr, "with_state", message)
-
-    def _between(self, first: Node) -> Iterator[Node]:
+    def between(self, first: Node) -> Iterator[Node]:
         return (node for node in self.graph.nodes if first.position < node.position < self.node.position)
 
     def _at(self, node: Node, code: str, message: str) -> Problem:
         return Problem(self.source.file, node.line, node.position[1] + 1, code, message)
 
 
-def words_of(node: ast.expr) -> list[str]:
-    """`a.b.c(…)` as ["a", "b", "c"]; empty for anything else."""
-    if isinstance(node, ast.Call):
-        return words_of(node.func)
-    if isinstance(node, ast.Attribute):
-        return [*words_of(node.value), node.attr]
-    return [node.id] if isinstance(node, ast.Name) else []
+def is_marked(node: Node) -> bool:
+    """Whether what runs again is an assignment: it runs only for the points that need what it makes."""
+    return isinstance(node.origin, (ast.Assign, ast.AnnAssign))
 
 
-def _is_transaction(words: list[str]) -> bool:
-    lower = [word.lower() for word in words]
-    return any(word in _TRANSACTION_WORDS or any(part in word for part in _TRANSACTION_PARTS) for word in lower)
+def _add_reads(needed: dict[str, int], rerun: Node) -> None:
+    _merge(needed, rerun.names.reads)
+    if isinstance(rerun.origin, Function) and not rerun.names.reads:
+        return
+    for handler in rerun.raised:
+        # It may raise when it runs again, and then its handlers run.
+        _merge(needed, handler.live)
 
 
 def _merge(into: dict[str, int], found: dict[str, int]) -> None:

@@ -25,6 +25,7 @@ class Rewriter:
     def __init__(self, points: Sequence[Point], *, is_async: bool) -> None:
         self._point_of = {point.statement: point for point in points}
         self._is_async = is_async
+        self._made_again = {statement for point in points for statement in point.again}
         self._names = sorted({name for point in points for name in (*point.binds, *point.carries)})
         self._passed = 0
 
@@ -50,14 +51,20 @@ class Rewriter:
         result: list[ast.stmt] = []
         gathered: list[ast.stmt] = []
         for statement in statements:
-            if self._count(statement) == 0 and not isinstance(
-                statement, (*Function, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
+            is_again = statement in self._made_again
+            if (
+                self._count(statement) == 0
+                and not is_again
+                and not isinstance(statement, (*Function, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal))
             ):
                 gathered.append(statement)
                 continue
             result += self._guarded(gathered)
             gathered = []
-            result += self._with_points(statement) if self._count(statement) else [statement]
+            if is_again:
+                result.append(self._again(statement))
+            else:
+                result += self._with_points(statement) if self._count(statement) else [statement]
         return result + self._guarded(gathered)
 
     def _guarded(self, statements: list[ast.stmt]) -> list[ast.stmt]:
@@ -65,6 +72,12 @@ class Rewriter:
         if not statements or is_behind_all:
             return statements
         return [_nowhere(_if(_compare(ast.LtE, self._passed), statements))]
+
+    def _again(self, statement: ast.stmt) -> ast.stmt:
+        """A marked assignment: in its turn, and on the way to each point behind it that needs what it makes."""
+        indexes = [ast.Constant(point.index) for point in self._point_of.values() if statement in point.again]
+        is_needed = ast.Compare(_load(START), [ast.In()], [ast.Tuple([*indexes], ast.Load())])
+        return _nowhere(_if(ast.BoolOp(ast.Or(), [_compare(ast.LtE, self._passed), is_needed]), [statement]))
 
     def _with_points(self, statement: ast.stmt) -> list[ast.stmt]:
         if statement in self._point_of:

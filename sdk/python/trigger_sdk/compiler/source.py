@@ -9,8 +9,10 @@ import inspect
 import itertools
 import linecache
 import opcode
+import re
+import tokenize
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from trigger_sdk.compiler.names import Function
 from trigger_sdk.errors import Problem
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+AGAIN, RE_ENTER = "again", "re-enter"
+_MARK = re.compile(rf"#\s*trigger:\s*({AGAIN}|{RE_ENTER})\b")
 _FUTURE_FLAGS = 0x1FE0000
 """Bits of `co_flags` that `from __future__` imports set (Include/cpython/code.h)."""
 
@@ -39,6 +43,11 @@ class Source:
     top: ast.stmt
     lines: tuple[str, ...]
 
+    @functools.cached_property
+    def marks(self) -> Mapping[int, str]:
+        """The marks in the file's comments, by line."""
+        return _marks(self.lines)
+
     @property
     def file(self) -> str:
         return self.function.__code__.co_filename
@@ -46,10 +55,6 @@ class Source:
     def problem(self, node: Any, code: str, message: str) -> Problem:
         """A finding at any node that has a position."""
         return Problem(self.file, node.lineno, node.col_offset + 1, code, message)
-
-    def comment_on(self, first: int, last: int) -> str:
-        """The text of the lines, for the escapes in comments."""
-        return "\n".join(self.lines[first - 1 : last])
 
 
 def source_of(function: Callable[..., Any]) -> Source:
@@ -67,7 +72,7 @@ def source_of(function: Callable[..., Any]) -> Source:
             "no_source",
             f"the source of {code.co_qualname} is not available ({code.co_filename}): write the task in a file",
         )
-    for top in _parse(text).body:
+    for top in parsed(text).body:
         if top.lineno <= code.co_firstlineno or isinstance(top, (*Function, ast.ClassDef)):
             for node in ast.walk(top) if (top.end_lineno or 0) >= code.co_firstlineno else ():
                 if (
@@ -143,7 +148,21 @@ def _find(code: types.CodeType, wanted: types.CodeType) -> types.CodeType | None
 
 
 @functools.lru_cache(maxsize=8)
-def _parse(text: str) -> ast.Module:
+def _marks(lines: tuple[str, ...]) -> Mapping[int, str]:
+    """The marks of a file by line. Only comments count: a text may contain the same words."""
+    if not any("trigger:" in line and _MARK.search(line) for line in lines):
+        return {}
+    reader = iter([f"{line}\n" for line in lines])
+    return {
+        token.start[0]: found[1]
+        for token in tokenize.generate_tokens(lambda: next(reader, ""))
+        if token.type == tokenize.COMMENT and (found := _MARK.search(token.string))
+    }
+
+
+@functools.lru_cache(maxsize=8)
+def parsed(text: str) -> ast.Module:
+    """The syntax of a file, cached for its next function."""
     return ast.parse(text)
 
 

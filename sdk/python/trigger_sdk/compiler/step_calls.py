@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trigger_sdk.compiler.names import Comprehension, Function, children, own_scope
-from trigger_sdk.compiler.points import local_names
+from trigger_sdk.compiler.names import Comprehension, Function, children, local_names, own_scope
 from trigger_sdk.compiler.source import FunctionNode, Source
 
 Loop = ast.For | ast.AsyncFor | ast.While | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
@@ -59,8 +58,12 @@ class StepCalls:
         self._source = source
         self._step = step
         self._found: list[Use] = []
+        self.others: list[tuple[ast.Call, ast.stmt]] = []
+        """Calls of `step` with fewer arguments than a key and a function, each with its statement."""
 
     def find(self) -> list[Use]:
+        """The uses in source order."""
+        self._found, self.others = [], []
         node = self._source.node
         scope = Scope.of(node)
         for statement in node.body:
@@ -80,8 +83,11 @@ class StepCalls:
         if isinstance(node, ast.Lambda):
             self._visit(node.body, scope, statement, ())
             return
-        if isinstance(node, ast.Call) and len(node.args) > 1 and self._is_step(scope, node.func):
-            self._found.append(Use(node, statement, loops, scope))
+        if isinstance(node, ast.Call) and self._is_step(scope, node.func):
+            if len(node.args) > 1:
+                self._found.append(Use(node, statement, loops, scope))
+            else:
+                self.others.append((node, statement))
         once, repeated = _parts(node)
         self._visit_all(once, scope, statement, loops)
         if repeated:

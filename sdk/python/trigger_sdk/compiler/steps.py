@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trigger_sdk.compiler.flow import Graph, Node
-from trigger_sdk.compiler.names import Comprehension, Function, own_scope
-from trigger_sdk.compiler.points import KEY_MAX_LENGTH, Finder, local_names
+from trigger_sdk.compiler.names import Comprehension, Function, local_names, own_scope
+from trigger_sdk.compiler.points import KEY_MAX_LENGTH, Finder
 from trigger_sdk.compiler.source import Source
 from trigger_sdk.compiler.step_calls import Loop, Scope, StepCalls, Use, literal, value_of
 from trigger_sdk.errors import Problem

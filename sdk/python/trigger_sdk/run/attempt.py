@@ -1,7 +1,7 @@
 """Runs one attempt of a task, from the payload's text to the output's."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from trigger_sdk.errors import CodecError, ResumeRefused
@@ -33,10 +33,12 @@ def run_task(
     runtime: Runtime,
     *,
     lets_go: Callable[[], None] = lambda: None,
+    run_async: Callable[[Coroutine[Any, Any, Any]], Any] | None = None,
 ) -> bytes:
     """Runs one attempt to its end; returns the encoded output.
 
-    `lets_go` is called when `stored` has been read: it may be large, and is not needed while the task runs.
+    `lets_go` is called when `stored` has been read: it may be large, and is not needed while the task runs. `run_async`
+    runs the coroutine of an async task to its end; without it, that is `asyncio.run`.
 
     Raises what the task raises, PayloadError, CodecError, or ResumeRefused if the checkpoints do not fit the code.
     """
@@ -49,9 +51,8 @@ def run_task(
     with activated(run):
         output = task.function(*positional, **named)
         if inspect.isawaitable(output):
-            import asyncio
-
-            output = asyncio.run(runtime.main_coroutine(_awaited(output)))
+            coroutine = output if inspect.iscoroutine(output) else _awaited(output)
+            output = (run_async or _in_new_loop)(runtime.main_coroutine(coroutine))
     try:
         return codec.encode(output, annotation=annotations_of(task.function).get("return"))
     except CodecError as error:
@@ -71,6 +72,13 @@ def _split(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
     }
     return list(positional.values()), {name: arguments[name] for name in arguments if name not in positional}
+
+
+def _in_new_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    # Every container imports this package, and asyncio takes longer to import than all of it.
+    import asyncio
+
+    return asyncio.run(coroutine)
 
 
 async def _awaited(output: Any) -> Any:

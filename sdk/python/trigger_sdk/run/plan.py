@@ -3,7 +3,6 @@
 A Plan belongs to a function, an Entry to one call of it. `context.py` knows which run the process is in.
 """
 
-import ast
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +15,6 @@ from trigger_sdk.values import codec
 from trigger_sdk.values.shapes import restore
 
 NOTHING = object()
-_UNREAD = object()
 _SINGLE = frozenset({str, int, float, bool, bytes, type(None)})
 """Values that cannot change in place, so it cannot matter whether two names share one."""
 
@@ -36,11 +34,8 @@ class Plan:
         self.points = compiled.points
         self.name = compiled.function.__qualname__
         self._index_of = {point.key: index for index, point in enumerate(self.points, 1)}
-        self._function = compiled.function
         self._computed = compiled.computed
-        self._extra_name = compiled.extra_name
-        self._annotation_nodes = compiled.annotations
-        self._annotations: dict[str, Any] = {}
+        self._types = compiled.local_types
         self._direct = Entry(self, None, 0, {})
 
     def __repr__(self) -> str:
@@ -75,34 +70,8 @@ class Plan:
         return point
 
     def annotation(self, name: str) -> Any:
-        """The evaluated annotation of a local name; None if it has none or it cannot be evaluated.
-
-        Evaluated on first use: the class it names may be defined after the task.
-        """
-        found = self._annotations.get(name, _UNREAD)
-        if found is _UNREAD:
-            node = self._annotation_nodes.get(name)
-            found = None if node is None else self._evaluate(node)
-            if found is not None and name == self._extra_name:
-                found = dict[str, found]  # type: ignore[valid-type]
-            self._annotations[name] = found
-        return found
-
-    def _evaluate(self, node: ast.expr) -> Any:
-        function = self._function
-        scope: dict[str, Any] = {}
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            try:
-                scope[name] = cell.cell_contents
-            except ValueError:
-                continue
-        while isinstance(node, ast.Constant) and isinstance(node.value, str):
-            node = ast.parse(node.value, mode="eval").body
-        try:
-            return eval(compile(ast.Expression(node), "<annotation>", "eval"), function.__globals__, scope)  # noqa: S307
-        except Exception:
-            # Python itself never evaluates a local's annotation, so a wrong one is not the task's fault.
-            return None
+        """The type of a local name, from its annotation or from what is called for its value; None if unknown."""
+        return self._types.of(name)
 
 
 class Entry:

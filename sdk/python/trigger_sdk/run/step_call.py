@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trigger_sdk.options import Retry
+from trigger_sdk.run.step_targets import chosen
 from trigger_sdk.values.schema import annotations_of
 
 
@@ -20,20 +21,21 @@ class StepOptions:
 
 @dataclass(frozen=True, slots=True)
 class StepCall:
-    """One use of a step."""
+    """One use of a step. `target` is the annotation of the name that gets the result, None if there is none."""
 
     key: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     named: Mapping[str, Any]
     options: StepOptions
+    target: Any = None
 
     def __call__(self) -> Any:
         return self.function(*self.arguments, **self.named)
 
     @property
     def annotation(self) -> Any:
-        return step_annotations(self.function).get("return")
+        return chosen(self.target, step_annotations(self.function).get("return"))
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -90,6 +90,19 @@ def test_large_data_is_fetched_when_it_is_opened(operator: Client) -> None:
     assert "thread" in carried
 
 
+def test_large_data_of_the_open_last_checkpoint_is_fetched_at_once(operator: Client) -> None:
+    run = make_run(state="completed")
+    big = '{"text":"' + "needle " * 4000 + '"}'
+    make_checkpoint(run, "first", data=big)
+    make_checkpoint(run, "last", data=big)
+
+    fragment = operator.get(f"/runs/{run.public_id}/checkpoints", headers=HTMX).text
+
+    first, last = fragment.split('id="checkpoint-1"')
+    assert ('hx-trigger="toggle once"' in first, 'hx-trigger="load"' in first) == (True, False)
+    assert 'hx-trigger="load"' in last.split('id="checkpoints-tail"')[0]
+
+
 def test_few_steps_are_shown_with_their_word_and_duration(operator: Client) -> None:
     run = run_with_checkpoints()
     add_steps(run, 3)

@@ -10,16 +10,17 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.test import Client
 
+from apps.access.models import AuditEntry
 from apps.http.errors import PayloadInvalid
 from apps.queues.bump import bump
 from apps.queues.errors import QueueFull
 from apps.queues.models import Queue
-from apps.runs.api.schemas import BatchOut, TriggeredOut
-from apps.runs.errors import IdempotencyConflict
+from apps.runs.api.schemas import BatchOut, KeyResetOut, TriggeredOut
+from apps.runs.errors import IdempotencyConflict, IdempotencyKeyNotFound
 from apps.runs.lifecycle import cancel, trigger, trigger_batch
 from apps.runs.models import IdempotencyKey, Run, RunValue
 from apps.runs.states import RunState
-from apps.runs.trigger.idempotency import drop_expired_keys
+from apps.runs.trigger.idempotency import drop_expired_keys, reset_key
 from tests.factories import bearer, make_run, make_task
 
 pytestmark = pytest.mark.django_db
@@ -280,3 +281,49 @@ def test_expired_keys_are_removed_page_by_page() -> None:
     assert [drop_expired_keys(limit=3) for _ in range(3)] == [3, 2, 0]
     assert list(IdempotencyKey.objects.values_list("key", flat=True)) == ["young"]
     assert Run.objects.count() == 6
+
+
+def test_freed_key_makes_a_new_run_and_leaves_the_failed_one_alone(client: Client, post: Callable[..., Any]) -> None:
+    failed = trigger("process-order", ORDER, idempotency_key="a/b\nc")
+    Run.objects.filter(id=failed.id).update(state=RunState.DEAD_LETTER, finished_at=Now())
+    known = post("/tasks/process-order/runs", {"payload": ORDER, "options": {"idempotency_key": "a/b\nc"}})
+    address = "/api/v1/tasks/process-order/idempotency-keys/a/b%0Ac"
+
+    freed = client.delete(address, headers=bearer("operator"))
+
+    assert (known.json()["is_duplicate"], known.json()["state"]) == (True, "dead_letter")
+    assert freed.status_code == 200, freed.text
+    assert KeyResetOut.model_validate(freed.json()).model_dump() == {
+        "task": "process-order", "key": "a/b\nc", "run": failed.public_id, "state": "dead_letter"
+    }  # fmt: skip
+    assert AuditEntry.objects.get(action="idempotency_keys.reset").subject == failed.public_id
+    assert trigger("process-order", ORDER, idempotency_key="a/b\nc").id != failed.id
+    assert Run.objects.get(id=failed.id).state == "dead_letter"
+
+
+def test_only_operators_free_keys(client: Client) -> None:
+    trigger("process-order", ORDER, idempotency_key="k")
+
+    answer = client.delete("/api/v1/tasks/process-order/idempotency-keys/k", headers=bearer("viewer"))
+
+    assert answer.status_code == 403
+    assert IdempotencyKey.objects.count() == 1
+
+
+@pytest.mark.parametrize("key", ["other", "a\0"])
+def test_key_that_stands_for_no_run_cannot_be_freed(key: str) -> None:
+    trigger("process-order", ORDER, idempotency_key="k")
+    with pytest.raises(IdempotencyKeyNotFound, match="stands for no run"):
+        reset_key(task_id="process-order", key=key)
+
+    expire_keys()
+
+    with pytest.raises(IdempotencyKeyNotFound):
+        reset_key(task_id="process-order", key="k")
+
+
+def test_conflict_tells_the_state_of_the_run() -> None:
+    first = trigger("process-order", ORDER, idempotency_key="k")
+
+    with pytest.raises(IdempotencyConflict, match=rf"{first.public_id} \(pending\)"):
+        trigger("process-order", {}, idempotency_key="k")

@@ -106,6 +106,34 @@ def test_what_a_later_attempt_skipped_is_restored_not_run() -> None:
     assert min(bar.x for bar in second.bars) > ghost.end
 
 
+def test_steps_of_a_failure_are_kept_and_only_the_rest_is_lost() -> None:
+    timeline = layout(
+        Course(START, at(20)),
+        [attempt(1, 0, 10, started=0), attempt(2, 12, 20, started=12, resumed_from="listed", is_success=True)],
+        [boundary("listed", 0, 1, 1)],
+        now=at(100),
+        steps=[
+            StepSpan("page-1", 1, 1, at(4), 2),
+            StepSpan("page-2", 2, 1, at(6), 2),
+            StepSpan("page-3", 3, 1, at(9), 1),
+            StepSpan("page-4", 4, 2, at(15), 1),
+        ],
+    )
+
+    failed = row(timeline, "segment", 1)
+    lane = row(timeline, "attempt")
+    assert [bar.kind for bar in failed.bars] == ["lost", "run", "lost", "run", "lost"]
+    assert [bar.kind for bar in lane.bars] == ["run", *(bar.kind for bar in failed.bars)]
+    assert all(before.end == pytest.approx(after.x) for before, after in pairwise(failed.bars))
+
+
+def test_thousands_of_kept_steps_are_few_bars() -> None:
+    steps = [StepSpan(f"page-{n}", n, 1, at(n + 0.9), 0.8) for n in range(5_000)]
+    timeline = layout(Course(START, at(5_000)), [attempt(1, 0, 5_000, started=0)], [], now=at(6_000), steps=steps)
+
+    assert len(row(timeline, "segment").bars) <= 2
+
+
 def test_work_after_the_last_checkpoint_of_a_failure_is_lost() -> None:
     timeline = order_that_failed_at_the_payment()
 

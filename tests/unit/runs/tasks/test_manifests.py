@@ -104,6 +104,7 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("resume_points", [{**POINT, "line": 2**31}], "resume_points[0].line", "from 0 to 2,147,483,647"),
     ("resume_points", [{**POINT, "names": [None]}], "resume_points[0].names[0]", "1 to 200 characters"),
     ("resume_points", [{**POINT, "needs": "order"}], "resume_points[0].needs", "a list of at most 1,000 texts"),
+    ("resume_points", [{**POINT, "again": "client"}], "resume_points[0].again", "a list of at most 1,000 texts"),
     ("segments", ["a"], "segments", "one more than the 1 resume points"),
     ("segments", ["a", "b" * 65], "segments[1]", "1 to 64 characters"),
     ("segments", "ab", "segments", "a list of at most 1,001 texts"),

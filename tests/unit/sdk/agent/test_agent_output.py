@@ -117,8 +117,11 @@ def test_cap_admits_to_the_limit_and_counts_the_rest() -> None:
     admitted = [cap.admits(size) for size in (4, 4, 4, 1)]
 
     assert admitted == [True, True, False, False]
-    assert cap.report is not None
-    assert (cap.report["dropped_lines"], cap.report["dropped_bytes"]) == (2, 5)
+    report = cap.take_report()
+    assert report is not None
+    assert (report["dropped_lines"], report["dropped_bytes"]) == (2, 5)
+    assert cap.take_report() is None
+    assert not cap.admits(1)
 
 
 def test_logging_records_keep_level_logger_and_traceback() -> None:

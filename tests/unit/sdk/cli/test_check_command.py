@@ -86,15 +86,26 @@ def a(*args, x=[]):
 
 
 def test_hints_alone_and_no_problems_are_not_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, tasks__py=HINTED.format("a"))
-    other = tmp_path / "other"
+    first, other = tmp_path / "first", tmp_path / "other"
+    first.mkdir()
     other.mkdir()
+    write(first, tasks__py=HINTED.format("a"))
     write(other, tasks__py=GOOD.format("a"))
 
-    hinted, good = check(capsys, tmp_path), check(capsys, other)
+    hinted, good = check(capsys, first), check(capsys, other)
 
     assert (hinted[0], hinted[1][1:]) == (0, ["✔ a  k", "1 task accepted, 1 hint."])
     assert good == (0, ["✔ a  no checkpoints", "1 task accepted, no problems."])
+
+
+def test_what_is_made_again_is_said_with_its_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = "    c = print(1)  # trigger: again\n    checkpoint('k')\n    print(1)\n    checkpoint('m')\n    return c\n"
+    write(tmp_path, tasks__py=f"@task(id='a')\ndef a():\n{body}")
+
+    code, lines = check(capsys, tmp_path)
+
+    assert code == 0
+    assert lines[:2] == ["✔ a  k, m", "  `c` is made again by a resume from 'k', 'm': its effects repeat"]
 
 
 def test_json_is_one_object(

@@ -34,7 +34,7 @@ class Peer:
                 # Without a header that says so, like a server that closes idle connections.
                 self.close_connection = peer.closes_after_answer
 
-            do_GET = do_POST = answer  # noqa: N815 - the names that the base class calls
+            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - the names that the base class calls
 
             def log_message(self, *_: object) -> None:
                 """Nothing is printed between the tests' own lines."""

@@ -50,6 +50,19 @@ def test_trigger_sends_payload_options_and_key(peer: Peer, client: Client) -> No
     assert (run.id, run.state, run.is_final) == ("run_1", "pending", False)
 
 
+def test_text_that_is_not_ascii_is_not_made_longer_by_escapes(peer: Peer, client: Client) -> None:
+    peer.will_answer((201, RUN), (201, RUN))
+    text = "héé日本🙂" * 100
+
+    client.trigger("t", {"text": text})
+    client.trigger("t", {"text": "\ud800é"})
+
+    body, with_surrogate = (request[3] for request in peer.requests)
+    assert json.loads(body)["payload"] == {"text": text}
+    assert len(body) < len(text.encode()) + 100
+    assert json.loads(with_surrogate)["payload"] == {"text": "\ud800é"}
+
+
 def test_refusal_carries_the_problem(peer: Peer, client: Client) -> None:
     problem = {
         "type": "/problems/payload-invalid",

@@ -48,20 +48,30 @@ def test_page_has_a_section_for_each_code_and_no_other() -> None:
 
 
 def write_example(folder: Path, text: str) -> None:
-    for language, source in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        if language == "python":
+    for language, file, source in re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        if file:
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_text(source)
+        elif language == "python":
             (folder / "tasks.py").write_text(HEAD + source)
         else:
             (folder / "trigger.toml").write_text(source)
 
 
+def forget(folder: Path) -> None:
+    """Removes the modules that were imported from below a folder."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
+
+
 @pytest.fixture
-def codes_of() -> Iterator[Callable[[Path], list[str]]]:
+def codes_of(tmp_path: Path) -> Iterator[Callable[[Path], list[str]]]:
     """What the check says about a folder. In this process, because a hundred others would take half a minute."""
 
     def codes_of(folder: Path) -> list[str]:
         registry.clear()
-        sys.modules.pop("tasks", None)
+        forget(tmp_path)
         sys.path[:] = before
         importlib.invalidate_caches()
         manifest = manifest_of(str(folder))
@@ -69,7 +79,7 @@ def codes_of() -> Iterator[Callable[[Path], list[str]]]:
 
     before = list(sys.path)
     yield codes_of
-    sys.modules.pop("tasks", None)
+    forget(tmp_path)
     sys.path[:] = before
 
 

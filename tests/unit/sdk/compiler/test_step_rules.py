@@ -7,7 +7,8 @@ from types import ModuleType
 import pytest
 from trigger_sdk.errors import RegistrationError
 from trigger_sdk.tasks import registry
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 Load = Callable[[str], ModuleType]
 HEAD = "from trigger_sdk import step\nimport trigger_sdk\ndef g(*x): return 1\nasync def h(*x): return 1\n"

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from trigger_sdk.errors import CodecError
 from trigger_sdk.tasks import registry
-from trigger_sdk.testing import Result, run
+from trigger_sdk.testing import Result
+
+from tests.unit.sdk.in_process import run
 
 Load = Callable[[str], ModuleType]
 

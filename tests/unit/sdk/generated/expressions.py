@@ -9,6 +9,8 @@ import random
 INTEGERS = ("i", "j", "k", "n")
 LISTS = ("a", "b")
 FUNCTIONS = ("f", "g")
+MADE = ("y", "z")
+"""Names that marked assignments make; they are read once one of them may have bound them."""
 
 
 class Expressions:
@@ -30,6 +32,8 @@ class Expressions:
         return self.rng.random() < share
 
     def integer_name(self) -> str:
+        if self.known & set(MADE) and self.chance(0.25):
+            return self.rng.choice(sorted(self.known & set(MADE)))
         return self.rng.choice([*INTEGERS, *INTEGERS, "p"])
 
     def list_name(self) -> str:

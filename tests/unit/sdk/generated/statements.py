@@ -8,23 +8,26 @@ in the meantime differs from the first value.
 import itertools
 import random
 
-from tests.unit.sdk.generated.expressions import FUNCTIONS, INTEGERS, LISTS, Expressions
+from tests.unit.sdk.generated.expressions import FUNCTIONS, INTEGERS, LISTS, MADE, Expressions
 from tests.unit.sdk.generated.tree import Block, Point, Program, Statement
 
 HEADS = ("p, q", "p, q", "p=1, *, q", "q, p=1", "p, /, q", "*, p, q", "p, q, **rest")
-SAVEABLE = (*INTEGERS, *LISTS, "d", "p", "q", "w", "s")
+SAVEABLE = (*INTEGERS, *LISTS, "d", "p", "q", "w", "s", "o")
 
 
 THEMES: dict[str, tuple[str, ...]] = {
     "": (),
+    "again": ("_made_again", "_made_again", "_using_made", "_point"),
     "aliases": ("_aliasing", "_aliasing", "_aliasing", "_point"),
     "branches": ("_if", "_match"),
     "deleting": ("_deleting",),
+    "exits": ("_failing_exit",),
     "functions": ("_function",),
     "leaving": ("_try", "_with"),
     "loops": ("_for", "_while"),
     "matches": ("_match",),
     "outside": ("_outside",),
+    "remaking": ("_made_again", "_unmaking", "_using_made", "_point"),
     "setters": ("_setter", "_calling", "_calling", "_outside", "_with"),
     "withs": ("_with", "_using"),
 }
@@ -77,9 +80,9 @@ class Statements(Expressions):
             return [self._point()]
         if self._theme and self.chance(0.35 if depth > 1 else 0.15):
             written = getattr(self, self.rng.choice(THEMES[self._theme]))
-            if written in (self._function, self._point, self._deleting, self._setter):
+            if written in (self._function, self._point, self._deleting, self._setter, self._made_again):
                 return [written()] if written != self._point or not (self._is_nested or self._in_loop) else []
-            if written in (self._aliasing, self._calling, self._outside, self._using):
+            if written in (self._aliasing, self._calling, self._outside, self._using, self._using_made, self._unmaking):
                 return [simple(written())]
             return [written(depth - 1)] if depth else []
         if depth and self.chance(0.38):
@@ -97,6 +100,8 @@ class Statements(Expressions):
             return [self.rng.choice([*kinds, self._for, self._while, self._class])(depth - 1)]
         if self.chance(0.09):
             return [self._function()]
+        if self.chance(0.06 if not self._is_nested and not self._in_loop else 0.003):
+            return [self._made_again()]
         return [simple(self._simple())]
 
     def _point(self) -> Statement:
@@ -156,6 +161,11 @@ class Statements(Expressions):
             lambda: self._if_known("K", f"effect({self.site()}, [K.z, K().method()])"),
             lambda: self._if_known("K", f"effect({self.site()}, [K.z, K().method()])"),
             lambda: self._if_known("s", f"effect({self.site()}, s)"),
+            lambda: f"o = make_box({self.integer(1)})",
+            lambda: f"o = make_box({self.integer(1)})",
+            lambda: f"o: Box = Box({self.integer(1)})",
+            lambda: self._if_known("o", f"effect({self.site()}, o)"),
+            lambda: self._if_known("o", f"o.v = {self.plain()}"),
             lambda: f"h = (v + {one} for v in {items})",
             lambda: f"h = ({one} := v for v in {items})",
             lambda: self._if_known("h", f"effect({self.site()}, sum(h))"),
@@ -164,7 +174,7 @@ class Statements(Expressions):
             texts += [lambda: f"d['list'] = {items}", lambda: f"a = b = {self.list()}"] * 2
         text = self.rng.choice(texts)()
         # Once a lambda, a module or an iterator is bound, later code uses it.
-        self.known.update(name for name in ("h", "f", "g") if text.startswith(f"{name} ="))
+        self.known.update(name for name in ("h", "f", "g", "o") if text.startswith((f"{name} =", f"{name}: Box")))
         self.known.update(["m"] if "import" in text else [])
         return text
 
@@ -185,6 +195,27 @@ class Statements(Expressions):
         declared = self.rng.choice([body[0], *body])
         set_name = declared.split()[1].rstrip(";")
         return Statement([(f"def {name}():", [simple(f"{declared}{set_name} = {self.plain()} + 3")])], is_again=True)
+
+    def _made_again(self) -> Statement:
+        """An assignment that a resume makes again for the points that read its name."""
+        name = self.rng.choice([*MADE, *MADE, *MADE, self.rng.choice(INTEGERS)])
+        site = self.site()
+        value = f"effect({site}, {self.plain()})"
+        if self.chance(0.1):
+            value = f"(lambda: {value})()"
+        text = self.rng.choice([f"{name} = {value}", f"{name} = {value}", f"{name}: int = {value}"])
+        self.known.update([name] if name in MADE else [])
+        return Statement([(f"{text}  # trigger: again", None)], [site], is_again=True, made=name)
+
+    def _unmaking(self) -> str:
+        known = sorted(self.known & set(MADE))
+        return f"del {self.rng.choice(known)}" if known else self.effect("1")
+
+    def _using_made(self) -> str:
+        known = sorted(self.known & set(MADE))
+        if not known or self.chance(0.1):
+            return f"{self.rng.choice(MADE)} = {self.plain()}" if known else self.effect("1")
+        return self.effect(self.rng.choice([*known, f"[{known[0]}, {self.rng.choice(INTEGERS)}]"]))
 
     def _calling(self) -> str:
         return self.effect(self._call())
@@ -302,6 +333,13 @@ class Statements(Expressions):
             elif target != " as w":
                 arguments[0] = "[1]"
         return f"CM({sites[-1]}, {', '.join(arguments)}, value={value}){target}"
+
+    def _failing_exit(self, depth: int) -> Statement:
+        """A `with` that raises when it is left, right behind a checkpoint."""
+        sites = [self.site()]
+        block = [simple(self._simple()), self._point()]
+        inside = Statement([(f"with CM({sites[0]}, fails=True):", block)], sites)
+        return Statement([("try:", [inside]), ("except E2:", [simple(self.effect(self.integer_name()))])])
 
     def _try(self, depth: int) -> Statement:
         parts: list[tuple[str, Block | None]] = [("try:", self._block(depth))]

@@ -4,11 +4,14 @@ A crash stands for a killed process, which runs no `finally` and no `__exit__`: 
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from trigger_sdk import checkpoint, task
 
-__all__ = ["CM", "E1", "E2", "aeffect", "aiterate", "checkpoint", "decorated", "effect", "task", "turn"]
+__all__ = [
+    "CM", "E1", "E2", "Box", "aeffect", "aiterate", "checkpoint", "decorated", "effect", "make_box", "task", "turn",
+]  # fmt: skip
 
 
 class CrashError(BaseException):
@@ -55,6 +58,17 @@ async def aeffect(site: int, value: Any = None) -> Any:
 async def aiterate(items: Iterable[Any]) -> AsyncIterator[Any]:
     for item in items:
         yield item
+
+
+@dataclass
+class Box:
+    """Stored because an annotation names it: that of the local name, or what `make_box` returns."""
+
+    v: int
+
+
+def make_box(v: int) -> Box:
+    return Box(v)
 
 
 class E1(Exception):

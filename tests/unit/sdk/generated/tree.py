@@ -5,8 +5,10 @@ contract's words, deliberately without the compiler, whose answer it judges.
 """
 
 import copy
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass
@@ -29,7 +31,10 @@ class Statement:
     sites: list[int] = field(default_factory=list)
     point: Point | None = None
     is_again: bool = False
-    """Whether it is an import or a nested function, which runs again for what follows it in the same block."""
+    """Whether it is an import, a nested function or a marked assignment, which may run again for what follows it in the
+    same block."""
+    made: str = ""
+    """The name that a marked assignment makes: it runs again only for points behind which the name is read."""
 
     @property
     def blocks(self) -> "list[Block]":
@@ -37,6 +42,13 @@ class Statement:
 
 
 Block = list[Statement]
+
+
+class Site(NamedTuple):
+    """An effect that a resume repeats: always, or if the name that it makes is read behind the checkpoint."""
+
+    number: int
+    made: str = ""
 
 
 @dataclass
@@ -74,11 +86,20 @@ class Program:
         """Every checkpoint, with the block it is in."""
         yield from ((s, block) for block in blocks_in(self.block) for s in block if s.point is not None)
 
-    def sites_again(self) -> dict[str, list[int]]:
+    def sites_again(self) -> dict[str, "list[Site]"]:
         """By key: the effects that a resume from that checkpoint repeats, in order."""
-        found: dict[str, list[int]] = {}
+        found: dict[str, list[Site]] = {}
         _sites(self.block, [], found)
-        return found
+        return {key: [site for site in sites if self._may_be_read(key, site)] for key, sites in found.items()}
+
+    def _may_be_read(self, key: str, site: "Site") -> bool:
+        """Whether the text behind a checkpoint, or what may run again before it, contains the name that is made."""
+        if not site.made:
+            return True
+        behind = self.text.partition(f"checkpoint('{key}'")[2]
+        again = [text for block in blocks_in(self.block) for s in block if s.sites or s.is_again for text in _texts(s)]
+        read = [text.partition(" = ")[2] if f"{site.made} = " in text else text for text in again]
+        return any(re.search(rf"\b{site.made}\b", text) for text in (behind, *read))
 
 
 def blocks_in(block: Block) -> Iterator[Block]:
@@ -88,15 +109,22 @@ def blocks_in(block: Block) -> Iterator[Block]:
             yield from blocks_in(inner)
 
 
-def _sites(block: Block, before: list[int], found: dict[str, list[int]]) -> None:
+def _texts(statement: Statement) -> Iterator[str]:
+    for header, block in statement.parts:
+        yield header
+        for inner in block if statement.is_again and block else ():
+            yield from _texts(inner)
+
+
+def _sites(block: Block, before: list[Site], found: dict[str, list[Site]]) -> None:
     for statement in block:
         if statement.point is not None:
             found[statement.point.key] = before
         elif statement.is_again:
-            before = [*before, *statement.sites]
+            before = [*before, *(Site(number, statement.made) for number in statement.sites)]
         else:
             for inner in statement.blocks:
-                _sites(inner, [*before, *statement.sites], found)
+                _sites(inner, [*before, *map(Site, statement.sites)], found)
 
 
 def _lines(block: Block, depth: int, word: str) -> list[str]:

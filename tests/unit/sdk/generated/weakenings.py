@@ -16,9 +16,12 @@ THEMES = {
     "nested functions read nothing": "functions", "handlers are never entered": "leaving",
     "loops never turn": "loops", "captures are bound if the pattern does not match": "matches",
     "deleting needs nothing": "deleting", "restored names may be deleted": "deleting",
-    "context managers swallow nothing": "leaving", "context managers never raise": "leaving",
+    "context managers swallow nothing": "leaving", "context managers never raise": "exits",
     "what runs again may read rebound names": "withs",
     "what runs again needs nothing": "functions",
+    "what is made again is never made again": "again", "what is made again needs nothing": "again",
+    "what nobody reads is made again": "again", "what is made again may be deleted": "remaking",
+    "what is made again may be bound again": "again",
     "globals may be set before": "outside", "imports and nested functions do not run again": "functions",
     "conditions are asked again": "branches", "statements of a branch run again": "branches",
 }  # fmt: skip
@@ -60,16 +63,36 @@ WEAKENINGS: dict[str, list[Weakening]] = {
     ],
     "context managers never raise": [
         Weakening(flow.Graph, "_with", "statement.body, leave,", "statement.body, after,"),
+        Weakening(reruns, "_add_reads", "_merge(needed, handler.live)", "pass"),
     ],
     "what runs again may read rebound names": [
         Weakening(reruns.Reruns, "_rebound", "if where is not None:", "if where == 0:")
     ],
     "what runs again needs nothing": [
-        Weakening(reruns.Reruns, "_needed", "_merge(needed, rerun.names.reads)", "pass"),
+        Weakening(reruns, "_add_reads", "_merge(needed, rerun.names.reads)", "pass"),
         Weakening(reruns.Reruns, "_needed", "_merge(needed, rerun.names.later)", "pass"),
     ],
+    "what is made again is never made again": [
+        Weakening(check.Check, "_fill", "point.again = tuple(", "point.again = () and tuple(")
+    ],
+    "what is made again needs nothing": [
+        Weakening(reruns.Reruns, "_needed", "if is_marked(rerun):", "if rerun is None:"),
+        Weakening(check.Check, "_lost_names", "sorted(reruns.evaluated(rerun))", "()"),
+    ],
+    "what nobody reads is made again": [
+        Weakening(reruns.Reruns, "_needed", "if node not in waiting or not is_marked(node)", "if node")
+    ],
+    "what is made again may be deleted": [
+        Weakening(check.Check, "__init__", "for statement in marked", "for statement in ()")
+    ],
+    "what is made again may be bound again": [
+        Weakening(
+            check.Check, "_lost_names", "self._lost(origins, reruns.repeated)",
+            "None if any(getattr(o, 'origin', None) in reruns.repeated for o in origins) else self._lost(origins, ())",
+        )
+    ],
     "globals may be set before": [Weakening(check.Check, "_outer_assignments", "if names and", "if not names and")],
-    "keys may be used twice": [Weakening(points.Finder, "run", "if first is not point:", "if not point:")],
+    "keys may be used twice": [Weakening(points.Finder, "run", "first is not point:", "not point:")],
     "nothing is carried": [Weakening(plan.Entry, "_texts", "in live.items()", "in ()")],
     "parameters are not carried": [
         Weakening(check.Check, "_fill", "origins & {SAVED, PARAMETER}", "origins & {SAVED}"),

@@ -13,8 +13,8 @@ from trigger_sdk.errors import ResumeRefused
 from trigger_sdk.run.attempt import run_task
 from trigger_sdk.run.stored import StoredCheckpoint
 from trigger_sdk.tasks import registry
-from trigger_sdk.testing import run
 
+from tests.unit.sdk.in_process import run
 from tests.unit.sdk.sources import effect, effects
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from trigger_sdk import checkpoint, task
 from trigger_sdk.errors import CheckpointMisplaced
-from trigger_sdk.testing import run
 
+from tests.unit.sdk.in_process import run
 from tests.unit.sdk.sources import effect, effects
 
 BRANCHES = """

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import trigger_sdk
 from trigger_sdk import checkpoint, task
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 
 @dataclasses.dataclass
@@ -152,7 +153,7 @@ def test_changed_open_keywords_are_carried() -> None:
 def test_dataclass_that_no_annotation_names_is_an_error_at_the_checkpoint() -> None:
     @task("untyped")
     def untyped() -> None:
-        item = Item("a")
+        item = {"a": Item("a")}["a"]
         checkpoint("k", item=item)
 
     with pytest.raises(trigger_sdk.CodecError, match=r"^\$\.item: .* cannot be stored unless an annotation names it"):

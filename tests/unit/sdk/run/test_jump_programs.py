@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from trigger_sdk.errors import RegistrationError
 from trigger_sdk.tasks import registry
-from trigger_sdk.testing import run
 
+from tests.unit.sdk.in_process import run
 from tests.unit.sdk.sources import effects, load_module
 
 NAMES = ("a", "b", "c", "p")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from trigger_sdk import CheckpointMisplaced, DuplicateStep, Retry, registry, step, task
-from trigger_sdk.testing import run
+
+from tests.unit.sdk.in_process import run
 
 calls: list[Any] = []
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from trigger_sdk import errors
-from trigger_sdk.testing import run
 from trigger_sdk.values.codec import decode, encode
 from trigger_sdk.values.shapes import restore
+
+from tests.unit.sdk.in_process import run
 
 
 class Custom:

@@ -203,6 +203,7 @@ class Engine:
             **kwargs_from_env(environment=self._environment), timeout=CONNECT_SECONDS, max_pool_size=THREADS
         )
         client.timeout = CALL_SECONDS
+        client.trust_env = False  # the node's proxies are for packages, not for its engine
         return client
 
     async def _call(self, work: Callable[["APIClient"], T]) -> T:

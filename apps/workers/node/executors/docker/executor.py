@@ -33,6 +33,7 @@ from apps.workers.node.executors.docker.images import Images
 from apps.workers.node.executors.pool import WarmPool
 from apps.workers.node.hosts.ends import ProcessEnd
 from apps.workers.node.hosts.host import Host, HostError
+from apps.workers.node.variables import NO_VARIABLES, Variables
 
 READY_SECONDS = 60.0
 EXIT_SECONDS = 5.0
@@ -59,8 +60,8 @@ class Container:
 class ContainerHost(Host):
     """The host of one container; asks the engine why the container ended before it reports that."""
 
-    def __init__(self, socket_dir: Path, engine: Engine) -> None:
-        super().__init__(socket_dir, isolation="container")
+    def __init__(self, socket_dir: Path, engine: Engine, variables: dict[str, str]) -> None:
+        super().__init__(socket_dir, isolation="container", variables=variables)
         self._engine = engine
         self._asking: asyncio.Task[None] | None = None
 
@@ -109,13 +110,20 @@ class DockerExecutor:
         self._warm.open()
 
     async def acquire(
-        self, deployment: DeploymentReply, task: str, options: TaskOptions, attempt_name: str
+        self,
+        deployment: DeploymentReply,
+        task: str,
+        options: TaskOptions,
+        attempt_name: str,
+        variables: Variables = NO_VARIABLES,
     ) -> RunPlace:
         """Returns a container in which the task's process waits, or a fresh one."""
-        key = pool_key(deployment, task, options)
+        key = pool_key(deployment, task, options, variables)
         if (waiting := self._warm.take(key)) is not None:
             return waiting
-        host = ContainerHost(socket_folder(self._sockets, secrets.token_hex(SOCKET_FOLDER_BYTES // 2)), self._engine)
+        folder = socket_folder(self._sockets, secrets.token_hex(SOCKET_FOLDER_BYTES // 2))
+        # Over the socket, because the engine would show what is in a container's environment.
+        host = ContainerHost(folder, self._engine, dict(variables.values))
         host.name = attempt_name
         container = Container(attempt_name, host)
         self._containers[attempt_name] = container

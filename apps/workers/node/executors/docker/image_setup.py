@@ -11,6 +11,9 @@ import sys
 import sysconfig
 
 SDK_FOLDER = "/trigger/sdk"
+PACKAGES_FOLDER = "/trigger/packages"
+"""What the platform has installed for the tasks; missing where they bring their own Dockerfile or need nothing."""
+
 WORK_FOLDER = "/work"
 USER_ID = 10001
 PYTHON_MIN = (3, 11)
@@ -25,6 +28,8 @@ def settle() -> None:
     # A path file, because the agent runs isolated (-I) and ignores PYTHONPATH; so do the processes it spawns.
     with open(os.path.join(packages, "trigger_sdk.pth"), "w") as file:
         file.write(SDK_FOLDER + "\n")
+        if os.path.isdir(PACKAGES_FOLDER):  # whose own path files count too
+            file.write(f"import site; site.addsitedir({PACKAGES_FOLDER!r})\n")
     os.makedirs(WORK_FOLDER, exist_ok=True)
     # A fresh volume inherits the owner of the folder it is mounted on.
     os.chown(WORK_FOLDER, USER_ID, USER_ID)

@@ -7,8 +7,10 @@ containers.
 import asyncio
 import hashlib
 import io
+import os
 import re
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,19 +23,33 @@ from apps.workers.node.executors.base import StartFailedError
 from apps.workers.node.executors.docker import image_setup
 from apps.workers.node.executors.docker.answers import EngineAwayError, EngineError
 from apps.workers.node.executors.docker.engine import Engine
+from apps.workers.node.executors.requirements import has_local_package, index_options, lock_for_pip
+from apps.workers.node.installing import installer_settings
 
 TASKS_FOLDER = "/trigger/tasks"
+LOCK_FILE = "requirements.lock"
+"""The deployment's lock, as a folder's own Dockerfile can use it too."""
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES")
+
 LABEL_LAYER = "trigger-site.layer"
 LABEL_TASKS = "trigger-site.tasks"
 LABEL_TASK_SET = "trigger-site.task-set"
 
-DEFAULT_DOCKERFILE = b"""\
+DEFAULT_DOCKERFILE = f"""\
 ARG BASE_IMAGE=python:3.12-slim
-FROM ${BASE_IMAGE}
-COPY requirements.txt /trigger/requirements.txt
-RUN PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir --disable-pip-version-check \
-    -r /trigger/requirements.txt
-"""
+FROM ${{BASE_IMAGE}} AS installed
+{"".join(f"ARG {name}{chr(10)}" for name in PIP_SETTINGS)}\
+COPY {LOCK_FILE} /trigger/tasks/
+WORKDIR /trigger/tasks
+RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps \\
+    --target {image_setup.PACKAGES_FOLDER} -r {LOCK_FILE}
+FROM ${{BASE_IMAGE}}
+COPY --from=installed {image_setup.PACKAGES_FOLDER} {image_setup.PACKAGES_FOLDER}
+ENV PATH={image_setup.PACKAGES_FOLDER}/bin:$PATH
+""".encode()
+"""Installs in a stage of its own: what the node's settings say of an index stays out of the image and its history."""
 
 LAYER_DOCKERFILE = f"""\
 ARG BELOW
@@ -115,12 +131,12 @@ class Images:
         """Builds what is below the layer: the folder's Dockerfile, its requirements, or the plain base image."""
         if deployment.archive is None:
             raise EngineError("The deployment has neither an image nor a folder.")
-        context = await asyncio.to_thread(own_context, deployment.archive)
+        context = await asyncio.to_thread(own_context, deployment.archive, deployment.lock)
         if context is None:
             return self._base_image
         return await self._engine.build(
             context,
-            build_args={"BASE_IMAGE": self._base_image},
+            build_args={"BASE_IMAGE": self._base_image, **installer_arguments(os.environ)},
             labels={LABEL_TASK_SET: deployment.task_set},
         )
 
@@ -135,7 +151,18 @@ class Images:
 def tag_of(deployment: DeploymentReply) -> str:
     """Returns the image's name. A task set's name may contain what an image's may not; the hash tells them apart."""
     name = re.sub(r"[^a-z0-9]+", "-", deployment.task_set.lower()).strip("-") or "tasks"
-    return f"trigger-site/{name}:{deployment.content_hash.hex()[:12]}"
+    digest = deployment.content_hash
+    if deployment.lock:
+        digest = hashlib.sha256(digest + deployment.lock.encode()).digest()
+    return f"trigger-site/{name}:{digest.hex()[:12]}"
+
+
+def installer_arguments(environment: Mapping[str, str]) -> dict[str, str]:
+    """The node's proxies and pip settings as build arguments. Docker keeps proxies out of an image's history, the
+    default Dockerfile the others; a folder's own Dockerfile sees only what it asks for by `ARG`."""
+    settings = installer_settings(environment)
+    proxies = {name: value for name, value in settings.items() if name.upper() in PROXIES}
+    return proxies | {name: settings[name] for name in PIP_SETTINGS if name in settings}
 
 
 @cache
@@ -147,13 +174,29 @@ def layer_hash(below: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def own_context(archive: bytes) -> bytes | None:
-    """Returns the folder as the context of its own build; None if it needs only the base image."""
+def own_context(archive: bytes, lock: str | None) -> bytes | None:
+    """Returns the folder as the context of its own build, with its lock; None if it needs only the base image."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as source:
         names = {member.name.removeprefix("./") for member in source.getmembers()}
+        listed = source.extractfile("requirements.txt") if "requirements.txt" in names else None
+        requirements = listed.read().decode(errors="replace") if listed else ""
+    # Made before there were locks: what the folder lists, with what that needs.
+    text = (
+        requirements
+        if lock is None
+        else "\n".join([*index_options(requirements), lock_for_pip(lock), ""])
+        if lock
+        else ""
+    )
+    files = {LOCK_FILE: text.encode()} if LOCK_FILE not in names else {}
     if "Dockerfile" in names:
-        return archive
-    return _tar({"Dockerfile": DEFAULT_DOCKERFILE}, archive, "") if "requirements.txt" in names else None
+        return _tar(files, archive, "") if text and files else archive
+    if not text.strip():
+        return None
+    dockerfile = DEFAULT_DOCKERFILE if lock is not None else DEFAULT_DOCKERFILE.replace(b" --no-deps", b"")
+    if has_local_package(text):  # otherwise a change of the code would install everything again
+        dockerfile = dockerfile.replace(f"COPY {LOCK_FILE} ".encode(), b"COPY . ")
+    return _tar({"Dockerfile": dockerfile, LOCK_FILE: text.encode()}, archive, "")
 
 
 def layer_context(archive: bytes | None) -> bytes:

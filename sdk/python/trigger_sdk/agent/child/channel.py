@@ -41,15 +41,14 @@ class Channel:
             except OSError:
                 self.abandon()
 
-    def wait_for_work(self) -> None:
-        """Blocks until the worker sends a kept process its next run; ends the process if there will be none."""
+    def wait_for_work(self) -> bool:
+        """Blocks until the worker sends a kept process its next run; false if there will be none."""
         waiting = select.poll()
         waiting.register(self._socket, select.POLLIN)
         waiting.poll()
         data = self._socket.recv(256 * 1024)
-        if not data:
-            os._exit(0)
         self._ready += self._buffer.feed(data)
+        return bool(data)
 
     def receive(self) -> Frame:
         """The next frame; raises the run's stop if that comes first."""

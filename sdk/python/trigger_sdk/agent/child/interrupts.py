@@ -7,11 +7,15 @@ without a reason comes from somebody else and has its usual effect.
 import os
 import signal
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trigger_sdk.errors import RunCanceled, RunInterrupted, RunStopped, RunTimedOut
+from trigger_sdk.run.background import Background
+from trigger_sdk.run.deadlines import raise_held_back
 
 if TYPE_CHECKING:  # importing asyncio takes longer than starting a child, and most tasks do without
     from trigger_sdk.agent.child.main_coroutine import MainCoroutine
@@ -20,6 +24,10 @@ T = TypeVar("T")
 
 EXIT_STALE = 72
 """The exit code of a child that learned that its attempt is no longer the valid one."""
+
+MARGIN_SECONDS = 2.0
+"""How long before it is killed a stopped process should be done: it still has lines to send."""
+LEAST_SECONDS = 0.5
 
 _EXCEPTIONS: dict[str, type[RunStopped]] = {
     "canceled": RunCanceled,
@@ -31,6 +39,10 @@ _MESSAGES = {
     "timed_out": "the attempt reached its max_duration",
     "interrupted": "the worker is stopping; the run continues from its last checkpoint",
 }
+
+
+class Retired(BaseException):
+    """A kept process that waits for work is told to end."""
 
 
 class Interrupts:
@@ -48,6 +60,8 @@ class Interrupts:
         self._is_due = False
         self._is_over = False
         self._main: MainCoroutine[Any] | None = None
+        self._background: Background | None = None
+        self._kill_at = float("inf")
         self.reason: str | None = None
 
     def install(self) -> None:
@@ -58,14 +72,30 @@ class Interrupts:
         """Ignores stops from here on: the outcome is being reported."""
         self._is_over = True
 
+    @contextmanager
+    def ending(self, background: Background) -> Iterator[None]:
+        """While it lasts, a stop cuts the work that goes on after the task, even a stop that came during the report."""
+        self._background = background
+        if self._is_dismissed:
+            self._note_reason()
+        try:
+            yield
+        finally:
+            self._background = None
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the process may still work; infinite unless it was stopped."""
+        return max(LEAST_SECONDS, self._kill_at - time.monotonic() - MARGIN_SECONDS)
+
     def rest(self) -> None:
-        """Begins the time between two runs of a kept process: a stop ends it, even one that came during the report."""
+        """Begins the time between two runs of a kept process: a stop raises Retired, even one that came before."""
         self._is_idle = True
         if self._is_dismissed:
-            os._exit(0)
+            raise Retired
 
     def resume(self) -> None:
-        """Begins the next run of a kept process."""
+        """Begins the next run of a kept process, or the end of one that is not used again."""
         self._begin()
         self._is_idle = False
 
@@ -91,9 +121,12 @@ class Interrupts:
         if threading.get_ident() != self._main_thread:
             return
         self._holds -= 1
-        if self._is_due and not self._holds:
+        if self._holds:
+            return
+        if self._is_due:
             self._is_due = False
             self._deliver()
+        raise_held_back()
 
     def main_coroutine(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """Wraps the coroutine of an async task's main asyncio task, so that a stop is raised where it awaits."""
@@ -104,28 +137,34 @@ class Interrupts:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._is_idle:
-            os._exit(0)
-        if self._is_over or self.reason is not None:
+            self._is_idle = False
+            raise Retired
+        if self.reason is not None or (self._is_over and self._background is None):
             self._is_dismissed = True
             return
-        reason = self._read_reason()
-        if reason is None:
+        if not self._note_reason():
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-            return
-        if reason not in _EXCEPTIONS:
-            os._exit(EXIT_STALE)
-        self.reason = reason
-        if self._holds:
+        elif self._background is not None:
+            self._background.cut(self.seconds_left)
+        elif self._holds:
             self._is_due = True
         else:
             self._deliver()
 
-    def _read_reason(self) -> str | None:
+    def _note_reason(self) -> bool:
+        """Reads why the process is stopped and when it will be killed; ends it if the attempt is not valid any more."""
         try:
-            return os.read(self._orders, 64).decode("ascii").strip() or None
+            reason, _, grace = os.read(self._orders, 64).decode("ascii").strip().partition(" ")
         except BlockingIOError:
-            return None
+            reason = grace = ""
+        if not reason:
+            return False
+        if reason not in _EXCEPTIONS:
+            os._exit(EXIT_STALE)
+        self._kill_at = time.monotonic() + float(grace or 0)
+        self.reason = reason
+        return True
 
     def _deliver(self) -> None:
         if self._main is not None and self._main.is_suspended:

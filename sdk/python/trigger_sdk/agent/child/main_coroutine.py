@@ -15,6 +15,9 @@ class MainCoroutine(Coroutine[Any, Any, T]):
 
     def __init__(self, inner: Coroutine[Any, Any, T]) -> None:
         self._inner = inner
+        # asyncio's own messages, stack dumps and tracing libraries read these of every coroutine.
+        self.__name__: str = getattr(inner, "__name__", type(inner).__name__)
+        self.__qualname__: str = getattr(inner, "__qualname__", type(inner).__qualname__)
         self._is_stepping = False
         self._task: asyncio.Task[T] | None = None
         self._stop: BaseException | None = None
@@ -51,6 +54,10 @@ class MainCoroutine(Coroutine[Any, Any, T]):
 
     def close(self) -> None:
         self._inner.close()
+
+    def __getattr__(self, name: str) -> Any:
+        """`cr_code`, `cr_frame`, `cr_await` and the like are the task's."""
+        return getattr(self._inner, name)
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._inner.__await__()

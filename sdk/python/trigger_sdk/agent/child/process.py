@@ -6,15 +6,13 @@ it itself (`run_spawned`).
 
 import contextvars
 import json
-import logging
 import os
 import signal
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from trigger_sdk.agent.child import background
 from trigger_sdk.agent.child.channel import Channel
-from trigger_sdk.agent.child.interrupts import Interrupts
+from trigger_sdk.agent.child.interrupts import Interrupts, Retired
 from trigger_sdk.agent.child.reuse import Baseline, ReadCount
 from trigger_sdk.agent.child.runtime import AgentRuntime
 from trigger_sdk.agent.child.stored import Stored
@@ -24,12 +22,16 @@ from trigger_sdk.agent.reports.failures import describe
 from trigger_sdk.agent.system import processes, surroundings
 from trigger_sdk.errors import AbortRun, CheckpointRefused, CodecError, PayloadError, ResumeRefused, RetryAfter
 from trigger_sdk.run.attempt import run_task
+from trigger_sdk.run.background import Background, keep_to_this_process
 from trigger_sdk.run.stored import CHECKPOINT, StoredCheckpoint
 from trigger_sdk.tasks import registry
 from trigger_sdk.wire import Frame, WireError, encode_frame
 
 SETUP_DESCRIPTOR = 3
 """Where a fresh interpreter reads its setup (one line of JSON), and later the reason for a stop."""
+
+RETIRED_SECONDS = 3.0
+"""How long a kept process that no run uses may take to end what is left; the worker gives it 5 s."""
 
 EXCEPTIONS_LOOKED_AT = 10_000
 
@@ -66,7 +68,7 @@ def run(setup: Setup, orders: int, reads: ReadCount | None, *, is_loaded: bool) 
     interrupts.install()
     try:
         surroundings.settle(agent=setup.agent, folder=setup.folder, is_container=setup.is_container)
-        background.leave_to_the_agent()
+        keep_to_this_process()
         channel = Channel(setup.socket_path, interrupts)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     except OSError as error:
@@ -74,8 +76,8 @@ def run(setup: Setup, orders: int, reads: ReadCount | None, *, is_loaded: bool) 
         os._exit(surroundings.EXIT_NOT_STARTED)
     process = _Process(setup, channel, reads, is_loaded=is_loaded)
     channel.send("ticket", ticket=setup.ticket)
-    while process.attempt():
-        process.wait_for_work()
+    while process.attempt() and process.wait_for_work():
+        pass
     channel.close()
     processes.flush_native_output()
     os._exit(0)
@@ -90,7 +92,7 @@ class _Process:
         self._interrupts = channel.interrupts
         self._reads = reads
         self._is_loaded = is_loaded
-        self._runtime = AgentRuntime(channel)
+        self._runtime = AgentRuntime(channel, is_kept=setup.is_kept)
         self._baseline: Baseline | None = None
 
     def attempt(self) -> bool:
@@ -100,7 +102,7 @@ class _Process:
         try:
             try:
                 # Context variables that the task sets belong to the run, and end with it.
-                output = contextvars.copy_context().run(self._work_through)
+                output = contextvars.copy_context().run(self._work)
             finally:
                 self._interrupts.finish()
         except BaseException as error:  # anything that ends the task is its outcome, even sys.exit()
@@ -110,18 +112,20 @@ class _Process:
         self._end(output, failure)
         return False
 
-    def wait_for_work(self) -> None:
-        self._interrupts.rest()
-        self._channel.wait_for_work()
-        self._interrupts.resume()
-
-    def _work_through(self) -> bytes:
+    def wait_for_work(self) -> bool:
+        """Whether the next run has come; if there will be none, ends what is left of the earlier ones."""
         try:
-            return self._work()
-        finally:
-            # A kept process continues; a stopped run has no time left.
-            if self._baseline is None and self._interrupts.reason is None:
-                background.see_through(self._runtime.remark, self._runtime.may_interrupt)
+            self._interrupts.rest()
+            if self._channel.wait_for_work():
+                self._interrupts.resume()
+                return True
+            self._interrupts.resume()
+        except Retired:
+            self._interrupts.resume()
+        self._runtime.retire()
+        self._interrupts.finish()
+        Background(self._runtime.remark, may_interrupt=self._runtime.may_interrupt).see_through(RETIRED_SECONDS)
+        return False
 
     def _work(self) -> bytes:
         start, stored = _receive_work(self._channel)
@@ -137,14 +141,23 @@ class _Process:
         return _run_task(self._channel, self._runtime, start, stored)
 
     def _end(self, output: bytes, failure: dict[str, Any] | None) -> None:
-        self._runtime.finish_output()
+        # The outcome first: nothing that happens after the task may change it or lose it.
+        self._runtime.send_lines()
         if failure is None:
             self._channel.send("completed", output)
         else:
             self._channel.send("failed", **failure)
+        is_stopped = failure is not None and self._interrupts.reason is not None
+        self._see_through()
+        self._runtime.finish_output()
         # The failure of a stopped run changes nothing: it ends as the stop's reason says.
-        if failure is None or self._interrupts.reason is None:
+        if not is_stopped:
             self._runtime.settle()
+
+    def _see_through(self) -> None:
+        background = Background(self._runtime.remark, may_interrupt=self._runtime.may_interrupt)
+        with self._interrupts.ending(background):
+            background.see_through(self._interrupts.seconds_left, is_stopped=self._interrupts.reason is not None)
 
     def _end_kept(self, baseline: Baseline, output: bytes) -> bool:
         self._runtime.finish_output(is_kept=True)
@@ -157,7 +170,8 @@ class _Process:
         if refusal is not None:
             self._runtime.remark(f"This process takes no more runs: {refusal}.")
             self._channel.tell(completed)
-            logging.shutdown()
+            self._see_through()
+            self._runtime.finish_output()
             return False
         self._channel.tell(
             completed,
@@ -196,7 +210,9 @@ def _run_task(channel: Channel, runtime: AgentRuntime, start: Frame, stored: Sto
     if not start.header.get("is_begun"):
         points = [entry.key for entry in stored.entries if entry.kind == CHECKPOINT]
         channel.send("begun", resumed_from=points[-1] if points else None)
-    return run_task(task, start.body, stored.entries, runtime, lets_go=stored.entries.clear)
+    return run_task(
+        task, start.body, stored.entries, runtime, lets_go=stored.entries.clear, run_async=runtime.run_async
+    )
 
 
 def _failure(error: BaseException, stop_reason: str | None) -> dict[str, Any]:

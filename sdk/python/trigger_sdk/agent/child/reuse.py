@@ -19,6 +19,7 @@ import threading
 import time
 
 from trigger_sdk.agent.system import cleanup, processes
+from trigger_sdk.run import off_loop
 
 _COUNT = struct.Struct("=Q")
 _INT = struct.Struct("i")
@@ -86,7 +87,10 @@ class Baseline:
         """Why the process may not take another run; None if it may. Ends the processes that the run left behind."""
         count = _thread_count() - self._thread_count
         if count > 0:
-            names = ", ".join(thread.name for thread in threading.enumerate()[-count:])
+            count -= off_loop.thread_count()
+        if count > 0:
+            left = [thread for thread in threading.enumerate() if not off_loop.is_own(thread)]
+            names = ", ".join(thread.name for thread in left[-count:])
             return f"the task left {count} thread{'s' if count > 1 else ''} running ({names})"
         if self.has_strays():
             deadline = time.monotonic() + cleanup.END_SECONDS

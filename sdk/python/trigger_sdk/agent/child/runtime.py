@@ -5,12 +5,14 @@ There is one per process; a kept process uses it for each of its runs in turn.
 
 import itertools
 import logging
+import os
 import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trigger_sdk.agent.child.answers import Answers
 from trigger_sdk.agent.child.channel import Channel
+from trigger_sdk.agent.reports.marked import marked_line
 from trigger_sdk.agent.reports.output import (
     LogCap,
     LogHandler,
@@ -27,12 +29,17 @@ from trigger_sdk.run.stored import CHECKPOINT, STEP
 from trigger_sdk.values import codec
 from trigger_sdk.wire import Frame, WireError
 
+if TYPE_CHECKING:
+    from trigger_sdk.agent.child.kept_loop import KeptLoop
+
 UNSTORABLE = ("too_large", "invalid", "limit")
 """Codes of refusals that every later attempt would get too."""
 
 
 class AgentRuntime:
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, *, is_kept: bool = False) -> None:
+        self.is_kept = is_kept
+        self._loop: KeptLoop | None = None
         self.run_id = ""
         self.attempt_number = 0
         self.idempotency_scope = ""
@@ -44,6 +51,7 @@ class AgentRuntime:
         self._streams: tuple[LogStream, LogStream] | None = None
         self._handler: LogHandler | None = None
         self._is_in_fork = False
+        self._is_retired = False
 
     def begin(self, start: dict[str, Any]) -> None:
         """Makes this process work for that run: checkpoints, `print` and `logging` belong to it from here on."""
@@ -107,6 +115,19 @@ class AgentRuntime:
         """Waits until the worker has answered everything; no request may follow."""
         self._answers.settle()
 
+    def run_async(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Runs an async task; a kept process has one event loop for all its runs, so that connections can be kept."""
+        # Importing asyncio takes longer than starting a child, and most tasks do without.
+        if not self.is_kept:
+            import asyncio
+
+            return asyncio.run(coroutine)
+        if self._loop is None:
+            from trigger_sdk.agent.child.kept_loop import KeptLoop
+
+            self._loop = KeptLoop()
+        return self._loop.run(coroutine)
+
     def main_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         return self._interrupts.main_coroutine(coroutine)
 
@@ -115,7 +136,10 @@ class AgentRuntime:
 
     def remark(self, message: str) -> None:
         """Writes the platform's own line into the run's log."""
-        self._send_line("info", "system", message, {})
+        if self._is_retired:
+            os.write(2, marked_line("info", message, {}))
+        else:
+            self._send_line("info", "system", clean_text(message), {})
 
     def _capture_output(self) -> None:
         """Called for each run, because the one before may have replaced it."""
@@ -127,20 +151,29 @@ class AgentRuntime:
         sys.stdout, sys.stderr = self._streams
         capture_logging(self._handler)
 
-    def finish_output(self, *, is_kept: bool = False) -> None:
-        """Sends what is still held back: unfinished lines, and the number of dropped lines."""
+    def send_lines(self) -> None:
+        """Sends unfinished lines."""
         for stream in self._streams or ():
             stream.finish()
+
+    def finish_output(self, *, is_kept: bool = False) -> None:
+        """Sends what is still held back: unfinished lines, and the number of dropped lines."""
+        self.send_lines()
         if is_kept:
             flush_logging()
         else:
             logging.shutdown()
-        if (report := self._cap.report) is not None:
+        if (report := self._cap.take_report()) is not None:
             self._channel.send("log", level="warning", source="log", fields={}, at=now_text(), **report)
 
+    def retire(self) -> None:
+        """From here on nothing belongs to a run: lines go to the agent, and no further."""
+        self._is_retired = True
+
     def _emit(self, level: str, source: str, message: str, fields: dict[str, Any]) -> None:
-        if self._is_in_fork:
-            print(message, *(f"{name}={value!r}" for name, value in fields.items()), file=sys.stderr)  # noqa: T201
+        if self._is_in_fork or self._is_retired:
+            sys.stderr.flush()
+            os.write(2, marked_line(level, message, plain_fields(fields) if fields else {}))
             return
         text = clean_text(message)
         plain = plain_fields(fields) if fields else {}

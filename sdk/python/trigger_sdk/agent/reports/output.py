@@ -68,29 +68,31 @@ class LogCap:
     def __init__(self, max_bytes: int = LOG_MAX_BYTES, max_lines: int = LOG_MAX_LINES) -> None:
         self._bytes_left = max_bytes
         self._lines_left = max_lines
+        self._is_over = False
         self.dropped_lines = 0
         self.dropped_bytes = 0
 
     def admits(self, size_bytes: int) -> bool:
-        if self._lines_left > 0 and self._bytes_left >= size_bytes and not self.dropped_lines:
+        if self._lines_left > 0 and self._bytes_left >= size_bytes and not self._is_over:
             self._lines_left -= 1
             self._bytes_left -= size_bytes
             return True
+        self._is_over = True
         self.dropped_lines += 1
         self.dropped_bytes += size_bytes
         return False
 
-    @property
-    def report(self) -> dict[str, Any] | None:
-        """What a `log` frame says about dropped lines; None if there are none. The message is for an older worker."""
+    def take_report(self) -> dict[str, Any] | None:
+        """What a `log` frame says about the lines dropped since the last report; None if there are none.
+
+        The message is for an older worker.
+        """
         if not self.dropped_lines:
             return None
-        count = f"{self.dropped_lines} more lines ({self.dropped_bytes} bytes)"
-        return {
-            "message": f"Output cut here: {count} over the limit.",
-            "dropped_lines": self.dropped_lines,
-            "dropped_bytes": self.dropped_bytes,
-        }
+        lines, size = self.dropped_lines, self.dropped_bytes
+        self.dropped_lines = self.dropped_bytes = 0
+        message = f"Output cut here: {lines} more lines ({size} bytes) over the limit."
+        return {"message": message, "dropped_lines": lines, "dropped_bytes": size}
 
 
 class LineSplitter:
