@@ -3,6 +3,7 @@
 (() => {
   const GAP = 250, JITTER = 120, SETTLE = 50, ASK = 10000;
   const slots = new Map();
+  let leftAt = -Infinity;
 
   const elements = () => [...document.querySelectorAll("[data-live]")];
   const slot = (id) => {
@@ -62,9 +63,11 @@
     // An ended session answers with the sign-in page, which must not be swapped into this one.
     if (new URL(detail.xhr.responseURL || location.href).pathname.startsWith("/sign-in")) {
       detail.shouldSwap = false;
-      location.reload();
+      // Whoever is just signing out is on the way to another page already.
+      if (performance.now() - leftAt > ASK) location.reload();
     }
   });
+  window.addEventListener("beforeunload", () => { leftAt = performance.now(); });
   document.addEventListener("htmx:afterRequest", ({ detail }) => {
     const id = detail.requestConfig.elt.id; // detail.elt is an ancestor if the element was replaced
     if (!slots.has(id)) return;

@@ -210,14 +210,16 @@ CASES = [
 def db(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
     """The address of a database that is filled once; the tests take back what they do."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE runs_run SET (autovacuum_enabled = off)")
+        for table in site.TABLES:
+            cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         try:
             site.fill()
             if request.param == "analyzed":
                 site.analyze()
             yield connection_url()
         finally:
-            cursor.execute("ALTER TABLE runs_run RESET (autovacuum_enabled)")
+            for table in site.TABLES:
+                cursor.execute(f"ALTER TABLE {table} RESET (autovacuum_enabled)")
             cursor.execute(f"TRUNCATE {', '.join(site.TABLES)}, runs_deployment CASCADE")
 
 

@@ -77,7 +77,7 @@ def complete_one(coordinator: Coordinator) -> None:
 @pytest.mark.parametrize(
     ("change", "topic"),
     [
-        (lambda: set_queue("mail, bulk", is_paused=True), QUEUES.topic("mail, bulk")),
+        (lambda: set_queue("mail, bulk", max_concurrency=7), QUEUES.topic("mail, bulk")),
         (lambda: set_task(TASK, is_paused=True), TASKS.topic(TASK)),
         (fail_one, TASKS.topic(TASK)),
         (lambda: deploy("added"), TASKS.topic("added")),

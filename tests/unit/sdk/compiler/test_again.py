@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 from trigger_sdk.errors import RegistrationError
 from trigger_sdk.tasks import registry
-from trigger_sdk.testing import run
 
+from tests.unit.sdk.in_process import run
 from tests.unit.sdk.sources import effects
 
 Load = Callable[[str], ModuleType]
