@@ -10,11 +10,11 @@ from apps.runs.states import BUDGET_OUTCOMES, KILL_OUTCOMES, Outcome, RunState
 
 POISON_KILL_COUNT = 3
 START_FAILURE_LIMIT = 8
-"""In a row. With the waits between them, a node has 26 minutes to become able to start the task."""
+"""In a row. With the waits between them, a node has 16 minutes to become able to start the task."""
 
 START_FAILURE_DELAY_SECONDS = (1.0, 600.0)
 """First and longest wait after a container failed to start."""
-START_FAILURE_FACTOR = 4
+START_FAILURE_FACTOR = 3
 
 COOLING_FROM = 10
 """A task cools down once this many runs have failed in a row (contract, section 5)."""

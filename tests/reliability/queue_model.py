@@ -247,7 +247,7 @@ class Model:
             failures += other.outcome == "start_failed"
         if failures >= 8:
             return "dead_letter", None
-        return "retrying", (min(600, 4 ** (failures - 1)) * SECOND,) * 2
+        return "retrying", (min(600, 3 ** (failures - 1)) * SECOND,) * 2
 
     def _end(self, attempt: Attempt, outcome: str, state: str) -> None:
         attempt.outcome, attempt.answer = outcome, state

@@ -65,7 +65,7 @@ def test_failures_are_no_kills() -> None:
     assert next_move(ended(Outcome.FAILED, kill_count=9), 0.0).state is RunState.RETRYING
 
 
-@pytest.mark.parametrize(("count", "delay"), [(1, 1), (2, 4), (5, 256), (6, 600), (7, 600)])
+@pytest.mark.parametrize(("count", "delay"), [(1, 1), (2, 3), (5, 81), (6, 243), (7, 600)])
 def test_failed_start_is_tried_again_later_and_later(count: int, delay: float) -> None:
     assert next_move(ended(Outcome.START_FAILED, start_failure_count=count), 0.0) == Move(RunState.RETRYING, delay)
 
