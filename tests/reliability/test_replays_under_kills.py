@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -40,6 +41,9 @@ TASKS = Path(__file__).parent / "replay_tasks"
 TASK = "chain"
 THREADS = 12
 SOURCES_LIMIT = 60
+TOGETHER = 6
+"""So few originals at a time, good ones among them: a task of which ten runs fail in a row would cool down."""
+
 RUN_SECONDS = 300.0
 """Who dies together with the coordinator that would have noticed leaves a lease behind that has to run out."""
 
@@ -81,10 +85,16 @@ class Proof:
 
     def make_originals(self, version: int, *, good: int, broken: int) -> None:
         """Runs of that version without kills: to replay, and of the dead letters two in three to requeue."""
-        payloads = [new_payload(self.rng, str(self.ledger), is_broken=place >= good) for place in range(good + broken)]
-        runs = [self.site.client.trigger(TASK, payload) for payload in payloads]
-        for place, (run, payload) in enumerate(zip(runs, payloads, strict=True)):
-            known = Known(run.id, payload, version, run.id, carry_out(payload, version, {}, run.id))
+        total = good + broken
+        spread = [place * broken // total != (place + 1) * broken // total for place in range(total)]
+        payloads = [new_payload(self.rng, str(self.ledger), is_broken=is_broken) for is_broken in spread]
+        for first in range(0, total, TOGETHER):
+            self._make(version, dict(list(enumerate(payloads))[first : first + TOGETHER]))
+
+    def _make(self, version: int, payloads: dict[int, Any]) -> None:
+        runs = {place: self.site.client.trigger(TASK, payload) for place, payload in payloads.items()}
+        for place, run in runs.items():
+            known = Known(run.id, payloads[place], version, run.id, carry_out(payloads[place], version, {}, run.id))
             assert run.wait(RUN_SECONDS).state == known.ended.state, run.data
             self.expected[run.id] = known
             is_letter = known.ended.state == "dead_letter" and place % 3 > 0
