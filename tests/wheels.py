@@ -1,7 +1,10 @@
 """Small packages for tests of installations, as wheels in a folder that serves as the only index."""
 
+import os
 import zipfile
 from pathlib import Path
+
+import pytest
 
 
 def make_wheel(folder: Path, name: str, version: str, *, requires: str = "") -> Path:
@@ -26,3 +29,12 @@ def make_wheel(folder: Path, name: str, version: str, *, requires: str = "") -> 
 def index_variables(folder: Path, cache: Path) -> dict[str, str]:
     """Variables under which the installer knows nothing but this folder's wheels."""
     return {"UV_FIND_LINKS": str(folder), "UV_NO_INDEX": "1", "UV_CACHE_DIR": str(cache)}
+
+
+def install_from(monkeypatch: pytest.MonkeyPatch, folder: Path, cache: Path) -> None:
+    """Lets this process's installer know these wheels, whatever the developer's settings say."""
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_")):
+            monkeypatch.delenv(name)
+    for name, value in index_variables(folder, cache).items():
+        monkeypatch.setenv(name, value)

@@ -1,7 +1,6 @@
 """`manage.py deploy` of folders with requirements: locked once, kept while the folder stays, refused with reasons."""
 
 import json
-import os
 from io import StringIO
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from django.core.management import call_command
 
 from apps.runs.models import Deployment
-from tests.wheels import index_variables, make_wheel
+from tests.wheels import install_from, make_wheel
 
 pytestmark = pytest.mark.django_db
 
@@ -25,11 +24,7 @@ def sell():
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in list(os.environ):
-        if name.startswith(("UV_", "PIP_")):
-            monkeypatch.delenv(name)
-    for name, value in index_variables(tmp_path / "wheels", tmp_path / "cache").items():
-        monkeypatch.setenv(name, value)
+    install_from(monkeypatch, tmp_path / "wheels", tmp_path / "cache")
     make_wheel(tmp_path / "wheels", "tinyshop", "1.0")
     return tmp_path / "wheels"
 

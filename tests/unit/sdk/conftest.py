@@ -1,6 +1,5 @@
 """Gives each test an empty ledger, and removes the tasks it registers afterwards."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -8,9 +7,8 @@ from types import ModuleType
 import pytest
 from trigger_sdk.tasks import registry
 
-from tests.databases import SESSION_DIR
 from tests.unit.sdk import step_world
-from tests.unit.sdk.sources import effects, load_module
+from tests.unit.sdk.sources import effects, forget_modules, load_module
 
 
 @pytest.fixture(autouse=True)
@@ -25,15 +23,10 @@ def kept_registry() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def kept_modules() -> Iterator[None]:
+def kept_modules(tmp_path: Path) -> Iterator[None]:
     """A check in this process imports a folder's modules and packages: the next test may have others of their names."""
-    before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
-        module = sys.modules[name]
-        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-        if any(str(place).startswith(str(SESSION_DIR)) for place in places):
-            del sys.modules[name]
+    forget_modules(tmp_path)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import itertools
+import sys
 import textwrap
 from pathlib import Path
 from types import ModuleType
@@ -30,3 +31,11 @@ def load_module(folder: Path, source: str, first_line: str = NAMES) -> ModuleTyp
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def forget_modules(folder: Path) -> None:
+    """Removes the modules and packages that were imported from below a folder."""
+    for name, module in list(sys.modules.items()):
+        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+        if any(str(place).startswith(str(folder)) for place in places):
+            del sys.modules[name]

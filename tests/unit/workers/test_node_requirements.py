@@ -1,6 +1,5 @@
 """Locks of task folders and environments made from them, with the real installer and an index of local wheels."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -16,16 +15,12 @@ from apps.workers.node.executors.requirements import (
     requirements_of,
 )
 from apps.workers.node.installing import installer_environment
-from tests.wheels import index_variables, make_wheel
+from tests.wheels import install_from, make_wheel
 
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in list(os.environ):
-        if name.startswith(("UV_", "PIP_")):
-            monkeypatch.delenv(name)
-    for name, value in index_variables(tmp_path / "wheels", tmp_path / "cache").items():
-        monkeypatch.setenv(name, value)
+    install_from(monkeypatch, tmp_path / "wheels", tmp_path / "cache")
     make_wheel(tmp_path / "wheels", "tinybase", "1.0")
     make_wheel(tmp_path / "wheels", "tinyshop", "1.0", requires="tinybase")
     return tmp_path / "wheels"

@@ -13,6 +13,8 @@ from trigger_sdk.agent.inspection import manifest_of
 from trigger_sdk.agent.loader import root_of
 from trigger_sdk.tasks import registry
 
+from tests.unit.sdk.sources import forget_modules
+
 SDK = Path(__file__).parents[4] / "sdk" / "python"
 PRICES = "def price():\n    return 5\n"
 ORDERS = (
@@ -45,9 +47,7 @@ def check(tmp_path: Path) -> Iterator[Any]:
         registry.clear()
         importlib.invalidate_caches()
         sys.path[:] = before
-        for name, module in list(sys.modules.items()):
-            if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-                del sys.modules[name]
+        forget_modules(tmp_path)
 
     yield check
     forget()

@@ -15,6 +15,8 @@ from trigger_sdk.agent.inspection import manifest_of
 from trigger_sdk.compiler.points import _PLACES
 from trigger_sdk.tasks import registry
 
+from tests.unit.sdk.sources import forget_modules
+
 ROOT = Path(__file__).parents[4]
 SDK = ROOT / "sdk" / "python" / "trigger_sdk"
 HEAD = "from trigger_sdk import checkpoint, step, task\n"
@@ -58,20 +60,13 @@ def write_example(folder: Path, text: str) -> None:
             (folder / "trigger.toml").write_text(source)
 
 
-def forget(folder: Path) -> None:
-    """Removes the modules that were imported from below a folder."""
-    for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(str(folder)):
-            del sys.modules[name]
-
-
 @pytest.fixture
 def codes_of(tmp_path: Path) -> Iterator[Callable[[Path], list[str]]]:
     """What the check says about a folder. In this process, because a hundred others would take half a minute."""
 
     def codes_of(folder: Path) -> list[str]:
         registry.clear()
-        forget(tmp_path)
+        forget_modules(tmp_path)
         sys.path[:] = before
         importlib.invalidate_caches()
         manifest = manifest_of(str(folder))
@@ -79,7 +74,6 @@ def codes_of(tmp_path: Path) -> Iterator[Callable[[Path], list[str]]]:
 
     before = list(sys.path)
     yield codes_of
-    forget(tmp_path)
     sys.path[:] = before
 
 
